@@ -1,0 +1,50 @@
+# From a fresh clone: `make demo` and `make test` set up all they need in .venv, then run.
+# PYTHON=… chooses the interpreter of .venv (default: python3; 3.10 or newer).
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+DEMO := output/demo
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: install demo test lint format bench clean FORCE
+
+install: $(INSTALLED)
+
+# Remade where there is no interpreter yet, or PYTHON names another one than last time.
+$(VENV)/python.txt: FORCE
+	@if [ ! -x $(PY) ] || { [ -n "$(PYTHON)" ] && [ "$(PYTHON)" != "$$(cat $@ 2>/dev/null)" ]; }; then \
+	  rm -rf $(VENV) && \
+	  "$(or $(PYTHON),python3)" -c 'import sys; sys.version_info >= (3, 10) or sys.exit("error: Python 3.10 or newer is needed, this is %d.%d; choose one with `make PYTHON=…`" % sys.version_info[:2])' && \
+	  "$(or $(PYTHON),python3)" -m venv $(VENV) && \
+	  echo "$(or $(PYTHON),python3)" > $@; \
+	fi
+
+$(INSTALLED): $(VENV)/python.txt setup.py constraints.txt tools/install_detectron2.py
+	@echo "Installing into $(VENV) (once, some minutes: torch is large) …"
+	@$(PIP) setuptools wheel torch torchvision
+	@$(PY) tools/install_detectron2.py
+	@$(PIP) --no-build-isolation --editable ".[dev,imagenet]"
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(PY) tools/prepare_dsb2018.py --sample --output $(DEMO)/data
+	@$(PY) -W ignore tools/train_net.py --config-file configs/quick/mask_rcnn.yaml \
+	  --data $(DEMO)/data OUTPUT_DIR $(DEMO)/mask_rcnn
+
+test: $(INSTALLED)
+	@$(PY) -m pytest
+
+lint: $(INSTALLED)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: $(INSTALLED)
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(INSTALLED)
+	@$(PY) -W ignore benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) output

@@ -1,0 +1,3 @@
+"""Nuclei segmentation in microscopy images on Detectron2."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,43 @@
+"""The keys that this project adds to Detectron2's config, all in one place."""
+
+from detectron2.config import CfgNode, get_cfg
+
+
+def add_dsb2018_config(cfg: CfgNode) -> None:
+    """Adds the project's keys with their defaults."""
+    # What a training image is made of. A window of the image is cut out, zoomed and recoloured.
+    cfg.INPUT.CROP_TRAIN = 320  # height and width of what the model sees, pixels
+    cfg.INPUT.ZOOM_TRAIN = [1.0, 3.0]  # least and most zoom (model pixels per image pixel)
+    cfg.INPUT.STAIN_STRENGTH = 1.0  # how far colours and contrast may change, 0 to 1
+    cfg.INPUT.INVERSION = 0.15  # share of training images that are inverted, 0 to 1
+    cfg.INPUT.OPTICS = 0.25  # share of training images that are blurred, and of noisy ones, 0 to 1
+    cfg.INPUT.MIN_AREA = 12  # nuclei cut by the window to fewer pixels than this are no truth
+    # In inference the whole image is zoomed, and never shrunk; MAX_SIZE_TEST (Detectron2's key)
+    # is the longest edge that zooming may reach, pixels.
+    cfg.INPUT.ZOOM_TEST = 1.0
+    # Grey values are spread over the full range before anything else, all channels alike.
+    cfg.INPUT.STRETCH = True
+    cfg.INPUT.STRETCH_PERCENT = 0.1  # percent of the darkest and of the brightest that are cut off
+
+    # A backbone of the `timm` library (build_timm_fpn_backbone).
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = "efficientnet_lite0"  # any timm model with feature maps
+    cfg.MODEL.TIMM.STRIDES = [4, 8, 16, 32]  # of the feature maps that are used, in pixels
+
+    # Optimizer; "SGD" is Detectron2's own, with its momentum and weight decay keys.
+    cfg.SOLVER.OPTIMIZER = "SGD"  # SGD or ADAMW
+    # Arithmetic of the network: "auto" takes bf16 where the processor or GPU has it, else float32.
+    cfg.SOLVER.PRECISION = "auto"  # auto, fp32 or bf16
+    cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC; the same numbers, faster convolutions
+
+    # Which instances count as found in the metrics that need a decision ("nuclei" and the semantic
+    # map of models that have instances only); COCO AP uses all of them, ranked.
+    cfg.TEST.SCORE_THRESH = 0.5  # 0 to 1
+    cfg.TEST.OVERLAYS = 0  # number of test images of which a picture is written
+
+
+def get_dsb2018_cfg() -> CfgNode:
+    """Detectron2's default config with the project's keys."""
+    cfg = get_cfg()
+    add_dsb2018_config(cfg)
+    return cfg

@@ -1,0 +1,10 @@
+"""Prepared data as Detectron2 datasets, and the mapper that feeds models."""
+
+from dsb2018 import compat
+
+compat.apply()
+
+from dsb2018.data.catalog import load_dataset, register_dsb2018, unregister_dsb2018  # noqa: E402
+from dsb2018.data.mapper import NucleiMapper  # noqa: E402
+
+__all__ = ["NucleiMapper", "load_dataset", "register_dsb2018", "unregister_dsb2018"]

@@ -1,0 +1,211 @@
+"""Augmentations for nuclei, as Detectron2 augmentations.
+
+The images that a model will meet have other stains, exposures, sizes and cameras than the training
+images, so colour, contrast and scale vary much more than in Detectron2's defaults. All of it works
+on uint8 images with OpenCV.
+"""
+
+import cv2
+import numpy as np
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import Transform
+
+# cv2.resize and cv2.warpAffine drop a last axis of length 1; label stacks need it back.
+
+
+class CropResizeTransform(Transform):
+    """Cuts a window and resizes it: only the pixels that are kept are ever touched.
+
+    Args:
+        x, y, w, h: the window in the input, pixels.
+        new_w, new_h: size of the output, pixels.
+    """
+
+    def __init__(self, x: int, y: int, w: int, h: int, new_w: int, new_h: int):
+        super().__init__()
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """(H, W[, C]) → (new_h, new_w[, C]); bilinear, or area where it shrinks."""
+        return self._resize(img, cv2.INTER_AREA if self.new_w < self.w else cv2.INTER_LINEAR)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """(H, W[, L]) labels → (new_h, new_w[, L]); nearest pixel, so no label is made up."""
+        return self._resize(segmentation, cv2.INTER_NEAREST_EXACT)
+
+    def _resize(self, array: np.ndarray, interpolation: int) -> np.ndarray:
+        window = array[self.y : self.y + self.h, self.x : self.x + self.w]
+        if (self.new_w, self.new_h) == (self.w, self.h):
+            return window
+        size = self.new_w, self.new_h
+        resized = cv2.resize(np.ascontiguousarray(window), size, interpolation=interpolation)
+        return resized.reshape(self.new_h, self.new_w, *array.shape[2:])
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """(N, 2) x, y → the same points in the output."""
+        scale = np.array([self.new_w / self.w, self.new_h / self.h])
+        return (coords - np.array([self.x, self.y])) * scale
+
+
+class RandomZoomCrop(T.Augmentation):
+    """A window of random place and zoom, output at most `size` pixels high and wide.
+
+    Where the zoomed image is smaller than that, the output is as small as it. A window without a
+    nucleus is drawn again, up to `tries` times, so that large and sparse images teach as much as
+    others; a few windows stay empty.
+
+    Args:
+        size: height and width of the output, pixels.
+        zoom: (least, most) output pixels per input pixel; drawn evenly on a log scale.
+        tries: number of windows that are drawn at most, 1 or more.
+    """
+
+    def __init__(self, size: int, zoom: tuple[float, float], tries: int = 3):
+        super().__init__()
+        self._init({"size": size, "zoom": zoom, "tries": tries})
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+        """Draws a window for an image of (H, W[, C]) and its labels (H, W[, L])."""
+        height, width = image.shape[:2]
+        zoom = float(np.exp(np.random.uniform(*np.log(self.zoom))))
+        h, w = (min(edge, max(1, round(self.size / zoom))) for edge in (height, width))
+        for _ in range(self.tries):
+            y, x = np.random.randint(0, height - h + 1), np.random.randint(0, width - w + 1)
+            if sem_seg[y : y + h, x : x + w].any():
+                break
+        new_h, new_w = (min(self.size, max(1, round(side * zoom))) for side in (h, w))
+        return CropResizeTransform(x, y, w, h, new_w, new_h)
+
+
+class ZoomToLimit(T.Augmentation):
+    """Zooms the whole image, but not beyond a longest edge; never shrinks it.
+
+    Args:
+        zoom: output pixels per input pixel.
+        max_size: longest edge of the output, pixels; an image that is larger stays as it is.
+    """
+
+    def __init__(self, zoom: float, max_size: int):
+        super().__init__()
+        self._init({"zoom": zoom, "max_size": max_size})
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The zoom for an image of (H, W[, C])."""
+        height, width = image.shape[:2]
+        zoom = max(1.0, min(self.zoom, self.max_size / max(height, width)))
+        return CropResizeTransform(0, 0, width, height, round(width * zoom), round(height * zoom))
+
+
+class RandomQuarterTurn(T.Augmentation):
+    """Turns by 0, 90, 180 or 270 degrees: with flips, all eight views of a field of nuclei."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draws the number of quarter turns."""
+        return QuarterTurnTransform(np.random.randint(4), *image.shape[:2])
+
+
+class QuarterTurnTransform(Transform):
+    """Turns counter-clockwise by `turns` × 90 degrees an image of (height, width)."""
+
+    def __init__(self, turns: int, height: int, width: int):
+        super().__init__()
+        self._set_attributes(locals())
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """(H, W[, C]) → the turned array, a view."""
+        return np.rot90(img, self.turns)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """(N, 2) x, y → the same points in the turned image."""
+        height, width = self.height, self.width
+        for _ in range(self.turns):
+            coords = np.stack([coords[:, 1], width - coords[:, 0]], axis=1)
+            height, width = width, height
+        return coords
+
+
+class RandomStain(T.Augmentation):
+    """Random colour: another stain, exposure and camera.
+
+    In turn: some images turn grey, some get their channels mixed, some are inverted (dark nuclei on
+    a bright ground and the reverse); then each channel gets its own contrast, brightness and gamma
+    around a common one.
+
+    Args:
+        strength: 0 (nothing happens) to 1.
+        inversion: probability that an image is inverted, 0 to 1.
+    """
+
+    def __init__(self, strength: float = 1.0, inversion: float = 0.15):
+        super().__init__()
+        self._init({"strength": strength, "inversion": inversion})
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draws a colour change for a (H, W, 3) uint8 image."""
+        matrix = self._draw_mixing()
+        table = self._draw_table()
+
+        def recolor(img: np.ndarray) -> np.ndarray:
+            if matrix is not None:
+                img = cv2.transform(np.ascontiguousarray(img), matrix)
+            return cv2.LUT(np.ascontiguousarray(img), table)
+
+        return T.ColorTransform(recolor)
+
+    def _draw_mixing(self) -> np.ndarray | None:
+        """A (3, 3) colour matrix whose rows add up to 1, or None for no change."""
+        kind = np.random.rand()
+        if kind < 0.2 * self.strength:  # grey, by random weights of the channels
+            return np.tile(np.random.dirichlet([2, 2, 2]), (3, 1)).astype(np.float32)
+        if kind < 0.5 * self.strength:  # another stain: channels in another order, and mixed
+            order = np.eye(3)[np.random.permutation(3)]
+            return (0.7 * order + 0.3 * np.random.dirichlet([1, 1, 1], 3)).astype(np.float32)
+        return None
+
+    def _draw_table(self) -> np.ndarray:
+        """(1, 256, 3) uint8: new values by old value and channel."""
+        common, single = 0.5 * self.strength, 0.15 * self.strength
+        spread = np.random.uniform(-1, 1, (3, 1)) * common
+        spread = spread + np.random.uniform(-1, 1, (3, 3)) * single
+        contrast, brightness, gamma = np.exp(spread[0]), 0.3 * spread[1], np.exp(spread[2])
+        values = np.linspace(0, 1, 256)[:, None] ** gamma
+        values = (values - 0.5) * np.minimum(contrast, 1.3) + 0.5 + brightness
+        if np.random.rand() < self.inversion:
+            values = 1 - values
+        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)[None]
+
+
+class RandomOptics(T.Augmentation):
+    """Random blur and noise: another focus and camera.
+
+    Args:
+        probability: of blur, and, drawn apart, of noise; 0 to 1.
+        max_sigma: most blur, standard deviation in pixels.
+        max_noise: most noise, standard deviation in grey values of 255.
+    """
+
+    def __init__(self, probability: float = 0.25, max_sigma: float = 1.5, max_noise: float = 12.0):
+        super().__init__()
+        self._init(
+            {"probability": probability, "max_sigma": max_sigma, "max_noise": max_noise}
+        )
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draws blur and noise for a (H, W, 3) uint8 image."""
+        blur, noise = np.random.rand(2) < self.probability
+        sigma = np.random.uniform(0.3, self.max_sigma) if blur else 0
+        deviation = np.random.uniform(0, self.max_noise) if noise else 0
+        seed = np.random.randint(2**31 - 1)
+
+        def degrade(img: np.ndarray) -> np.ndarray:
+            img = np.ascontiguousarray(img)
+            if sigma:
+                img = cv2.GaussianBlur(img, (0, 0), sigma)
+            if deviation:
+                grain = np.empty(img.shape, np.int16)
+                cv2.setRNGSeed(seed)
+                cv2.randn(grain, (0, 0, 0), (deviation, deviation, deviation))
+                img = cv2.add(img, grain, dtype=cv2.CV_8U)
+            return img
+
+        return T.ColorTransform(degrade)

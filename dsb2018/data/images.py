@@ -1,0 +1,54 @@
+"""Image files as models take them."""
+
+import os
+
+import cv2
+import numpy as np
+
+CHANNEL_ORDERS = ("BGR", "RGB")
+
+
+def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarray:
+    """Reads an image file; alpha is dropped, grey becomes three equal channels.
+
+    Args:
+        path: any format that OpenCV reads; 16 bit become 8.
+        channel_order: "RGB" or "BGR".
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unreadable, or another channel order.
+    """
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f"channel order {channel_order!r}, expected one of {CHANNEL_ORDERS}")
+    with open(path, "rb") as file:
+        data = np.frombuffer(file.read(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise ValueError(f"{path}: not an image that OpenCV can read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if channel_order == "RGB" else image
+
+
+def stretch_contrast(image: np.ndarray, percent: float) -> np.ndarray:
+    """Spreads the grey values over 0 to 255, alike in all channels, so that hue is kept.
+
+    Underexposed fluorescence images then look as bright as others to the model.
+
+    Args:
+        image: (H, W, 3) uint8.
+        percent: share of the darkest and of the brightest values that may be cut off, 0 to 50.
+
+    Returns:
+        (H, W, 3) uint8; an image of one value comes back as it is.
+    """
+    histogram = cv2.calcHist([image.reshape(-1, 1)], [0], None, [256], [0, 256]).ravel()
+    shares = np.cumsum(histogram, dtype=np.float64) / histogram.sum(dtype=np.float64)
+    low = int(np.searchsorted(shares, percent / 100, side="right"))
+    high = int(np.searchsorted(shares, 1 - percent / 100, side="left"))
+    if high <= low or (low, high) == (0, 255):
+        return image
+    table = np.clip((np.arange(256) - low) * (255 / (high - low)), 0, 255)
+    return cv2.LUT(image, np.rint(table).astype(np.uint8))

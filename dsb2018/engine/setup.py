@@ -1,0 +1,81 @@
+"""From command-line arguments to a config, and from a config to a run."""
+
+import argparse
+import logging
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils.logger import setup_logger
+
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.data import register_dsb2018
+from dsb2018.engine.trainer import Trainer
+from dsb2018.modeling import NucleiCheckpointer
+
+logger = logging.getLogger(__name__)
+
+
+def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's arguments, and the root of the prepared data."""
+    parser = default_argument_parser(epilog)
+    parser.add_argument(
+        "--data",
+        metavar="ROOT",
+        help="prepared root (default: $DETECTRON2_DATASETS/dsb2018, else ./datasets/dsb2018)",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None, epilog: str | None = None) -> None:
+    """Runs what the arguments ask for, in as many processes as they ask for."""
+    args = argument_parser(epilog).parse_args(arguments)
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a run, its datasets registered, its output folder made.
+
+    A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no GPU.
+
+    Raises:
+        KeyError: KEY VALUE names a key that does not exist.
+    """
+    cfg = get_dsb2018_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
+    if no_gpu:
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, name="dsb2018", abbrev_name="dsb2018")
+    if no_gpu:
+        logger.info("no CUDA device: MODEL.DEVICE is cpu")
+    register_dsb2018(args.data)
+    return cfg
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Trains, or evaluates with `--eval-only`; one process of it.
+
+    Returns:
+        The results of the last evaluation, see `Trainer.test`; empty if there was none.
+    """
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        checkpointer = NucleiCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        return Trainer.test(cfg, model)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+    return getattr(trainer, "_last_eval_results", {})

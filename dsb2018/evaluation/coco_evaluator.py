@@ -1,0 +1,133 @@
+"""COCO average precision of boxes and masks, without a limit that crowded images exceed."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from faster_coco_eval import COCO, COCOeval_faster
+
+from dsb2018.files import write_atomically
+from dsb2018.masks import encode
+
+logger = logging.getLogger(__name__)
+AREAS = {"": "all", "s": "small", "m": "medium", "l": "large"}  # as in COCO: 32² and 96² pixels
+
+
+class CocoEvaluator(DatasetEvaluator):
+    """COCO AP of `instances`, as pycocotools computes it, in C++ by `faster-coco-eval`.
+
+    COCO counts the best 100 detections of an image; here `maxDets` is as large as the image with
+    most detections or true nuclei. Results: {"bbox": {"AP", "AP50", "AP75", "APs", "APm", "APl",
+    "AR"}, "segm": the same}, in percent; NaN where there is no true nucleus of that size.
+    """
+
+    def __init__(self, json_file: str, output_dir: str | None = None, distributed: bool = True):
+        """
+        Args:
+            json_file: the truth, COCO JSON with one category.
+            output_dir: folder for the detections, `coco_instances.json`; None: not written.
+            distributed: gather from all processes; False: this one alone.
+        """
+        self._json_file = json_file
+        self._output_dir = output_dir
+        self._distributed = distributed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self._images: dict[int, list[dict]] = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Adds a batch: dataset dicts with `image_id`, and the model's output for each."""
+        for sample, output in zip(inputs, outputs, strict=True):
+            self._images[sample["image_id"]] = to_coco(output["instances"], sample["image_id"])
+
+    def evaluate(self) -> dict[str, dict[str, float]] | None:
+        """AP of all images; None in other processes than the main one."""
+        parts = comm.gather(self._images) if self._distributed else [self._images]
+        if self._distributed and not comm.is_main_process():
+            return None
+        images = {key: value for part in parts for key, value in part.items()}
+        detections = [detection for key in sorted(images) for detection in images[key]]
+        if self._output_dir:
+            path = Path(self._output_dir) / "coco_instances.json"
+            write_atomically(path, json.dumps(detections))
+        truth = json.loads(Path(self._json_file).read_text())
+        return {kind: coco_ap(truth, detections, list(images), kind) for kind in ("bbox", "segm")}
+
+
+def to_coco(instances: Instances, image_id: int) -> list[dict]:
+    """The detections of one image in COCO's result format.
+
+    Args:
+        instances: N of `pred_boxes` (x0, y0, x1, y1), `scores` and `pred_masks` (N, H, W) bool.
+        image_id: of the COCO JSON.
+    """
+    instances = instances.to("cpu")
+    boxes = instances.pred_boxes.tensor.numpy().astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    scores, masks = instances.scores.tolist(), instances.pred_masks.numpy()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": box,
+            "score": score,
+            "segmentation": encode(mask),
+        }
+        for box, score, mask in zip(boxes.tolist(), scores, masks, strict=True)
+    ]
+
+
+def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str) -> dict:
+    """COCO AP and AR.
+
+    Args:
+        truth: COCO dict.
+        detections: in COCO's result format.
+        image_ids: the images that were evaluated.
+        kind: "bbox" or "segm".
+
+    Returns:
+        {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent.
+    """
+    per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
+    nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
+    with contextlib.redirect_stdout(io.StringIO()), open(os.devnull) as _:
+        coco = COCO(truth)
+        results = coco.loadRes([dict(d) for d in detections]) if detections else COCO(
+            {**truth, "annotations": []}
+        )
+        evaluation = COCOeval_faster(coco, results, kind, print_function=logger.debug)
+        evaluation.params.imgIds = sorted(image_ids)
+        evaluation.params.maxDets = [max(1, int(per_image.max()), int(nuclei.max()))]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return read_coco_eval(evaluation)
+
+
+def read_coco_eval(evaluation) -> dict[str, float]:
+    """AP and AR of an accumulated COCOeval object with one category and one `maxDets`."""
+    precision = np.asarray(evaluation.eval["precision"])[:, :, 0, :, -1]  # IoU, recall, area
+    recall = np.asarray(evaluation.eval["recall"])[:, 0, :, -1]  # IoU, area
+    area = {name: evaluation.params.areaRngLbl.index(label) for name, label in AREAS.items()}
+    ap = {f"AP{name}": _mean(precision[:, :, index]) for name, index in area.items()}
+    thresholds = np.asarray(evaluation.params.iouThrs)
+    for iou in (0.5, 0.75):
+        index = int(np.argmin(np.abs(thresholds - iou)))
+        ap[f"AP{iou * 100:.0f}"] = _mean(precision[index, :, area[""]])
+    order = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+    return {**{name: ap[name] for name in order}, "AR": _mean(recall[:, area[""]])}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean in percent; COCO marks what cannot be computed with -1."""
+    values = values[values > -1]
+    return float(100 * values.mean()) if values.size else float("nan")

@@ -1,0 +1,90 @@
+"""Semantic and nuclei scores as a Detectron2 evaluator."""
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+
+from dsb2018.evaluation import matching, semantic
+from dsb2018.masks import crop_mask
+from dsb2018.truth import read_label_layers
+
+
+class NucleiEvaluator(DatasetEvaluator):
+    """Scores of models that give `sem_seg` and `instances`; each also by modality.
+
+    Images are counted once, whatever the number of processes, and counts are gathered before
+    anything is divided. Results: {"sem_seg": {…}, "nuclei": {…}} in percent; the score of one
+    modality has its name behind a slash, as in "mAP/histology".
+    """
+
+    def __init__(self, score_thresh: float, distributed: bool = True):
+        """
+        Args:
+            score_thresh: instances below it are not counted as found, 0 to 1.
+            distributed: gather from all processes; False: this one alone.
+        """
+        self._score_thresh = score_thresh
+        self._distributed = distributed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self._images: dict = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Adds a batch: dataset dicts, and the model's output for each."""
+        for sample, output in zip(inputs, outputs, strict=True):
+            truth = read_label_layers(sample)
+            labels = instances_to_labels(output["instances"], self._score_thresh)
+            nuclei = output["sem_seg"].argmax(dim=0).cpu().numpy() == 1
+            self._images[sample["image_id"]] = (
+                sample.get("modality"),
+                semantic.count_pixels((truth > 0).any(axis=0), nuclei),
+                matching.compare(truth, labels),
+            )
+
+    def evaluate(self) -> dict[str, dict[str, float]] | None:
+        """The scores of all images; None in other processes than the main one."""
+        parts = comm.gather(self._images) if self._distributed else [self._images]
+        if self._distributed and not comm.is_main_process():
+            return None
+        images = {key: value for part in parts for key, value in part.items()}
+        results = _scores(list(images.values()), "")
+        modalities = {modality for modality, *_ in images.values() if modality}
+        for modality in sorted(modalities):
+            chosen = [image for image in images.values() if image[0] == modality]
+            for task, values in _scores(chosen, f"/{modality}").items():
+                results[task].update(values)
+        return results
+
+
+def _scores(images: list[tuple], suffix: str) -> dict[str, dict[str, float]]:
+    _, pixels, counts = zip(*images, strict=True) if images else ((), (), ())
+    both = {"sem_seg": semantic.scores(pixels), "nuclei": matching.scores(counts)}
+    return {
+        task: {f"{name}{suffix}": value for name, value in values.items()}
+        for task, values in both.items()
+    }
+
+
+def instances_to_labels(instances: Instances, score_thresh: float) -> np.ndarray:
+    """Paints predicted instances into one label image; where they overlap, the better one wins.
+
+    Args:
+        instances: `scores` (N,) and `pred_masks` (N, H, W) bool.
+        score_thresh: instances below it are left out, 0 to 1.
+
+    Returns:
+        (H, W) int32, 0 is background; the best instance has label 1.
+    """
+    labels = np.zeros(instances.image_size, np.int32)
+    instances = instances[instances.scores >= score_thresh].to("cpu")
+    order = instances.scores.argsort(descending=True, stable=True).tolist()
+    masks = instances.pred_masks.numpy()
+    for label, index in reversed(list(enumerate(order, start=1))):
+        crop = crop_mask(masks[index])
+        if crop is not None:
+            h, w = crop.mask.shape
+            labels[crop.y : crop.y + h, crop.x : crop.x + w][crop.mask] = label
+    return labels

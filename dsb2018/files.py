@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
+    """Writes a file under another name beside its place, then moves it there.
+
+    A killed process or a full disk leaves the old file, if any, as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(data, str):
+        data = data.encode()
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def staging_folder(root: Path) -> Iterator[Path]:
+    """A folder in root for what is not complete yet; gone at the end, also after an error.
+
+    A killed process leaves its folder behind; the next call removes it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for left_over in root.glob(".partial-*"):
+        if not _is_running(int(left_over.name.split("-")[1])):
+            shutil.rmtree(left_over, ignore_errors=True)
+    folder = root / f".partial-{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,135 @@
+"""Nuclei as masks: tight crops, COCO run-length codes (RLE), and stacks of label images.
+
+Shapes: H, W height and width of the image; h, w of a nucleus's tight box; L label layers; N nuclei.
+Array order is (row, column); boxes are (x, y, width, height) in pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+# One RLE in COCO's compressed form: {"size": [H, W], "counts": str}, column-major.
+RLE = dict
+
+
+class Crop(NamedTuple):
+    """One nucleus: the tight box's left and top, and the mask inside it."""
+
+    x: int
+    y: int
+    mask: np.ndarray  # (h, w) bool, no empty row or column at its edges
+
+    @property
+    def box(self) -> list[int]:
+        """[x, y, width, height] in pixels, as COCO's `bbox`."""
+        height, width = self.mask.shape
+        return [self.x, self.y, width, height]
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.mask))
+
+
+def crop_mask(mask: np.ndarray) -> Crop | None:
+    """Cuts the tight box of the non-zero pixels out of a (H, W) bool or uint8 mask.
+
+    Returns None where the mask is empty.
+    """
+    pixels = mask.view(np.uint8) if mask.dtype == bool else mask
+    x, y, width, height = cv2.boundingRect(pixels)
+    if width == 0:
+        return None
+    return Crop(x, y, pixels[y : y + height, x : x + width] != 0)
+
+
+def encode_crop(crop: Crop, height: int, width: int) -> RLE:
+    """The RLE of a nucleus in an image of (height, width), byte for byte as pycocotools makes it.
+
+    Only the pixels of the box are looked at, so the time does not grow with the image.
+    """
+    h, w = crop.mask.shape
+    columns = np.zeros((w, h + 2), np.int8)
+    columns[:, 1:-1] = crop.mask.T
+    steps = np.diff(columns, axis=1)
+    column, row = np.nonzero(steps == 1)
+    starts = (crop.x + column) * height + crop.y + row
+    column, row = np.nonzero(steps == -1)
+    ends = (crop.x + column) * height + crop.y + row
+    if h == height:  # a run that fills a column to its end goes on in the next one
+        goes_on = ends[:-1] == starts[1:]
+        starts, ends = starts[np.r_[True, ~goes_on]], ends[np.r_[~goes_on, True]]
+    bounds = np.empty(2 * len(starts) + 2, np.int64)
+    bounds[0], bounds[-1] = 0, height * width
+    bounds[1:-1:2], bounds[2:-1:2] = starts, ends
+    counts = np.diff(bounds)
+    if counts[-1] == 0:
+        counts = counts[:-1]
+    size = [height, width]
+    code = coco_mask.frPyObjects({"size": size, "counts": counts.tolist()}, height, width)
+    return {"size": size, "counts": code["counts"].decode("ascii")}
+
+
+def encode(mask: np.ndarray) -> RLE:
+    """The RLE of a (H, W) bool or uint8 mask; an empty mask gives one run of zeros."""
+    crop = crop_mask(mask)
+    if crop is None:
+        crop = Crop(0, 0, np.zeros((1, 1), bool))
+    return encode_crop(crop, *mask.shape)
+
+
+def decode(rle: RLE) -> np.ndarray:
+    """The (H, W) bool mask of an RLE."""
+    return coco_mask.decode(rle).astype(bool)
+
+
+def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.ndarray, int]:
+    """Paints nuclei into as few label images as keep every pixel of every nucleus.
+
+    Args:
+        crops: the nuclei; nucleus k of the sequence is painted with the value k + 1.
+        height, width: of the image, in pixels.
+
+    Returns:
+        (L, height, width) uint8 or uint16, 0 is background, L ≥ 1; and the number of nuclei
+        that share a pixel with an earlier one, which went to a layer above the first.
+
+    Raises:
+        ValueError: more than 65535 nuclei.
+    """
+    if len(crops) > np.iinfo(np.uint16).max:
+        raise ValueError(f"{len(crops)} nuclei in one image, expected at most 65535")
+    dtype = np.uint8 if len(crops) <= np.iinfo(np.uint8).max else np.uint16
+    layers = [np.zeros((height, width), dtype)]
+    overlapping = 0
+    for label, crop in enumerate(crops, start=1):
+        h, w = crop.mask.shape
+        box = np.s_[crop.y : crop.y + h, crop.x : crop.x + w]
+        for depth, layer in enumerate(layers):
+            if not layer[box][crop.mask].any():
+                break
+        else:
+            depth = len(layers)
+            layer = np.zeros((height, width), dtype)
+            layers.append(layer)
+        overlapping += depth > 0
+        layer[box][crop.mask] = label
+    return np.stack(layers), overlapping
+
+
+def stack_rles(rles: Iterable[RLE], height: int, width: int) -> np.ndarray:
+    """Like `stack_labels`, from RLEs; an empty RLE takes a label and paints nothing."""
+    nothing = Crop(0, 0, np.zeros((0, 0), bool))
+    crops = [crop_mask(coco_mask.decode(rle)) or nothing for rle in rles]
+    return stack_labels(crops, height, width)[0]
+
+
+def flatten_labels(layers: np.ndarray) -> np.ndarray:
+    """One (H, W) label image of (L, H, W) layers; where nuclei overlap, the upper layer wins."""
+    flat = layers[0].copy()
+    for layer in layers[1:]:
+        flat[layer > 0] = layer[layer > 0]
+    return flat

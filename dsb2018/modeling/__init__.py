@@ -1,0 +1,11 @@
+"""Networks: importing this registers them with Detectron2."""
+
+from dsb2018 import compat
+
+compat.apply()
+
+from dsb2018.modeling.rcnn import NucleiRCNN  # noqa: E402
+from dsb2018.modeling.timm_backbone import TimmBackbone, build_timm_fpn_backbone  # noqa: E402
+from dsb2018.modeling.weights import NucleiCheckpointer  # noqa: E402
+
+__all__ = ["NucleiCheckpointer", "NucleiRCNN", "TimmBackbone", "build_timm_fpn_backbone"]

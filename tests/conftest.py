@@ -1,0 +1,118 @@
+"""Shared fixtures: DSB folders drawn on the fly, and the prepared sample."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dsb2018 import compat
+
+compat.apply()
+
+from dsb2018.data import register_dsb2018, unregister_dsb2018  # noqa: E402
+from dsb2018.prepare import Options, prepare  # noqa: E402
+from dsb2018.prepare.sample import write_sample  # noqa: E402
+
+PROJECT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("DSB2018_REAL_DATA", PROJECT.parent / "shared" / "dsb2018"))
+
+torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+cv2.setNumThreads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--runslow", action="store_true", help="also run tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--runslow"):
+            item.add_marker(pytest.mark.skip(reason="slow; --runslow runs it"))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def project() -> Path:
+    """The root of the repository."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real DSB2018 data, where a developer has them."""
+    if not (REAL_DATA / "stage1_train").is_dir():
+        pytest.skip(f"no real data at {REAL_DATA} (set DSB2018_REAL_DATA)")
+    return REAL_DATA
+
+
+class DsbFolder:
+    """Writes images and masks in DSB form."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def add(self, image_id: str, masks: list[np.ndarray], image: np.ndarray | None = None) -> Path:
+        """Adds an image and its masks, given as (H, W) arrays of 0 and non-zero."""
+        if image is None:
+            size = masks[0].shape if masks else (24, 32)
+            image = np.random.default_rng(0).integers(0, 255, (*size, 4), np.uint8)
+        folder = self.root / image_id
+        for name in ("images", "masks"):
+            (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / "images" / f"{image_id}.png"), image)
+        for number, mask in enumerate(masks):
+            self.add_mask(image_id, number, (mask > 0).astype(np.uint8) * 255)
+        return folder
+
+    def add_mask(self, image_id: str, number: int, pixels: np.ndarray) -> Path:
+        """Writes one mask file as it is given."""
+        path = self.root / image_id / "masks" / f"{number:03d}.png"
+        cv2.imwrite(str(path), pixels)
+        return path
+
+
+@pytest.fixture
+def dsb(tmp_path) -> DsbFolder:
+    """An empty DSB folder to add images to."""
+    return DsbFolder(tmp_path / "stage1_train")
+
+
+def rectangle(top: int, left: int, bottom: int, right: int, shape=(24, 32)) -> np.ndarray:
+    """A (H, W) bool mask of a filled rectangle."""
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory) -> Path:
+    """The prepared root of the synthetic sample."""
+    root = tmp_path_factory.mktemp("sample") / "dsb2018"
+    sample = write_sample(root / "sample")
+    prepare(
+        Options(
+            input=sample.images,
+            output=root,
+            splits=sample.splits,
+            modality=sample.modality,
+            workers=1,
+            progress=False,
+        )
+    )
+    return root
+
+
+@pytest.fixture
+def registered(sample_root):
+    """The sample, registered for the length of a test."""
+    unregister_dsb2018()
+    try:
+        register_dsb2018(sample_root)
+        yield sample_root
+    finally:
+        unregister_dsb2018()

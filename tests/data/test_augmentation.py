@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+
+from dsb2018.data.augmentation import (
+    CropResizeTransform,
+    QuarterTurnTransform,
+    RandomOptics,
+    RandomQuarterTurn,
+    RandomStain,
+    RandomZoomCrop,
+    ZoomToLimit,
+)
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (67, 93, 3)).astype(np.uint8)
+LABELS = np.zeros((67, 93, 2), np.uint16)
+LABELS[10:30, 20:50, 0], LABELS[25:40, 40:60, 1] = 300, 7
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    np.random.seed(0)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        CropResizeTransform(5, 3, 60, 40, 120, 80),
+        CropResizeTransform(0, 0, 93, 67, 31, 20),
+        *[QuarterTurnTransform(turns, 67, 93) for turns in range(4)],
+    ],
+)
+def test_image_labels_and_points_stay_in_step(transform):
+    # A dot in the image, its label and its coordinates must end at the same place.
+    image, labels = np.zeros((67, 93, 3), np.uint8), np.zeros((67, 93, 1), np.uint8)
+    image[20:26, 30:36], labels[20:26, 30:36] = 255, 1
+    moved, moved_labels = transform.apply_image(image), transform.apply_segmentation(labels)
+    assert moved_labels.ndim == 3
+    assert moved.shape[:2] == moved_labels.shape[:2]
+    point = transform.apply_coords(np.array([[33.0, 23.0]]))[0]
+    for array in (moved[..., 0] > 127, moved_labels[..., 0] > 0):
+        rows, columns = np.nonzero(array)
+        center = [columns.mean() + 0.5, rows.mean() + 0.5]
+        np.testing.assert_allclose(center, point, atol=0.6)
+
+
+def test_labels_are_never_mixed():
+    transform = CropResizeTransform(3, 5, 70, 50, 133, 77)
+    assert set(np.unique(transform.apply_segmentation(LABELS))) == {0, 7, 300}
+
+
+def test_zoom_crop_has_the_size_asked_for_or_that_of_the_image():
+    for _ in range(50):
+        transform = RandomZoomCrop(64, (0.5, 3.0)).get_transform(IMAGE, LABELS)
+        height, width = transform.apply_image(IMAGE).shape[:2]
+        assert height <= 64
+        assert width <= 64
+        assert max(height, width) == 64 or max(height, width) <= 93 * 3
+        assert (height, width) == transform.apply_segmentation(LABELS).shape[:2]
+
+
+def test_zoom_crop_prefers_windows_with_nuclei():
+    labels = np.zeros((400, 400, 1), np.uint8)
+    labels[10:20, 10:20] = 1
+    image = np.zeros((400, 400, 3), np.uint8)
+
+    def share(tries):
+        augmentation = RandomZoomCrop(200, (1.0, 1.0), tries)
+        windows = [augmentation.get_transform(image, labels) for _ in range(300)]
+        return np.mean([window.apply_segmentation(labels).any() for window in windows])
+
+    assert share(1) < 0.1 < share(20)
+
+
+@pytest.mark.parametrize(
+    ("shape", "zoom", "limit", "expected"),
+    [
+        ((100, 60), 2.0, 1000, (200, 120)),
+        ((100, 60), 2.0, 150, (150, 90)),
+        ((100, 60), 2.0, 50, (100, 60)),
+        ((67, 93), 1.0, 1000, (67, 93)),
+    ],
+)
+def test_zoom_to_limit(shape, zoom, limit, expected):
+    image = np.zeros((*shape, 3), np.uint8)
+    transform = ZoomToLimit(zoom, limit).get_transform(image)
+    assert transform.apply_image(image).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize("augmentation", [RandomStain(), RandomOptics(1.0)])
+def test_colour_changes_leave_form_and_labels_alone(augmentation):
+    transform = augmentation.get_transform(IMAGE)
+    changed = transform.apply_image(IMAGE)
+    assert (changed.shape, changed.dtype) == (IMAGE.shape, np.uint8)
+    assert (changed != IMAGE).any()
+    assert transform.apply_segmentation(LABELS) is LABELS
+    np.testing.assert_array_equal(transform.apply_image(IMAGE), changed)  # drawn once
+
+
+def test_stain_of_no_strength_does_nothing_and_inversion_inverts():
+    calm = RandomStain(strength=0, inversion=0).get_transform(IMAGE)
+    np.testing.assert_array_equal(calm.apply_image(IMAGE), IMAGE)
+    inverted = RandomStain(strength=0, inversion=1).get_transform(IMAGE)
+    np.testing.assert_array_equal(inverted.apply_image(IMAGE), 255 - IMAGE)
+
+
+def test_the_same_seed_draws_the_same():
+    def draw():
+        np.random.seed(7)
+        augmentations = [RandomZoomCrop(40, (1, 2)), RandomQuarterTurn(), RandomStain()]
+        inputs = T.AugInput(IMAGE, sem_seg=LABELS)
+        T.AugmentationList([*augmentations, RandomOptics(1.0)])(inputs)
+        return inputs
+
+    one, two = draw(), draw()
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.sem_seg, two.sem_seg)

@@ -1,0 +1,51 @@
+import cv2
+import numpy as np
+import pytest
+
+from dsb2018.data.images import read_image, stretch_contrast
+
+
+def test_alpha_is_dropped_and_grey_is_tripled(tmp_path):
+    bgra = np.random.default_rng(0).integers(0, 255, (5, 6, 4), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), bgra)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", "BGR"), bgra[..., :3])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", "RGB"), bgra[..., 2::-1])
+    cv2.imwrite(str(tmp_path / "g.png"), bgra[..., 0])
+    np.testing.assert_array_equal(read_image(tmp_path / "g.png"), np.dstack([bgra[..., 0]] * 3))
+
+
+def test_errors(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"x\.png: not an image"):
+        read_image(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.png: not an image"):
+        read_image(tmp_path / "x.png")
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(ValueError, match="channel order 'HSV'"):
+        read_image(tmp_path / "x.png", "HSV")
+
+
+def test_stretch_spreads_values_and_keeps_hue():
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[...] = np.array([20, 40, 60])
+    image[:5] //= 2
+    stretched = stretch_contrast(image, 0)
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    np.testing.assert_array_equal(stretched[0, 0], [0, 51, 102])  # (10, 20, 30) of 10 to 60
+    np.testing.assert_array_equal(stretched[9, 0], [51, 153, 255])
+
+
+def test_stretch_ignores_the_share_that_may_be_cut():
+    image = np.full((100, 100, 3), 50, np.uint8)
+    image[:50] = 100
+    image[0, 0] = 255
+    assert stretch_contrast(image, 0)[99, 0, 0] == 0
+    assert stretch_contrast(image, 0)[1, 0, 0] < 100
+    assert stretch_contrast(image, 1)[1, 0, 0] == 255
+
+
+def test_flat_image_stays():
+    image = np.full((4, 4, 3), 9, np.uint8)
+    np.testing.assert_array_equal(stretch_contrast(image, 0.1), image)

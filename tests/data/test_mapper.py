@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.data import transforms as T
+
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.data import NucleiMapper
+from dsb2018.data.mapper import labels_to_instances
+from dsb2018.masks import encode
+
+
+def sort_by_mask(instances):
+    return sorted(
+        (mask.numpy().tobytes(), tuple(box.tolist()))
+        for mask, box in zip(instances.gt_masks.tensor, instances.gt_boxes.tensor, strict=True)
+    )
+
+
+def test_agrees_with_detectron2s_own_mapper(registered):
+    """The stock mapper, which carries one mask a nucleus, is the judge."""
+    augmentations = [T.RandomFlip(), T.RandomCrop("absolute", (150, 170))]
+    ours = NucleiMapper(True, augmentations=augmentations, image_format="BGR")
+    stock = DatasetMapper(
+        True,
+        augmentations=augmentations,
+        image_format="BGR",
+        use_instance_mask=True,
+        instance_mask_format="bitmask",
+        recompute_boxes=True,
+    )
+    for item in DatasetCatalog.get("dsb2018_sample_val"):
+        np.random.seed(3)
+        found = ours(item)
+        np.random.seed(3)
+        expected = stock(item)
+        torch.testing.assert_close(found["image"], expected["image"])
+        assert sort_by_mask(found["instances"]) == sort_by_mask(expected["instances"])
+        union = expected["instances"].gt_masks.tensor.any(dim=0)
+        torch.testing.assert_close(found["sem_seg"], union.long())
+
+
+def test_everything_is_in_step_under_the_projects_augmentations(registered):
+    cfg = get_dsb2018_cfg()
+    cfg.INPUT.CROP_TRAIN, cfg.INPUT.MIN_AREA = 128, 1
+    mapper = NucleiMapper(cfg, True)
+    np.random.seed(0)
+    for item in DatasetCatalog.get("dsb2018_sample_train")[:6]:
+        sample = mapper(item)
+        instances, union = sample["instances"], sample["sem_seg"]
+        assert sample["image"].dtype == torch.uint8
+        assert sample["image"].shape == (3, *union.shape)
+        masks = instances.gt_masks.tensor
+        torch.testing.assert_close(masks.any(dim=0).long(), union)
+        boxes = instances.gt_masks.get_bounding_boxes().tensor
+        torch.testing.assert_close(boxes, instances.gt_boxes.tensor)
+        assert "annotations" not in sample
+        assert item["annotations"]  # the dict that came in is as it was
+
+
+def test_inference_keeps_what_evaluation_needs(registered):
+    item = DatasetCatalog.get("dsb2018_sample_val")[0]
+    sample = NucleiMapper(get_dsb2018_cfg(), False)(item)
+    assert sample["image"].shape == (3, 256, 256)
+    assert sample["label_file"] == item["label_file"]
+    assert "instances" not in sample
+    without_file = {key: value for key, value in item.items() if key != "label_file"}
+    sample = NucleiMapper(get_dsb2018_cfg(), False)(without_file)
+    assert sample["annotations"] == item["annotations"]
+
+
+def test_image_of_another_size(registered):
+    item = DatasetCatalog.get("dsb2018_sample_val")[0]
+    mapper = NucleiMapper(True, augmentations=[], image_format="RGB")
+    with pytest.raises(ValueError, match=r"\(256, 256\) pixels, expected \(256, 99\)"):
+        mapper({**item, "width": 99})
+
+
+def test_image_without_nuclei(registered):
+    item = DatasetCatalog.get("dsb2018_sample_val")[0]
+    empty = {key: value for key, value in item.items() if key != "label_file"}
+    sample = NucleiMapper(True, augmentations=[], image_format="RGB")({**empty, "annotations": []})
+    assert len(sample["instances"]) == 0
+    assert sample["instances"].gt_masks.tensor.shape == (0, 256, 256)
+    assert sample["instances"].gt_boxes.tensor.shape == (0, 4)
+    assert sample["sem_seg"].sum() == 0
+
+
+def test_overlapping_nuclei_stay_whole():
+    layers = np.zeros((2, 9, 9), np.uint8)
+    layers[0, 1:5, 1:5], layers[1, 3:8, 3:8] = 1, 2
+    instances = labels_to_instances(layers)
+    assert [encode(m.numpy()) for m in instances.gt_masks.tensor] == [
+        encode(layers[0] == 1),
+        encode(layers[1] == 2),
+    ]
+    assert instances.gt_boxes.tensor.tolist() == [[1, 1, 5, 5], [3, 3, 8, 8]]
+
+
+def test_specks_are_no_instances():
+    layers = np.zeros((1, 9, 9), np.uint8)
+    layers[0, 0, 0], layers[0, 3:6, 3:6] = 1, 2
+    assert len(labels_to_instances(layers, min_area=2)) == 1

@@ -1,0 +1,88 @@
+import zipfile
+
+import pytest
+
+from dsb2018.prepare.errors import BadInput
+from dsb2018.prepare.source import Entry, ZipSource, open_source
+
+
+def make_zip(path, names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return path
+
+
+def test_folder_lists_images_and_masks(dsb):
+    from tests.conftest import rectangle
+
+    dsb.add("b", [rectangle(0, 0, 2, 2)])
+    dsb.add("a", [])
+    (dsb.root / ".hidden").mkdir()
+    (dsb.root / "notes.txt").write_text("not an image")
+    source = open_source(dsb.root)
+    assert source.entries() == [
+        Entry("a", ("a/images/a.png",), ()),
+        Entry("b", ("b/images/b.png",), ("b/masks/000.png",)),
+    ]
+    assert source.read("b/images/b.png").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("top", ["", "stage1_train/", "deep/er/"])
+def test_zip_lists_the_same_whatever_is_around_it(tmp_path, top):
+    names = ["a/images/a.png", "a/masks/1.png", "a/masks/0.png", "b/images/b.png"]
+    junk = ["__MACOSX/a/images/._a.png", "a/images/.DS_Store"]
+    path = make_zip(tmp_path / "x.zip", [top + name for name in names] + junk)
+    assert open_source(path).entries() == [
+        Entry("a", (f"{top}a/images/a.png",), (f"{top}a/masks/0.png", f"{top}a/masks/1.png")),
+        Entry("b", (f"{top}b/images/b.png",), None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["../a/images/a.png", "/a/images/a.png", "a/../../images/a.png", "C:/a/images/a.png"]
+)
+def test_zip_entry_that_points_outside(tmp_path, name):
+    path = make_zip(tmp_path / "x.zip", [name])
+    with pytest.raises(BadInput, match="points outside") as error:
+        open_source(path).entries()
+    assert str(path) in str(error.value)
+
+
+def test_zip_with_an_id_twice(tmp_path):
+    path = make_zip(tmp_path / "x.zip", ["one/a/images/a.png", "two/a/images/a.png"])
+    with pytest.raises(BadInput, match="image id a stands in it twice"):
+        open_source(path).entries()
+
+
+def test_zip_with_a_file_twice(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = make_zip(tmp_path / "x.zip", ["a/images/a.png", "a/images/a.png"])
+    with pytest.raises(BadInput, match="a file stands in it twice"):
+        open_source(path).entries()
+
+
+def test_zip_of_zips_names_them(tmp_path):
+    path = make_zip(tmp_path / "all.zip", ["stage1_train.zip", "stage1_test.zip"])
+    with pytest.raises(BadInput, match=r"stage1_train\.zip"):
+        open_source(path).entries()
+
+
+def test_damaged_zip(tmp_path):
+    path = make_zip(tmp_path / "x.zip", ["a/images/a.png"])
+    data = bytearray(path.read_bytes())
+    position = data.index(b"a.pngx") + 5
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match=r"x\.zip:a/images/a\.png"):
+        open_source(path).read("a/images/a.png")
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(BadInput, match="not a readable zip archive"):
+        ZipSource(path)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        open_source(tmp_path / "absent")
+    with pytest.raises(BadInput, match="no DSB images"):
+        open_source(tmp_path).entries()

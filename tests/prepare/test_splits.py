@@ -1,0 +1,100 @@
+import pytest
+
+from dsb2018.prepare.errors import BadInput
+from dsb2018.prepare.splits import ImageInfo, draw_splits, read_image_info, read_splits
+
+
+def write(folder, **lists):
+    for name, text in lists.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
+
+
+def test_lists_become_datasets(tmp_path):
+    write(tmp_path, train="b\na  # a comment\n\n# another\n", val="c\n", stardist_train="a\nc\n")
+    splits, notes = read_splits(tmp_path, {"a", "b", "c", "d"})
+    assert splits == {
+        "dsb2018_train": ["a", "b"],
+        "dsb2018_val": ["c"],
+        "dsb2018_stardist_train": ["a", "c"],
+    }
+    assert notes == []
+
+
+def test_optional_id_may_be_absent(tmp_path):
+    write(tmp_path, train="a\nx optional\n")
+    splits, notes = read_splits(tmp_path, {"a"})
+    assert splits == {"dsb2018_train": ["a"]}
+    assert len(notes) == 1
+    assert "x" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "a\nx\n"}, r"train\.txt: 1 ids of no image, the first is x"),
+        ({"train": "a\na\n"}, r"train\.txt:2: image id a stands in the list twice"),
+        ({"train": "a\n", "val": "a\n"}, r"val\.txt: image id a is also in .*train\.txt"),
+        ({"train": "a b\n"}, r"train\.txt:1: 'a b'"),
+    ],
+)
+def test_bad_lists(tmp_path, lists, message):
+    with pytest.raises(BadInput, match=message):
+        read_splits(write(tmp_path, **lists), {"a", "b"})
+
+
+def test_no_lists(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no split list"):
+        read_splits(tmp_path, {"a"})
+
+
+def test_drawn_splits_keep_groups_and_modalities():
+    ids = [f"i{number:03d}" for number in range(200)]
+    info = {
+        image_id: ImageInfo("histology" if number < 60 else "fluorescence", f"g{number // 3}")
+        for number, image_id in enumerate(ids)
+    }
+    splits = draw_splits(ids, info, val_fraction=0.2, seed=3)
+    train, val = (set(splits[f"dsb2018_{name}"]) for name in ("train", "val"))
+    assert train | val == set(ids)
+    assert not train & val
+    assert not {info[i].group for i in train} & {info[i].group for i in val}
+    assert sum(info[i].modality == "histology" for i in val) == 12
+    assert 26 <= sum(info[i].modality == "fluorescence" for i in val) <= 28
+    assert draw_splits(reversed(ids), info, 0.2, 3) == splits
+    assert draw_splits(ids, info, 0.2, 4) != splits
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1])
+def test_bad_fraction(fraction):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        draw_splits(["a"], {}, fraction, 0)
+
+
+def test_image_info(tmp_path):
+    path = tmp_path / "modality.csv"
+    path.write_text("image_id,modality,extra,group\na,histology,x,7\n")
+    assert read_image_info(path) == {"a": ImageInfo("histology", "7")}
+    path.write_text("image_id,modality\na,histology\n")
+    with pytest.raises(BadInput, match=r"modality\.csv: columns \['group'\] missing"):
+        read_image_info(path)
+    path.write_text("image_id,modality,group\na,x,1\na,x,1\n")
+    with pytest.raises(BadInput, match="image id a stands in it twice"):
+        read_image_info(path)
+    with pytest.raises(FileNotFoundError):
+        read_image_info(tmp_path / "absent.csv")
+
+
+def test_the_projects_own_lists(project):
+    listed = {
+        path.stem: path.read_text().split() for path in (project / "datasets/splits").glob("*.txt")
+    }
+    assert len(listed["train"]) == 589
+    assert len(listed["val"]) == 75
+    assert len(listed["stardist_train"]) == 446
+    known = read_image_info(project / "datasets/modality.csv")
+    splits, notes = read_splits(project / "datasets/splits", known)
+    assert len(splits["dsb2018_stardist_test"]) == 49
+    assert len(notes) == 1
+    groups = [{known[i].group for i in splits[f"dsb2018_{name}"]} for name in ("train", "val")]
+    assert not groups[0] & groups[1]

@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dsb2018.files import staging_folder, write_atomically
+
+
+def test_write_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "folder" / "file.txt"
+    write_atomically(path, "old")
+    write_atomically(path, b"new")
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_atomically(path, "old")
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_staging_is_gone_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), staging_folder(tmp_path) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom dsb2018.files import staging_folder\n"
+        "with staging_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('x'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    with staging_folder(tmp_path) as folder:
+        assert os.listdir(tmp_path) == [folder.name]

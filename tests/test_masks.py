@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from dsb2018 import masks
+
+
+def shapes():
+    """Masks that have been trouble: one pixel, full, columns that join, holes, edges."""
+    donut = np.zeros((20, 30), bool)
+    donut[4:16, 5:20] = True
+    donut[8:12, 9:14] = False
+    one_pixel = np.zeros((7, 5), bool)
+    one_pixel[6, 4] = True
+    first_pixel = np.zeros((7, 5), bool)
+    first_pixel[0, 0] = True
+    full_columns = np.zeros((6, 9), bool)
+    full_columns[:, 2:5] = True
+    joined = full_columns.copy()
+    joined[3:, 5] = True
+    joined[0, 3] = False
+    return {
+        "donut": donut,
+        "one pixel": one_pixel,
+        "first pixel": first_pixel,
+        "full": np.ones((5, 4), bool),
+        "full columns": full_columns,
+        "joined columns": joined,
+        "empty": np.zeros((5, 4), bool),
+        "noise": np.random.default_rng(0).random((33, 47)) < 0.5,
+    }
+
+
+@pytest.mark.parametrize("name", shapes())
+def test_encode_is_what_pycocotools_makes(name):
+    mask = shapes()[name]
+    expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    found = masks.encode(mask)
+    assert found["counts"].encode() == expected["counts"]
+    assert found["size"] == expected["size"]
+    np.testing.assert_array_equal(masks.decode(found), mask)
+
+
+def test_crop_is_tight():
+    mask = np.zeros((10, 12), np.uint8)
+    mask[3:5, 7:11] = 255
+    crop = masks.crop_mask(mask)
+    assert (crop.box, crop.area) == ([7, 3, 4, 2], 8)
+    assert crop.mask.all()
+    assert masks.crop_mask(np.zeros((4, 4), bool)) is None
+
+
+def test_stacked_labels_keep_every_pixel_of_overlapping_nuclei():
+    rng = np.random.default_rng(1)
+    truth = [rng.random((20, 20)) < 0.2 for _ in range(6)]
+    layers, overlapping = masks.stack_labels([masks.crop_mask(m) for m in truth], 20, 20)
+    assert layers.dtype == np.uint8
+    assert overlapping > 0
+    for label, mask in enumerate(truth, start=1):
+        np.testing.assert_array_equal((layers == label).any(axis=0), mask)
+
+
+def test_nuclei_apart_share_one_layer_and_many_take_uint16():
+    crops = [masks.Crop(x, y, np.ones((1, 1), bool)) for y in range(20) for x in range(20)]
+    layers, overlapping = masks.stack_labels(crops, 20, 20)
+    assert (layers.shape, layers.dtype, overlapping) == ((1, 20, 20), np.uint16, 0)
+    np.testing.assert_array_equal(layers[0].ravel(), np.arange(1, 401))
+    with pytest.raises(ValueError, match="65535"):
+        masks.stack_labels(crops * 164, 20, 20)
+
+
+def test_no_nuclei_make_one_empty_layer():
+    layers, _ = masks.stack_labels([], 4, 5)
+    np.testing.assert_array_equal(layers, np.zeros((1, 4, 5)))
+
+
+def test_stack_rles_and_flatten():
+    a, b = np.zeros((6, 6), bool), np.zeros((6, 6), bool)
+    a[:4, :4], b[2:, 2:] = True, True
+    layers = masks.stack_rles([masks.encode(m) for m in (a, np.zeros_like(a), b)], 6, 6)
+    np.testing.assert_array_equal((layers == 1).any(axis=0), a)
+    np.testing.assert_array_equal((layers == 3).any(axis=0), b)
+    np.testing.assert_array_equal(masks.flatten_labels(layers), np.where(b, 3, a * 1))

@@ -1,0 +1,177 @@
+"""Installs Detectron2 into the Python that runs this file, unless it is already importable.
+
+    python tools/install_detectron2.py                  # release 0.6: no compiler, no git
+    python tools/install_detectron2.py --source git     # upstream main: compiler and git
+
+Both need torch installed first. `--source pypi` takes release 0.6 as it was repackaged on the
+package index, checks its sha256 and builds a wheel of its Python files; the C++ operators are
+left out (rotated boxes, deformable convolution), which this project does not use.
+`--source git` builds upstream's main branch, pinned to one commit, with its C++ operators.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+RELEASE = "pb1-detectron2==0.6"
+RELEASE_SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
+REPOSITORY = "https://github.com/facebookresearch/detectron2.git"
+COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # main of 6 June 2026
+# Release 0.6 reads its model zoo through pkg_resources, which setuptools 81 no longer has.
+BUILD_TOOLS = ("setuptools<81", "wheel")
+
+
+class InstallError(RuntimeError):
+    """Says what failed and what to do next."""
+
+
+def run_python(*arguments: str, advice: str, **kwargs) -> str:
+    """Runs this Python with arguments; returns its output.
+
+    Raises:
+        InstallError: it failed; with the end of its output, and `advice`.
+    """
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
+    if done.returncode:
+        end = "\n".join(done.stdout.splitlines()[-15:])
+        raise InstallError(f"{end}\n\n`python {' '.join(arguments)}` failed. {advice}")
+    return done.stdout
+
+
+def is_importable(module: str) -> bool:
+    """Whether a fresh process of this Python can import the module."""
+    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def require_torch() -> None:
+    """Raises InstallError where torch and torchvision cannot be imported."""
+    for module in ("torch", "torchvision"):
+        if not is_importable(module):
+            raise InstallError(
+                f"{module} cannot be imported by {sys.executable}. Install torch and torchvision "
+                "for your machine first (`pip install torch torchvision`), then run this again."
+            )
+
+
+def download_release(folder: Path) -> Path:
+    """Downloads the release's source archive into the folder; returns its path, sha256 checked.
+
+    pip cannot do it: to download a source archive it builds its metadata, and this one's fails.
+    `unearth` only downloads. It is installed into the folder, not into the user's environment.
+    """
+    network = "Check the network, or your pip index settings, then run this again."
+    tools = str(folder / "tools")
+    run_python("-m", "pip", "install", "-q", "--target", tools, "unearth", advice=network)
+    command = ["-m", "unearth", RELEASE, "--no-binary", "--download", str(folder), *_pip_index()]
+    output = run_python(*command, advice=network, env={**os.environ, "PYTHONPATH": tools})
+    archive = Path(json.loads(output[output.index("{") :])["local_path"])
+    check_sha256(archive, RELEASE_SHA256)
+    return archive
+
+
+def _pip_index() -> list[str]:
+    """The user's own package index, from pip's settings, as options of unearth."""
+    for name in ("global.index-url", "install.index-url", ":env:.index-url"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", name], capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            return ["--index-url", done.stdout.strip()]
+    return []
+
+
+def check_sha256(archive: Path, expected: str) -> None:
+    """Raises InstallError where the file's sha256 is another than expected."""
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != expected:
+        raise InstallError(
+            f"{archive.name} has sha256 {found}, expected {expected}: it is not release 0.6 as "
+            "tested. Nothing was installed. Look at your package index, or use `--source git`."
+        )
+
+
+def unpack_for_pure_python(archive: Path, folder: Path) -> Path:
+    """Unpacks the release so that a wheel of its Python files can be built; returns its root."""
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(folder, filter="data")
+        else:  # a Python without the security back-port; the sha256 has been checked
+            tar.extractall(folder)
+    root = folder / archive.name.removesuffix(".tar.gz")
+    # setup.py expects the model zoo's files in the repository's place, and copies them back.
+    shutil.move(root / "detectron2" / "model_zoo" / "configs", root / "configs")
+    setup = root / "setup.py"
+    text = setup.read_text()
+    text, no_extension = re.subn(r"ext_modules=get_extensions\(\)", "ext_modules=[]", text)
+    # Its requirements pin a `black` of 2021; this project's setup.py names what is needed.
+    text, no_pins = re.subn(r"install_requires=\[.*?\n    \],", "", text, flags=re.DOTALL)
+    if (no_extension, no_pins) != (1, 1):
+        raise InstallError(f"{setup}: not the setup.py of release 0.6. Use `--source git`.")
+    setup.write_text(text)
+    return root
+
+
+def install_release() -> None:
+    """Builds and installs release 0.6 from the package index, Python files only."""
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as name:
+        folder = Path(name)
+        root = unpack_for_pure_python(download_release(folder), folder)
+        pip_install(str(root), advice="Try `--source git`, which builds upstream main.")
+
+
+def install_upstream() -> None:
+    """Builds and installs upstream main at the pinned commit, with its C++ operators."""
+    if shutil.which("git") is None:
+        raise InstallError("git is not installed. Install it, or use `--source pypi`.")
+    advice = "It needs the network, a C++ compiler and Python's headers; `--source pypi` does not."
+    pip_install(f"git+{REPOSITORY}@{COMMIT}", advice=advice)
+
+
+def pip_install(what: str, advice: str) -> None:
+    """Installs a package with the environment's own torch, and without its dependencies."""
+    run_python("-m", "pip", "install", "-q", *BUILD_TOOLS, advice="Check the network.")
+    options = ("--no-build-isolation", "--no-deps")
+    run_python("-m", "pip", "install", *options, what, advice=advice)
+
+
+SOURCES = {"pypi": install_release, "git": install_upstream}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", choices=sorted(SOURCES), default="pypi")
+    parser.add_argument("--force", action="store_true", help="replace an installed detectron2")
+    options = parser.parse_args(arguments)
+    if is_importable("detectron2") and not options.force:
+        print("detectron2 is already installed; kept as it is (--force replaces it).")
+        return 0
+    try:
+        require_torch()
+        SOURCES[options.source]()
+        if not is_importable("detectron2"):
+            raise InstallError("detectron2 was installed but cannot be imported; see the log above.")
+    except InstallError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"detectron2 installed ({options.source}).")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""Trains and evaluates any model of this project.
+
+    python tools/train_net.py --config-file configs/mask_rcnn/lite0_FPN.yaml
+    python tools/train_net.py --config-file … --resume
+    python tools/train_net.py --config-file … --eval-only MODEL.WEIGHTS dsb2018://mask_rcnn_lite0_FPN
+
+Runs on CUDA where there is a GPU, on the CPU otherwise. KEY VALUE pairs at the end override the
+config. Results are written to OUTPUT_DIR/inference/<dataset>/results.json.
+"""
+
+from dsb2018.engine import main
+
+if __name__ == "__main__":
+    main(epilog=__doc__)
