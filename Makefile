@@ -23,8 +23,8 @@ $(VENV)/python.txt: FORCE
 $(INSTALLED): $(VENV)/python.txt setup.py constraints.txt tools/install_detectron2.py
 	@echo "Installing into $(VENV) (once, some minutes: torch is large) …"
 	@$(PIP) setuptools wheel torch torchvision
-	@$(PY) tools/install_detectron2.py
 	@$(PIP) --no-build-isolation --editable ".[dev,imagenet]"
+	@$(PY) tools/install_detectron2.py
 	@touch $@
 
 demo: $(INSTALLED)

@@ -95,7 +95,7 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
 
     Returns:
         (L, height, width) uint8 or uint16, 0 is background, L ≥ 1; and the number of nuclei
-        that share a pixel with an earlier one, which went to a layer above the first.
+        that went to a layer above the first, since they share a pixel with one in it.
 
     Raises:
         ValueError: more than 65535 nuclei.

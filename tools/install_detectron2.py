@@ -3,7 +3,8 @@
     python tools/install_detectron2.py                  # release 0.6: no compiler, no git
     python tools/install_detectron2.py --source git     # upstream main: compiler and git
 
-Both need torch installed first. `--source pypi` takes release 0.6 as it was repackaged on the
+Both need torch and this package (`pip install -e .`, which brings what Detectron2 imports)
+installed first. `--source pypi` takes release 0.6 as it was repackaged on the
 package index, checks its sha256 and builds a wheel of its Python files; the C++ operators are
 left out (rotated boxes, deformable convolution), which this project does not use.
 `--source git` builds upstream's main branch, pinned to one commit, with its C++ operators.
@@ -52,19 +53,28 @@ def run_python(*arguments: str, advice: str, **kwargs) -> str:
     return done.stdout
 
 
-def is_importable(module: str) -> bool:
-    """Whether a fresh process of this Python can import the module."""
-    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode == 0
+def import_failure(module: str) -> str | None:
+    """The last line of what a fresh process of this Python says when it cannot import the module;
+    None where it can."""
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["?"])[-1]
+
+
+def require(module: str, advice: str) -> None:
+    """Raises InstallError, with the advice, where the module cannot be imported."""
+    failure = import_failure(module)
+    if failure is not None:
+        raise InstallError(f"{module} cannot be imported by {sys.executable} ({failure}). {advice}")
 
 
 def require_torch() -> None:
     """Raises InstallError where torch and torchvision cannot be imported."""
     for module in ("torch", "torchvision"):
-        if not is_importable(module):
-            raise InstallError(
-                f"{module} cannot be imported by {sys.executable}. Install torch and torchvision "
-                "for your machine first (`pip install torch torchvision`), then run this again."
-            )
+        require(
+            module,
+            "Install torch and torchvision for your machine first (`pip install torch "
+            "torchvision`), then run this again.",
+        )
 
 
 def download_release(folder: Path) -> Path:
@@ -158,14 +168,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", choices=sorted(SOURCES), default="pypi")
     parser.add_argument("--force", action="store_true", help="replace an installed detectron2")
     options = parser.parse_args(arguments)
-    if is_importable("detectron2") and not options.force:
+    if import_failure("detectron2") is None and not options.force:
         print("detectron2 is already installed; kept as it is (--force replaces it).")
         return 0
     try:
         require_torch()
         SOURCES[options.source]()
-        if not is_importable("detectron2"):
-            raise InstallError("detectron2 was installed but cannot be imported; see the log above.")
+        require("detectron2", "It was installed; `pip install -e .` brings what it imports.")
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

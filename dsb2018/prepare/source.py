@@ -88,7 +88,7 @@ class ZipSource:
         for name in names:
             self._check_name(name)
             parts = PurePosixPath(name).parts
-            if len(parts) < 2 or "__MACOSX" in parts:
+            if len(parts) < 2 or "__MACOSX" in parts or parts[-1].startswith("."):
                 continue
             is_folder = name.endswith("/")
             *top, image_id, kind = parts if is_folder else parts[:-1]

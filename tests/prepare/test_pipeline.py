@@ -95,7 +95,7 @@ def test_zip_gives_the_same_truth(hard, tmp_path):
 def test_overlaps_are_reported(hard, tmp_path):
     prepared = run(hard[0].root, tmp_path / "out")
     assert len(prepared.notes) == 1
-    assert "overlapping: 1 of its masks overlap others" in prepared.notes[0]
+    assert "overlapping: 2 of its masks overlap others" in prepared.notes[0]
     assert (tmp_path / "out" / "report.txt").read_text().splitlines() == prepared.notes
 
 

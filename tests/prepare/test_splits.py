@@ -61,7 +61,7 @@ def test_drawn_splits_keep_groups_and_modalities():
     assert not {info[i].group for i in train} & {info[i].group for i in val}
     assert sum(info[i].modality == "histology" for i in val) == 12
     assert 26 <= sum(info[i].modality == "fluorescence" for i in val) <= 28
-    assert draw_splits(reversed(ids), info, 0.2, 3) == splits
+    assert draw_splits(ids[::-1], info, 0.2, 3) == splits
     assert draw_splits(ids, info, 0.2, 4) != splits
 
 
