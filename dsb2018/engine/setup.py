@@ -6,10 +6,13 @@ import logging
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from dsb2018.config import get_dsb2018_cfg
 from dsb2018.data import register_dsb2018
+from dsb2018.engine.summary import places
 from dsb2018.engine.trainer import Trainer
 from dsb2018.modeling import NucleiCheckpointer
 
@@ -67,15 +70,19 @@ def run(args: argparse.Namespace) -> dict:
     """Trains, or evaluates with `--eval-only`; one process of it.
 
     Returns:
-        The results of the last evaluation, see `Trainer.test`; empty if there was none.
+        The results of the evaluation at the end, see `Trainer.test`.
     """
     cfg = setup(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         checkpointer = NucleiCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        return Trainer.test(cfg, model)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
-    return getattr(trainer, "_last_eval_results", {})
+        results = Trainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)  # TEST.EXPECTED_RESULTS, as in training
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        results = trainer.train()
+    logger.info("Written:\n%s", places(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
+    return results

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import weakref
 from collections import OrderedDict
@@ -11,13 +12,14 @@ import torch
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, SimpleTrainer, create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.solver import build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 
 from dsb2018.data import NucleiMapper
 from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.summary import score_table
 from dsb2018.evaluation import build_evaluators
 from dsb2018.files import write_atomically
 from dsb2018.modeling import NucleiCheckpointer
@@ -73,6 +75,11 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    def train(self) -> dict:
+        """Trains to `SOLVER.MAX_ITER`; returns the last evaluation's results, see `test`."""
+        super().train()
+        return getattr(self, "_last_eval_results", {})
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the model: iteration, hooks and optimizer."""
@@ -137,15 +144,15 @@ class Trainer(DefaultTrainer):
                 results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
                 path = Path(cfg.OUTPUT_DIR) / "inference" / name / "results.json"
-                write_atomically(path, json.dumps(results[name], indent=2) + "\n")
-                logger.info("Results on %s, written to %s:", name, path)
-                print_csv_format(_headline(results[name]))
+                write_atomically(path, _to_json(results[name]))
+                logger.info("Scores on %s, percent:\n%s", name, score_table(results[name]))
         return next(iter(results.values())) if len(results) == 1 else results
 
 
-def _headline(results: dict) -> OrderedDict:
-    """The results without those by modality, which fill a screen."""
-    return OrderedDict(
-        (task, {name: value for name, value in metrics.items() if "/" not in name})
+def _to_json(results: dict) -> str:
+    """JSON of {task: {metric: number}}; NaN, which JSON does not have, becomes null."""
+    clean = {
+        task: {name: None if math.isnan(value) else value for name, value in metrics.items()}
         for task, metrics in results.items()
-    )
+    }
+    return json.dumps(clean, indent=2) + "\n"

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +99,12 @@ def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str
     """
     per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
     nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
-    with contextlib.redirect_stdout(io.StringIO()), open(os.devnull) as _:
-        coco = COCO(truth)
-        results = coco.loadRes([dict(d) for d in detections]) if detections else COCO(
-            {**truth, "annotations": []}
+    with contextlib.redirect_stdout(io.StringIO()):  # the library prints
+        coco = COCO({**truth, "annotations": _copies(truth["annotations"])})
+        results = (
+            coco.loadRes(_copies(detections))
+            if detections
+            else COCO({**truth, "annotations": []})
         )
         evaluation = COCOeval_faster(coco, results, kind, print_function=logger.debug)
         evaluation.params.imgIds = sorted(image_ids)
@@ -111,6 +112,11 @@ def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str
         evaluation.evaluate()
         evaluation.accumulate()
     return read_coco_eval(evaluation)
+
+
+def _copies(annotations: list[dict]) -> list[dict]:
+    """Copies of annotations: the library writes into what it is given."""
+    return [{**each, "segmentation": dict(each["segmentation"])} for each in annotations]
 
 
 def read_coco_eval(evaluation) -> dict[str, float]:

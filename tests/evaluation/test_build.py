@@ -1,0 +1,43 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.evaluation import build_evaluators
+from dsb2018.truth import read_label_layers
+from tests.evaluation.cases import masks_of, to_instances, to_output
+
+
+def test_a_dataset_gets_its_evaluators_and_pictures(registered, tmp_path):
+    cfg = get_dsb2018_cfg()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    cfg.TEST.OVERLAYS = 2
+    evaluators = build_evaluators(cfg, "dsb2018_sample_val")
+    evaluators.reset()
+    for item in DatasetCatalog.get("dsb2018_sample_val"):
+        masks = masks_of(read_label_layers(item))
+        evaluators.process([item], [to_output(to_instances(masks))])
+    results = evaluators.evaluate()
+    assert set(results) == {"bbox", "segm", "sem_seg", "nuclei"}
+    folder = tmp_path / "inference" / "dsb2018_sample_val"
+    assert (folder / "coco_instances.json").exists()
+    pictures = sorted(os.listdir(folder / "overlays"))
+    assert pictures == ["sample_val_00.png", "sample_val_01.png"]
+    picture = cv2.imread(str(folder / "overlays" / pictures[0]))
+    assert picture.shape == (512, 3 * 512 + 16, 3)
+    panels = [picture[:, start : start + 512] for start in (0, 520, 1040)]
+    true, found = ((panel != panels[0]).any(axis=2) for panel in panels[1:])
+    assert true.any()
+    np.testing.assert_array_equal(true, found)  # the prediction is the truth, so are its outlines
+
+
+def test_unknown_evaluator_type():
+    MetadataCatalog.get("strange").evaluator_type = "lvis"
+    try:
+        with pytest.raises(ValueError, match=r"'lvis', expected one of \['nuclei'\]"):
+            build_evaluators(get_dsb2018_cfg(), "strange")
+    finally:
+        MetadataCatalog.remove("strange")

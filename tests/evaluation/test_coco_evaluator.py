@@ -1,0 +1,138 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from dsb2018.evaluation import CocoEvaluator
+from dsb2018.evaluation.coco_evaluator import coco_ap, read_coco_eval, to_coco
+from dsb2018.masks import encode
+from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
+
+
+def random_masks(rng, count, size=96):
+    masks = []
+    for _ in range(count):
+        y, x = np.mgrid[:size, :size]
+        center, radii = rng.uniform(0, size, 2), rng.uniform(3, 40, 2)
+        mask = ((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 <= 1
+        if mask.any():
+            masks.append(mask)
+    return np.array(masks)
+
+
+def make_truth(images):
+    """The COCO dict of (N, H, W) masks, one image each."""
+    annotations = []
+    for image_id, masks in enumerate(images, start=1):
+        for mask in masks:
+            x0, y0, x1, y1 = (int(edge) for edge in tight_box(mask))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": encode(mask),
+                }
+            )
+    return {
+        "info": {},
+        "categories": [{"id": 1, "name": "nucleus"}],
+        "images": [
+            {"id": number, "height": 96, "width": 96} for number in range(1, len(images) + 1)
+        ],
+        "annotations": annotations,
+    }
+
+
+def judge(truth, detections, image_ids, kind):
+    """pycocotools, called directly."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = json.loads(json.dumps(truth))
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(json.loads(json.dumps(detections))), kind)
+        evaluation.params.imgIds = sorted(image_ids)
+        evaluation.params.maxDets = [500]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return read_coco_eval(evaluation)
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """Truth and detections of six images: sizes of all three areas, and more than 100 nuclei."""
+    rng = np.random.default_rng(3)
+    images = [random_masks(rng, count) for count in (4, 12, 30, 150, 1, 8)]
+    detections = []
+    for image_id, masks in enumerate(images, start=1):
+        found = spoiled(masks, rng)
+        found = found[found.any(axis=(1, 2))]
+        scores = rng.uniform(0.05, 1, len(found)).round(2)  # rounded, so that some are equal
+        detections += to_coco(to_instances(found, scores), image_id)
+    return make_truth(images), detections
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_numbers_are_those_of_pycocotools(crowded, kind):
+    truth, detections = crowded
+    found = coco_ap(truth, detections, list(range(1, 7)), kind)
+    expected = judge(truth, detections, list(range(1, 7)), kind)
+    assert 10 < found["AP"] < 90
+    assert not np.isnan(list(found.values())).any()
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=1e-10)
+
+
+def test_only_the_images_that_were_evaluated_count(crowded):
+    truth, detections = crowded
+    some = [detection for detection in detections if detection["image_id"] in (2, 3)]
+    found, expected = coco_ap(truth, some, [2, 3], "segm"), judge(truth, some, [2, 3], "segm")
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-10)
+    assert found["AP"] > coco_ap(truth, some, list(range(1, 7)), "segm")["AP"]
+
+
+def test_an_image_of_more_than_100_nuclei_can_be_perfect():
+    masks = np.zeros((144, 96, 96), bool)
+    for number, mask in enumerate(masks):
+        y, x = divmod(number, 12)
+        mask[8 * y : 8 * y + 7, 8 * x : 8 * x + 7] = True
+    found = coco_ap(make_truth([masks]), to_coco(to_instances(masks), 1), [1], "segm")
+    assert (found["AP"], found["AR"]) == (100, 100)
+
+
+def test_nothing_found_and_nothing_to_find():
+    rng = np.random.default_rng(0)
+    truth = make_truth([random_masks(rng, 5)])
+    assert coco_ap(truth, [], [1], "segm")["AP"] == 0
+    empty = make_truth([np.zeros((0, 96, 96), bool)])
+    assert np.isnan(coco_ap(empty, [], [1], "segm")["AP"])
+
+
+def test_evaluator_on_the_sample(registered, tmp_path):
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from dsb2018.truth import read_label_layers
+
+    json_file = MetadataCatalog.get("dsb2018_sample_val").json_file
+    evaluator = CocoEvaluator(json_file, str(tmp_path))
+    rng = np.random.default_rng(0)
+    for item in DatasetCatalog.get("dsb2018_sample_val"):
+        masks = masks_of(read_label_layers(item))
+        evaluator.process([item], [to_output(to_instances(spoiled(masks, rng)))])
+    results = evaluator.evaluate()
+    truth = json.loads(open(json_file).read())
+    detections = json.loads((tmp_path / "coco_instances.json").read_text())
+    for kind in ("bbox", "segm"):
+        expected = judge(truth, detections, list(range(1, 9)), kind)
+        np.testing.assert_allclose(list(results[kind].values()), list(expected.values()))
+    evaluator.reset()
+    for item in DatasetCatalog.get("dsb2018_sample_val"):
+        masks = masks_of(read_label_layers(item))
+        evaluator.process([item], [to_output(to_instances(masks))])
+    assert evaluator.evaluate()["segm"]["AP"] == 100

@@ -1,0 +1,165 @@
+import doctest
+import itertools
+
+import numpy as np
+import pytest
+
+from dsb2018.evaluation import matching
+
+rng = np.random.default_rng(0)
+# One row of pixels each; truth has one layer. Expected: Kaggle mAP, StarDist AP50, F1@50, PQ, AJI.
+HAND = {
+    "perfect": ([1, 1, 0, 2], [2, 2, 0, 1], (100, 100, 100, 100, 100)),
+    "disjoint": ([1, 1, 0, 0], [0, 0, 1, 1], (0, 0, 0, 0, 0)),
+    "missed": ([1, 1, 0, 2], [1, 1, 0, 0], (50, 50, 200 / 3, 200 / 3, 200 / 3)),
+    # Halves of IoU 0.5: no match for Kaggle and PQ (IoU > 0.5), one for StarDist (IoU ≥ 0.5):
+    # TP 1, FP 1, FN 0. AJI: 2 of 4 pixels, and the other half counts to the union: 2 / (4 + 2).
+    "split": ([1, 1, 1, 1], [1, 1, 2, 2], (0, 50, 200 / 3, 0, 100 / 3)),
+    # One prediction over two: IoU 0.5 with each, one of them may have it. AJI: each true nucleus
+    # has 2 common pixels in a union of 4.
+    "merged": ([1, 1, 2, 2], [1, 1, 1, 1], (0, 50, 200 / 3, 0, 50)),
+    # IoU 3/4: above 0.50 to 0.70 for Kaggle (5 of 10), 0.75 is not above 0.75.
+    "three of four": ([1, 1, 1, 1], [1, 1, 1, 0], (50, 100, 100, 75, 75)),
+    "no truth": ([0, 0, 0], [0, 1, 1], (0, 0, 0, 0, 0)),
+    "no prediction": ([0, 1, 1], [0, 0, 0], (0, 0, 0, 0, 0)),
+    "nothing at all": ([0, 0, 0], [0, 0, 0], (100, np.nan, np.nan, np.nan, 100)),
+}
+
+
+def layers(row):
+    return np.array([[row]], np.int32)
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_scores_of_hand_made_rows(name):
+    truth, predicted, expected = HAND[name]
+    images = [matching.compare(layers(truth), layers(predicted)[0])]
+    found = (
+        matching.kaggle_map(images),
+        matching.average_precision(images, 0.5),
+        matching.f1(images, 0.5),
+        matching.panoptic_quality(images),
+        matching.aji(images),
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_thresholds_are_above_for_kaggle_and_at_least_for_stardist():
+    images = [matching.compare(layers([1, 1, 1, 1]), layers([1, 1, 1, 0])[0])]  # IoU 0.75
+    assert images[0].kaggle_tp.tolist() == [1] * 5 + [0] * 5
+    assert images[0].stardist_tp.tolist() == [1] * 6 + [0] * 3
+    assert matching.average_precision(images, 0.75) == 100
+    assert matching.average_precision(images, 0.8) == 0
+
+
+def disc(radius, shift, size=64):
+    y, x = np.mgrid[:size, :size] - size // 2
+    return (y**2 + (x - shift) ** 2 <= radius**2).astype(np.int32)
+
+
+@pytest.mark.parametrize("shift", [1, 3, 5])
+def test_disc_moved_by_a_known_shift(shift):
+    truth, moved = disc(10, 0), disc(10, shift)
+    expected = (truth & moved).sum() / (truth | moved).sum()
+    iou = matching.iou_matrix(*matching.overlap_table(truth[None], moved))
+    np.testing.assert_allclose(iou, [[expected]])
+    counts = matching.compare(truth[None], moved)
+    assert counts.kaggle_tp.tolist() == [int(expected > t) for t in matching.KAGGLE_THRESHOLDS]
+
+
+def test_matches_are_as_many_as_there_can_be():
+    # A greedy choice of the best pair (0.9) would leave the other true nucleus alone.
+    iou = np.array([[0.9, 0.5], [0.6, 0.0]])
+    true, predicted = matching.match(iou, iou >= 0.5)
+    assert sorted(zip(true.tolist(), predicted.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_overlapping_true_nuclei_stand_in_layers():
+    truth = np.array([[[1, 1, 1, 0]], [[0, 0, 2, 2]]], np.uint8)
+    table, true_areas, areas = matching.overlap_table(truth, np.array([[7, 7, 7, 9]]))
+    assert table.tolist() == [[3, 0], [1, 1]]
+    assert (true_areas.tolist(), areas.tolist()) == ([3, 2], [3, 1])
+
+
+def random_labels(count):
+    """(40, 50) labels of rectangles painted over each other, with gaps in the numbering."""
+    labels = np.zeros((40, 50), np.int32)
+    for label in range(1, count + 1):
+        y, x = rng.integers(0, 32), rng.integers(0, 40)
+        labels[y : y + rng.integers(3, 12), x : x + rng.integers(3, 12)] = 2 * label
+    return labels
+
+
+def brute_force(truth, predicted):
+    """Scores by the definitions, with loops and masks; nothing is shared with the package."""
+    true = [truth == label for label in set(truth.ravel().tolist()) - {0}]
+    found = [predicted == label for label in set(predicted.ravel().tolist()) - {0}]
+    iou = [[(a & b).sum() / (a | b).sum() for b in found] for a in true]
+    pairs = list(itertools.product(range(len(true)), range(len(found))))
+    # Above IoU 0.5 no nucleus has two partners, so counting pairs is matching.
+    precision = []
+    for threshold in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
+        tp = sum(iou[t][p] > threshold for t, p in pairs)
+        precision.append(tp / (len(true) + len(found) - tp))
+    matched = [iou[t][p] for t, p in pairs if iou[t][p] > 0.5]
+    quality = sum(matched) / (len(matched) + 0.5 * (len(true) + len(found) - 2 * len(matched)))
+    intersection = union = 0
+    used = set()
+    for t, mask in enumerate(true):
+        best = max(range(len(found)), key=lambda p: iou[t][p])
+        if iou[t][best] > 0:
+            used.add(best)
+            intersection += (mask & found[best]).sum()
+            union += (mask | found[best]).sum()
+        else:
+            union += mask.sum()
+    union += sum(found[p].sum() for p in range(len(found)) if p not in used)
+    return [100 * np.mean(precision), 100 * quality, 100 * intersection / union]
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_brute_force_agrees(case):
+    truth = random_labels(25)
+    predicted = np.roll(truth, (case % 3, case // 3), (0, 1))
+    predicted[:, 40:] = random_labels(10)[:, 40:]
+    images = [matching.compare(truth[None], predicted)]
+    found = [
+        matching.kaggle_map(images),
+        matching.panoptic_quality(images),
+        matching.aji(images),
+    ]
+    np.testing.assert_allclose(found, brute_force(truth, predicted), rtol=1e-12)
+
+
+def test_dataset_scores_pool_or_average_as_they_say():
+    good = matching.compare(layers([1, 2, 3]), layers([1, 2, 3])[0])  # 3 of 3 found
+    bad = matching.compare(layers([1, 0, 0]), layers([0, 0, 0])[0])  # 0 of 1
+    scores = matching.scores([good, bad])
+    assert scores["mAP"] == 50  # mean over images
+    assert scores["AP50"] == 75  # pooled: 3 / (3 + 0 + 1)
+    np.testing.assert_allclose(scores["F1@50"], 600 / 7)
+    assert scores["AJI"] == 50
+    np.testing.assert_allclose(scores["count_error"], 25)  # 1 of 4
+
+
+def test_no_images_give_nan():
+    assert all(np.isnan(value) for value in matching.scores([]).values())
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "message"),
+    [
+        (np.zeros((1, 2, 2)), np.zeros((2, 2), int), "truth: labels of dtype float64"),
+        (np.zeros((2, 2), int), np.zeros((2, 2), int), "truth: labels of 2 dimensions"),
+        (np.zeros((1, 2, 2), int), np.zeros((2, 2), bool), "predicted: labels of dtype bool"),
+        (np.zeros((1, 2, 2), int), -np.ones((2, 2), int), "predicted: negative label -1"),
+        (np.zeros((1, 2, 2), int), np.zeros((2, 3), int), r"truth has \(2, 2\) pixels"),
+    ],
+)
+def test_bad_labels(truth, predicted, message):
+    with pytest.raises(ValueError, match=message):
+        matching.compare(truth, predicted)
+
+
+def test_the_docstrings_example_runs():
+    assert doctest.testmod(matching).failed == 0

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+
+from dsb2018.evaluation import NucleiEvaluator
+from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
+from dsb2018.truth import read_label_layers
+from tests.evaluation.cases import masks_of, spoiled, to_instances, to_output
+
+
+@pytest.fixture
+def pairs(registered):
+    """Samples and outputs of the sample's validation images."""
+    rng = np.random.default_rng(0)
+    return [
+        (item, to_output(to_instances(spoiled(masks_of(read_label_layers(item)), rng))))
+        for item in DatasetCatalog.get("dsb2018_sample_val")
+    ]
+
+
+def evaluate(pairs, evaluator=None):
+    evaluator = evaluator or NucleiEvaluator(0.5)
+    for sample, output in pairs:
+        evaluator.process([sample], [output])
+    return evaluator.evaluate()
+
+
+def test_perfect_predictions_score_100(pairs):
+    perfect = [
+        (sample, to_output(to_instances(masks_of(read_label_layers(sample)))))
+        for sample, _ in pairs
+    ]
+    results = evaluate(perfect)
+    for task, metrics in results.items():
+        for name, value in metrics.items():
+            assert value == (0 if "count_error" in name else 100), (task, name)
+
+
+def test_two_halves_gathered_are_the_whole(pairs, monkeypatch):
+    whole = evaluate(pairs)
+    assert 0 < whole["nuclei"]["mAP"] < 100
+    first, second = NucleiEvaluator(0.5), NucleiEvaluator(0.5)
+    evaluate(pairs[:3], first)
+    # The sampler gives the last image to two processes where the numbers do not divide.
+    evaluate(pairs[2:], second)
+    monkeypatch.setattr(comm, "gather", lambda images: [images, second._images])
+    assert first.evaluate() == whole
+
+
+def test_scores_by_modality(pairs):
+    results = evaluate(pairs)
+    modalities = {sample["modality"] for sample, _ in pairs}
+    assert modalities == {"fluorescence", "histology", "brightfield"}
+    for modality in modalities:
+        alone = evaluate([pair for pair in pairs if pair[0]["modality"] == modality])
+        for task in ("sem_seg", "nuclei"):
+            for name in ("IoU", "Dice") if task == "sem_seg" else ("mAP", "PQ", "AP50"):
+                assert results[task][f"{name}/{modality}"] == alone[task][name]
+
+
+def test_only_the_main_process_has_results(pairs, monkeypatch):
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    assert evaluate(pairs[:1]) is None
+
+
+def test_labels_of_instances_the_better_wins_and_the_bad_are_left_out():
+    masks = np.zeros((3, 2, 6), bool)
+    masks[0, :, 0:3], masks[1, :, 2:5], masks[2, :, 5:6] = True, True, True
+    labels = instances_to_labels(to_instances(masks, scores=[0.6, 0.9, 0.3]), 0.5)
+    assert labels.tolist() == [[2, 2, 1, 1, 1, 0]] * 2
+
+
+def test_labels_of_no_instances():
+    nothing = to_instances(np.zeros((0, 4, 5), bool))
+    np.testing.assert_array_equal(instances_to_labels(nothing, 0.5), np.zeros((4, 5)))
+
+
+def test_the_semantic_map_is_used_as_it_is(pairs):
+    sample, output = pairs[0]
+    output = {**output, "sem_seg": torch.zeros_like(output["sem_seg"])}  # a tie is background
+    results = evaluate([(sample, output)])
+    assert results["sem_seg"]["IoU"] == 0
+    assert results["nuclei"]["mAP"] > 0
