@@ -13,11 +13,14 @@ from dsb2018.masks import encode
 from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
 
 
-def random_masks(rng, count, size=96):
+SIZE = 160  # pixels: large enough for a nucleus of COCO's area "large"
+
+
+def random_masks(rng, count, size=SIZE):
     masks = []
     for _ in range(count):
         y, x = np.mgrid[:size, :size]
-        center, radii = rng.uniform(0, size, 2), rng.uniform(3, 40, 2)
+        center, radii = rng.uniform(0, size, 2), rng.uniform(3, 70, 2)
         mask = ((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 <= 1
         if mask.any():
             masks.append(mask)
@@ -45,7 +48,7 @@ def make_truth(images):
         "info": {},
         "categories": [{"id": 1, "name": "nucleus"}],
         "images": [
-            {"id": number, "height": 96, "width": 96} for number in range(1, len(images) + 1)
+            {"id": number, "height": SIZE, "width": SIZE} for number in range(1, len(images) + 1)
         ],
         "annotations": annotations,
     }
@@ -98,7 +101,7 @@ def test_only_the_images_that_were_evaluated_count(crowded):
 
 
 def test_an_image_of_more_than_100_nuclei_can_be_perfect():
-    masks = np.zeros((144, 96, 96), bool)
+    masks = np.zeros((144, SIZE, SIZE), bool)
     for number, mask in enumerate(masks):
         y, x = divmod(number, 12)
         mask[8 * y : 8 * y + 7, 8 * x : 8 * x + 7] = True
@@ -110,7 +113,7 @@ def test_nothing_found_and_nothing_to_find():
     rng = np.random.default_rng(0)
     truth = make_truth([random_masks(rng, 5)])
     assert coco_ap(truth, [], [1], "segm")["AP"] == 0
-    empty = make_truth([np.zeros((0, 96, 96), bool)])
+    empty = make_truth([np.zeros((0, SIZE, SIZE), bool)])
     assert np.isnan(coco_ap(empty, [], [1], "segm")["AP"])
 
 
