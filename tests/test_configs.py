@@ -1,0 +1,54 @@
+"""Every config file is a test case: built on the CPU without weights, forward and backward."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+from dsb2018.data import NucleiMapper
+from dsb2018.data.mapper import labels_to_instances
+from dsb2018.engine import Trainer
+from tests.configs import CONFIGS, load_cfg
+
+# Few regions: what is tested is that a config's parts fit together.
+FEW = ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16, "MODEL.RPN.POST_NMS_TOPK_TEST", 50]
+LEAVES = [
+    path.relative_to(CONFIGS)
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if not path.name.startswith("Base-")
+]
+
+
+def test_there_are_configs():
+    assert len(LEAVES) >= 5
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=str)
+def test_config(path):
+    cfg = load_cfg(CONFIGS / path, *FEW)
+    model = Trainer.build_model(cfg)
+    assert Trainer.build_optimizer(cfg, model).param_groups
+    for is_train in (True, False):
+        NucleiMapper(cfg, is_train=is_train)
+    labels = np.zeros((1, 67, 93), np.uint8)
+    labels[0, 10:30, 10:35] = 1
+    sample = {
+        "image": torch.randint(0, 255, (3, 67, 93), dtype=torch.uint8),
+        "sem_seg": torch.from_numpy((labels[0] > 0).astype(np.int64)),
+        "instances": labels_to_instances(labels),
+    }
+    model.train()
+    with EventStorage():
+        total = sum(model([sample]).values())
+    total.backward()
+    assert torch.isfinite(total)
+    model.eval()
+    with torch.no_grad():
+        (output,) = model([{"image": sample["image"], "height": 67, "width": 93}])
+    assert output["sem_seg"].shape == (2, 67, 93)
+    assert output["instances"].pred_masks.shape[1:] == (67, 93)
+
+
+def test_the_light_mask_rcnn_is_light():
+    model = Trainer.build_model(load_cfg(CONFIGS / "mask_rcnn/lite0_FPN.yaml"))
+    assert sum(parameter.numel() for parameter in model.parameters()) < 9e6
