@@ -49,7 +49,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no GPU.
 
     Raises:
-        KeyError: KEY VALUE names a key that does not exist.
+        AssertionError: KEY VALUE names a key that does not exist (from Detectron2's `CfgNode`).
     """
     cfg = get_dsb2018_cfg()
     cfg.merge_from_file(args.config_file)

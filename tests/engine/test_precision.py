@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from dsb2018.engine import precision
+
+
+def test_what_was_asked_for():
+    assert precision.choose_precision("fp32", "cpu") == torch.float32
+    assert precision.choose_precision("bf16", "cpu") == torch.bfloat16
+    with pytest.raises(ValueError, match="SOLVER.PRECISION 'fp16', expected one of"):
+        precision.choose_precision("fp16", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "expected"), [(True, torch.bfloat16), (False, torch.float32)]
+)
+def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16, expected):
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    with caplog.at_level("INFO", logger=precision.__name__):
+        for device in ("cpu", "cuda:0"):
+            assert precision.choose_precision("auto", device) == expected
+            assert device in caplog.text
+
+
+def test_autocast_runs_matrix_products_in_the_precision():
+    x = torch.randn(4, 4)
+    for dtype in (torch.float32, torch.bfloat16):
+        with precision.autocast(dtype, "cpu"):
+            assert (x @ x).dtype == dtype

@@ -1,0 +1,155 @@
+"""The whole path in a minute: train, evaluate, resume, evaluate again."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.utils.events import EventStorage
+
+from dsb2018.data import NucleiMapper, unregister_dsb2018
+from dsb2018.engine import Trainer, argument_parser, run
+from tests.configs import CONFIGS, small_cfg
+
+SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.TIMM.NAME", "mobilenetv3_small_050"]
+SMALL += ["MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "32"]
+SMALL += ["MODEL.ROI_MASK_HEAD.CONV_DIM", "16", "MODEL.ROI_MASK_HEAD.NUM_CONV", "1"]
+SMALL += ["INPUT.CROP_TRAIN", "64", "INPUT.ZOOM_TEST", "1.0", "DATALOADER.NUM_WORKERS", "0"]
+SMALL += ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "2"]
+SMALL += ["TEST.OVERLAYS", "1"]
+
+
+def arguments(root, output, *options):
+    config = str(CONFIGS / "quick/mask_rcnn.yaml")
+    flags = [option for option in options if option.startswith("--")]
+    values = [option for option in options if not option.startswith("--")]
+    command = ["--config-file", config, "--data", str(root), *flags, "OUTPUT_DIR", str(output)]
+    return argument_parser().parse_args([*command, *SMALL, *values])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered_by_the_runs():
+    unregister_dsb2018()
+    yield
+    unregister_dsb2018()
+
+
+@pytest.fixture(scope="module")
+def trained(sample_root, tmp_path_factory):
+    """Output folder and results of a run of 4 iterations."""
+    output = tmp_path_factory.mktemp("run")
+    results = run(arguments(sample_root, output))
+    return output, results
+
+
+def metrics(output):
+    lines = (output / "metrics.json").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_training_writes_what_it_should(trained):
+    output, results = trained
+    assert {"model_0000001.pth", "model_0000003.pth", "model_final.pth", "config.yaml"} <= {
+        path.name for path in output.iterdir()
+    }
+    assert all(np.isfinite(row["total_loss"]) for row in metrics(output) if "total_loss" in row)
+    assert set(results) == {"bbox", "segm", "sem_seg", "nuclei"}
+    folder = output / "inference" / "dsb2018_sample_val"
+    assert len(list((folder / "overlays").glob("*.png"))) == 1
+    written = json.loads((folder / "results.json").read_text())
+    for task, values in results.items():
+        for name, value in values.items():
+            assert written[task][name] == (None if np.isnan(value) else value)
+    assert "Scores on dsb2018_sample_val" in (output / "log.txt").read_text()
+
+
+def test_eval_only_gives_the_same_numbers(trained, sample_root, tmp_path):
+    output, results = trained
+    weights = str(output / "model_final.pth")
+    again = run(arguments(sample_root, tmp_path, "--eval-only", "MODEL.WEIGHTS", weights))
+    for task, values in results.items():
+        np.testing.assert_array_equal(list(values.values()), list(again[task].values()))
+
+
+def test_resume_goes_on_where_it_stopped(trained, sample_root, tmp_path):
+    output, _ = trained
+    for name in ("model_0000001.pth", "metrics.json"):
+        shutil.copy(output / name, tmp_path / name)
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    run(arguments(sample_root, tmp_path, "--resume", "SOLVER.MAX_ITER", "6"))
+    log = (tmp_path / "log.txt").read_text()
+    assert "Starting training from iteration 2" in log
+    final = torch.load(tmp_path / "model_final.pth", weights_only=False)
+    assert final["iteration"] == 5
+
+
+def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
+    losses = []
+    for number in range(2):
+        output = tmp_path / str(number)
+        run(arguments(sample_root, output, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"))
+        losses.append([row["total_loss"] for row in metrics(output) if "total_loss" in row])
+    assert losses[0]
+    assert losses[0] == losses[1]
+
+
+def test_unknown_key_and_unknown_optimizer(sample_root, tmp_path):
+    with pytest.raises(AssertionError, match="Non-existent key: NO_SUCH.KEY"):
+        run(arguments(sample_root, tmp_path, "NO_SUCH.KEY", "1"))
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER 'LION', expected SGD or ADAMW"):
+        run(arguments(sample_root, tmp_path, "SOLVER.OPTIMIZER", "LION"))
+
+
+def test_data_that_were_not_prepared(tmp_path):
+    unregister_dsb2018()
+    try:
+        with pytest.raises(FileNotFoundError, match=r"prepare_dsb2018\.py"):
+            run(arguments(tmp_path / "absent", tmp_path / "out"))
+    finally:
+        unregister_dsb2018()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(registered):
+    cfg = small_cfg("DATASETS.TRAIN", ("dsb2018_sample_train",), "SOLVER.IMS_PER_BATCH", 1)
+    trainer = Trainer(cfg)
+    with torch.no_grad():
+        trainer.model.roi_heads.box_predictor.cls_score.bias.fill_(float("nan"))
+    before = trainer.model.backbone.state_dict()["fpn_output2.weight"].clone()
+    trainer.iter = 0
+    with EventStorage(0), pytest.raises(FloatingPointError):
+        trainer.run_step()
+    assert torch.equal(trainer.model.backbone.state_dict()["fpn_output2.weight"], before)
+
+
+def test_sgd_can_be_chosen():
+    cfg = small_cfg("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", 0.8)
+    optimizer = Trainer.build_optimizer(cfg, Trainer.build_model(cfg))
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["momentum"] == 0.8
+
+
+def test_one_image_can_be_learned_by_heart(registered):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    cfg = small_cfg("SOLVER.BASE_LR", 0.003, "SOLVER.PRECISION", "fp32", "INPUT.CROP_TRAIN", 128)
+    item = DatasetCatalog.get("dsb2018_sample_train")[0]
+    mapper = NucleiMapper(is_train=True, augmentations=[], image_format="RGB", stretch_percent=0.1)
+    sample = mapper(item)
+    model = Trainer.build_model(cfg).train()
+    optimizer = Trainer.build_optimizer(cfg, model)
+    losses = []
+    with EventStorage():
+        for _ in range(80):
+            total = sum(model([sample]).values())
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            losses.append(total.item())
+    assert losses[-1] < 0.5 * losses[0]
+    model.eval()
+    with torch.no_grad():
+        (output,) = model([{**sample, "height": 256, "width": 256}])
+    found, truth = output["sem_seg"][1] > 0, sample["sem_seg"] > 0
+    assert (found & truth).sum() / (found | truth).sum() > 0.5

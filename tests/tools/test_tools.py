@@ -1,0 +1,52 @@
+"""The command-line tools, as a user runs them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import rectangle
+import prepare_dsb2018
+
+
+def run(project, *arguments, **env):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+    )
+
+
+@pytest.mark.parametrize("tool", ["prepare_dsb2018", "train_net", "install_detectron2"])
+def test_help(project, tool):
+    done = run(project, f"tools/{tool}.py", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+    assert "python tools/" in done.stdout
+
+
+def test_prepare_a_folder(dsb, tmp_path, capsys):
+    for number in range(10):
+        dsb.add(f"i{number}", [rectangle(1, 1, 5, 5)])
+    output = tmp_path / "out put"
+    assert prepare_dsb2018.main(["--input", str(dsb.root), "--output", str(output), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert "dsb2018_train: 9 images, 9 nuclei" in printed
+    assert "dsb2018_val: 1 images, 1 nuclei" in printed
+    assert (output / "annotations" / "dsb2018_val.json").exists()
+
+
+def test_prepare_in_the_default_place(dsb, tmp_path, monkeypatch):
+    dsb.add("a", [rectangle(1, 1, 5, 5)])
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "all"))
+    assert prepare_dsb2018.main(["--input", str(dsb.root), "--name", "mine", "--quiet"]) == 0
+    assert (tmp_path / "all" / "dsb2018" / "annotations" / "dsb2018_mine.json").exists()
+
+
+def test_prepare_says_what_is_wrong(tmp_path, capsys):
+    missing = tmp_path / "absent"
+    assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 1
+    assert f"error: {missing}: no such file or folder" in capsys.readouterr().err
