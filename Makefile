@@ -44,7 +44,7 @@ format: $(INSTALLED)
 	@$(PY) -m ruff format .
 
 bench: $(INSTALLED)
-	@$(PY) -W ignore benchmarks/run.py
+	@$(PY) -W ignore -m benchmarks.run
 
 clean:
 	rm -rf $(VENV) output

@@ -37,7 +37,8 @@ class NucleiEvaluator(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             truth = read_label_layers(sample)
             labels = instances_to_labels(output["instances"], self._score_thresh)
-            nuclei = output["sem_seg"].argmax(dim=0).cpu().numpy() == 1
+            background, nucleus = output["sem_seg"]  # comparing is 20 times as fast as argmax
+            nuclei = (nucleus > background).cpu().numpy()
             self._images[sample["image_id"]] = (
                 sample.get("modality"),
                 semantic.count_pixels((truth > 0).any(axis=0), nuclei),
@@ -79,10 +80,10 @@ def instances_to_labels(instances: Instances, score_thresh: float) -> np.ndarray
         (H, W) int32, 0 is background; the best instance has label 1.
     """
     labels = np.zeros(instances.image_size, np.int32)
-    instances = instances[instances.scores >= score_thresh].to("cpu")
-    order = instances.scores.argsort(descending=True, stable=True).tolist()
-    masks = instances.pred_masks.numpy()
-    for label, index in reversed(list(enumerate(order, start=1))):
+    scores = instances.scores.cpu().numpy()
+    masks = instances.pred_masks.cpu().numpy()
+    best_first = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= score_thresh)]
+    for label, index in reversed(list(enumerate(best_first, start=1))):
         crop = crop_mask(masks[index])
         if crop is not None:
             h, w = crop.mask.shape

@@ -1,0 +1,5 @@
+"""Speed, measured beside what it is compared with: `make bench`."""
+
+from dsb2018 import compat
+
+compat.apply()

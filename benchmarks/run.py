@@ -1,0 +1,57 @@
+"""Measures speed on the real DSB2018 data: `make bench`, or
+
+    python -m benchmarks.run --images stage1_train [--only preparation loading …]
+
+Images are a DSB folder; default: `$DSB2018_REAL_DATA/stage1_train`. Each goal is measured beside
+what it is compared with, in turn, and the best of three counts.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import evaluation, loading, preparation, training
+from benchmarks.timing import Row
+from dsb2018.data import register_dsb2018
+
+DEFAULT = Path(os.environ.get("DSB2018_REAL_DATA", "../shared/dsb2018")) / "stage1_train"
+PARTS = {
+    "preparation": lambda images: preparation.measure(images),
+    "loading": lambda images: loading.measure("dsb2018_train"),
+    "evaluation": lambda images: evaluation.measure("dsb2018_val"),
+    "training": lambda images: training.measure("configs/mask_rcnn/lite0_FPN.yaml", "dsb2018_train"),
+}
+
+
+def show(rows: list[Row]) -> None:
+    for row in rows:
+        goal = f"   goal {row.goal}" if row.goal else ""
+        print(f"  {row.what:62}{row.figure:>16}{goal}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, default=DEFAULT, help="DSB folder")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    if not options.images.is_dir():
+        print(f"error: {options.images}: no such folder; see datasets/README.md", file=sys.stderr)
+        return 1
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        if set(options.only) - {"preparation"}:
+            preparation.prepare(options.images, Path(folder))
+            register_dsb2018(folder)
+        for name in options.only:
+            print(name, flush=True)
+            show(PARTS[name](options.images))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

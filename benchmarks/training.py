@@ -1,0 +1,63 @@
+"""Training steps in each precision and memory layout."""
+
+import itertools
+
+import torch
+from detectron2.utils.events import EventStorage
+
+from benchmarks.timing import Row, median, seconds
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.engine import Trainer
+from dsb2018.engine.precision import autocast
+
+STEPS = 5
+WAYS = {
+    "fp32 NCHW": (torch.float32, False),
+    "fp32 NHWC": (torch.float32, True),
+    "bf16 NCHW": (torch.bfloat16, False),
+    "bf16 NHWC": (torch.bfloat16, True),
+}
+
+
+def measure(config_file: str, dataset_name: str) -> list[Row]:
+    """Rows of the report; the ways run in turn, on the same batches."""
+    cfg = get_dsb2018_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.DATASETS.TRAIN = (dataset_name,)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    batches = list(itertools.islice(Trainer.build_train_loader(cfg), STEPS + 1))
+    steps = {}
+    for name, (precision, channels_last) in WAYS.items():
+        cfg.MODEL.CHANNELS_LAST = channels_last
+        steps[name] = build_step(cfg, precision)
+    times = {name: [] for name in WAYS}
+    with EventStorage():
+        for number, batch in enumerate(batches):
+            for name, step in steps.items():
+                time = seconds(lambda step=step, batch=batch: step(batch))
+                if number:  # the first warms up
+                    times[name].append(time)
+    batch_size = cfg.SOLVER.IMS_PER_BATCH
+    return [
+        Row(f"{config_file}, {name}", f"{batch_size / median(times[name]):.2f} images/s")
+        for name in WAYS
+    ]
+
+
+def build_step(cfg, precision: torch.dtype):
+    """A function that trains on one batch."""
+    model = Trainer.build_model(cfg).train()
+    optimizer = Trainer.build_optimizer(cfg, model)
+
+    def step(batch: list[dict]) -> None:
+        with autocast(precision, cfg.MODEL.DEVICE):
+            losses = model(batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        if cfg.MODEL.DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return step
