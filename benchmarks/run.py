@@ -22,7 +22,9 @@ PARTS = {
     "preparation": lambda images: preparation.measure(images),
     "loading": lambda images: loading.measure("dsb2018_train"),
     "evaluation": lambda images: evaluation.measure("dsb2018_val"),
-    "training": lambda images: training.measure("configs/mask_rcnn/lite0_FPN.yaml", "dsb2018_train"),
+    "training": lambda images: training.measure(
+        "configs/mask_rcnn/lite0_FPN.yaml", "dsb2018_train"
+    ),
 }
 
 

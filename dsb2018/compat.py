@@ -1,6 +1,6 @@
 """What Detectron2 release 0.6 (November 2021) needs on today's Python, NumPy, Pillow and torch.
 
-`apply()` runs once, when `dsb2018` is imported, before any module of Detectron2 that needs it.
+`apply()` is called by each package of this project that imports Detectron2, before it does so.
 Every repair first looks whether the thing is missing, so nothing happens on Detectron2's main
 branch or on older libraries. No other module of this project knows of these differences.
 """

@@ -108,15 +108,12 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
     for label, crop in enumerate(crops, start=1):
         h, w = crop.mask.shape
         box = np.s_[crop.y : crop.y + h, crop.x : crop.x + w]
-        for depth, layer in enumerate(layers):
-            if not layer[box][crop.mask].any():
-                break
-        else:
-            depth = len(layers)
-            layer = np.zeros((height, width), dtype)
-            layers.append(layer)
+        free = (d for d, layer in enumerate(layers) if not layer[box][crop.mask].any())
+        depth = next(free, len(layers))
+        if depth == len(layers):
+            layers.append(np.zeros((height, width), dtype))
+        layers[depth][box][crop.mask] = label
         overlapping += depth > 0
-        layer[box][crop.mask] = label
     return np.stack(layers), overlapping
 
 

@@ -30,9 +30,13 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_staging_is_gone_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), staging_folder(tmp_path) as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
+    def fail_halfway():
+        with staging_folder(tmp_path) as folder:
+            (folder / "half").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert os.listdir(tmp_path) == []
 
 

@@ -56,7 +56,9 @@ def run_python(*arguments: str, advice: str, **kwargs) -> str:
 def import_failure(module: str) -> str | None:
     """The last line of what a fresh process of this Python says when it cannot import the module;
     None where it can."""
-    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], capture_output=True, text=True
+    )
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["?"])[-1]
 
 

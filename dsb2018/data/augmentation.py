@@ -186,9 +186,7 @@ class RandomOptics(T.Augmentation):
 
     def __init__(self, probability: float = 0.25, max_sigma: float = 1.5, max_noise: float = 12.0):
         super().__init__()
-        self._init(
-            {"probability": probability, "max_sigma": max_sigma, "max_noise": max_noise}
-        )
+        self._init({"probability": probability, "max_sigma": max_sigma, "max_noise": max_noise})
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draws blur and noise for a (H, W, 3) uint8 image."""

@@ -68,9 +68,7 @@ class Trainer(DefaultTrainer):
         precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
         self._trainer = Step(model, data_loader, optimizer, precision, cfg.MODEL.DEVICE)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = NucleiCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = NucleiCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg

@@ -102,9 +102,7 @@ def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints
         coco = COCO({**truth, "annotations": _copies(truth["annotations"])})
         results = (
-            coco.loadRes(_copies(detections))
-            if detections
-            else COCO({**truth, "annotations": []})
+            coco.loadRes(_copies(detections)) if detections else COCO({**truth, "annotations": []})
         )
         evaluation = COCOeval_faster(coco, results, kind, print_function=logger.debug)
         evaluation.params.imgIds = sorted(image_ids)

@@ -63,7 +63,9 @@ class TimmBackbone(Backbone):
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature map."""
         return {
-            name: ShapeSpec(self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            name: ShapeSpec(
+                self._out_feature_channels[name], stride=self._out_feature_strides[name]
+            )
             for name in self._out_features
         }
 

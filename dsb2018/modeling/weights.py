@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathHandler, PathManager
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -72,7 +73,12 @@ class NucleiCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict:
         if filename.endswith(".safetensors"):
-            return {"model": load_file(filename)}
+            try:
+                return {"model": load_file(filename)}
+            except SafetensorError as error:
+                raise ValueError(
+                    f"{filename}: damaged weights ({error}); get them again"
+                ) from error
         checkpoint = super()._load_file(filename)
         if "_conv_stem.weight" in checkpoint["model"]:
             checkpoint["model"] = name_as_timm(checkpoint["model"], self.model)
@@ -89,7 +95,9 @@ def name_as_timm(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str
     """
     found = find_timm_backbone(model)
     if found is None:
-        raise ValueError("ImageNet weights of EfficientNet-Lite, but the model has no timm backbone")
+        raise ValueError(
+            "ImageNet weights of EfficientNet-Lite, but the model has no timm backbone"
+        )
     prefix, backbone = found
     expected = backbone.network.state_dict()
     pairs = list(zip(expected.items(), weights.values(), strict=False))

@@ -16,7 +16,7 @@ from dsb2018.prepare.coco import to_coco
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.records import Reader, Record
 from dsb2018.prepare.solution import Solution
-from dsb2018.prepare.source import Entry, FolderSource, Source, open_source
+from dsb2018.prepare.source import Entry, FolderSource, open_source
 from dsb2018.prepare.splits import ImageInfo, Splits, draw_splits, read_image_info, read_splits
 
 logger = logging.getLogger(__name__)

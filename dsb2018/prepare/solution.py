@@ -31,14 +31,18 @@ class Solution:
         self.path = Path(path)
         self._rows: dict[str, list[tuple[int, dict]]] = {}
         if not self.path.is_file():
-            raise FileNotFoundError(f"{path}: no such file (expected a CSV like stage1_solution.csv)")
+            raise FileNotFoundError(
+                f"{path}: no such file (expected a CSV like stage1_solution.csv)"
+            )
         csv.field_size_limit(2**31 - 1)
         try:
             with open(self.path, newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
                 missing = COLUMNS - set(reader.fieldnames or ())
                 if missing:
-                    raise BadInput(path, f"columns {sorted(missing)} missing", f"expected {sorted(COLUMNS)}")
+                    raise BadInput(
+                        path, f"columns {sorted(missing)} missing", f"expected {sorted(COLUMNS)}"
+                    )
                 for row in reader:
                     if row["Usage"] != "Ignored":
                         self._rows.setdefault(row["ImageId"], []).append((reader.line_num, row))

@@ -96,7 +96,9 @@ class ZipSource:
                 continue
             top = "/".join(top)
             if tops.setdefault(image_id, top) != top:
-                found = f"image id {image_id} stands in it twice, below {tops[image_id]!r} and {top!r}"
+                found = (
+                    f"image id {image_id} stands in it twice, below {tops[image_id]!r} and {top!r}"
+                )
                 raise BadInput(self.path, found, "pack one set of images an archive")
             listed = files.setdefault(image_id, {}).setdefault(kind, [])
             if not is_folder and _is_png(parts[-1]):
@@ -121,7 +123,9 @@ class ZipSource:
     def _check_name(self, name: str) -> None:
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-            raise BadInput(self.path, f"its entry {name!r} points outside", "do not trust this file")
+            raise BadInput(
+                self.path, f"its entry {name!r} points outside", "do not trust this file"
+            )
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -132,7 +136,9 @@ class ZipSource:
         try:
             return self._zip.read(name)
         except zipfile.BadZipFile as error:
-            raise BadInput(f"{self.path}:{name}", str(error), "download the archive again") from error
+            raise BadInput(
+                f"{self.path}:{name}", str(error), "download the archive again"
+            ) from error
 
     def close(self) -> None:
         """Closes the archive."""

@@ -35,7 +35,9 @@ def read_image_info(path: str | os.PathLike) -> dict[str, ImageInfo]:
         BadInput: a column is missing, or an id stands in it twice.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file (expected a CSV with image_id, modality, group)")
+        raise FileNotFoundError(
+            f"{path}: no such file (expected a CSV with image_id, modality, group)"
+        )
     info = {}
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)

@@ -11,9 +11,7 @@ def test_what_was_asked_for():
         precision.choose_precision("fp16", "cpu")
 
 
-@pytest.mark.parametrize(
-    ("has_bf16", "expected"), [(True, torch.bfloat16), (False, torch.float32)]
-)
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16, expected):
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)

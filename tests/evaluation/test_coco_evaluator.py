@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from dsb2018.evaluation import CocoEvaluator
 from dsb2018.evaluation.coco_evaluator import coco_ap, read_coco_eval, to_coco
 from dsb2018.masks import encode
 from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
-
 
 SIZE = 160  # pixels: large enough for a nucleus of COCO's area "large"
 
@@ -129,7 +129,7 @@ def test_evaluator_on_the_sample(registered, tmp_path):
         masks = masks_of(read_label_layers(item))
         evaluator.process([item], [to_output(to_instances(spoiled(masks, rng)))])
     results = evaluator.evaluate()
-    truth = json.loads(open(json_file).read())
+    truth = json.loads(Path(json_file).read_text())
     detections = json.loads((tmp_path / "coco_instances.json").read_text())
     for kind in ("bbox", "segm"):
         expected = judge(truth, detections, list(range(1, 9)), kind)

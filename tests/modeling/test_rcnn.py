@@ -69,7 +69,11 @@ def test_output_has_the_images_own_size(model, height, width):
 def test_a_batch_gives_what_its_images_give_alone(model):
     model.eval()
     inputs = [
-        {"image": torch.randint(0, 255, (3, size, 96), dtype=torch.uint8), "height": size, "width": 96}
+        {
+            "image": torch.randint(0, 255, (3, size, 96), dtype=torch.uint8),
+            "height": size,
+            "width": 96,
+        }
         for size in (64, 96)
     ]
     with torch.no_grad():

@@ -16,7 +16,9 @@ from tests.conftest import rectangle
 
 
 def run(dsb, output, **options):
-    return prepare(Options(input=dsb, output=output, **{"workers": 1, "progress": False, **options}))
+    return prepare(
+        Options(input=dsb, output=output, **{"workers": 1, "progress": False, **options})
+    )
 
 
 def tree(root):

@@ -3,9 +3,8 @@ import subprocess
 import sys
 import tarfile
 
-import pytest
-
 import install_detectron2 as installer
+import pytest
 
 SETUP = """
 from setuptools import setup

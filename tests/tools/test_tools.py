@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
+import prepare_dsb2018
 import pytest
 
 from tests.conftest import rectangle
-import prepare_dsb2018
 
 
 def run(project, *arguments, **env):
