@@ -1,5 +1,5 @@
 # From a fresh clone: `make demo` and `make test` set up all they need in .venv, then run.
-# PYTHON=… chooses the interpreter of .venv (default: python3; 3.10 or newer).
+# PYTHON=… chooses the interpreter of .venv (default: python3; 3.11 or newer).
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -11,11 +11,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint con
 
 install: $(INSTALLED)
 
-# Remade where there is no interpreter yet, or PYTHON names another one than last time.
+# Remade where it was never finished, or PYTHON names another interpreter than last time.
 $(VENV)/python.txt: FORCE
-	@if [ ! -x $(PY) ] || { [ -n "$(PYTHON)" ] && [ "$(PYTHON)" != "$$(cat $@ 2>/dev/null)" ]; }; then \
+	@if [ ! -e $@ ] || [ ! -x $(PY) ] || { [ -n "$(PYTHON)" ] && [ "$(PYTHON)" != "$$(cat $@)" ]; }; then \
+	  "$(or $(PYTHON),python3)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed, this is %d.%d; choose one with `make PYTHON=…`" % sys.version_info[:2])' && \
 	  rm -rf $(VENV) && \
-	  "$(or $(PYTHON),python3)" -c 'import sys; sys.version_info >= (3, 10) or sys.exit("error: Python 3.10 or newer is needed, this is %d.%d; choose one with `make PYTHON=…`" % sys.version_info[:2])' && \
 	  "$(or $(PYTHON),python3)" -m venv $(VENV) && \
 	  echo "$(or $(PYTHON),python3)" > $@; \
 	fi
@@ -47,4 +47,4 @@ bench: $(INSTALLED)
 	@$(PY) -W ignore -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) $(DEMO)

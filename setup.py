@@ -43,7 +43,7 @@ setup(
     long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
     package_data={"dsb2018": ["weights/*"]},
     install_requires=REQUIREMENTS,

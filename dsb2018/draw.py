@@ -33,22 +33,19 @@ def draw_outlines(
     return picture
 
 
-def side_by_side(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def side_by_side(image: np.ndarray, truth: np.ndarray | None, predicted: np.ndarray) -> np.ndarray:
     """The image, the image with the true nuclei, and the image with the predicted ones.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        truth: (L, H, W) integer label layers.
+        truth: (L, H, W) integer label layers; None leaves its panel out.
         predicted: (H, W) integer labels.
 
     Returns:
-        (2 H, 6 W + 16, 3) uint8 RGB.
+        (2 H, 6 W + 16, 3) uint8 RGB; with two panels (2 H, 4 W + 8, 3).
     """
-    plain = draw_outlines(image, np.zeros(image.shape[:2], np.uint8), TRUTH)
-    panels = [
-        plain,
-        draw_outlines(image, flatten_labels(truth), TRUTH),
-        draw_outlines(image, predicted, PREDICTED),
-    ]
-    gap = np.full((plain.shape[0], 8, 3), 255, np.uint8)
-    return np.hstack([panels[0], gap, panels[1], gap, panels[2]])
+    picture = draw_outlines(image, np.zeros(image.shape[:2], np.uint8), TRUTH)
+    gap = np.full((picture.shape[0], 8, 3), 255, np.uint8)
+    if truth is not None:
+        picture = np.hstack([picture, gap, draw_outlines(image, flatten_labels(truth), TRUTH)])
+    return np.hstack([picture, gap, draw_outlines(image, predicted, PREDICTED)])

@@ -42,7 +42,7 @@ def staging_folder(root: Path) -> Iterator[Path]:
     """
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".partial-*"):
-        if not _is_running(int(left_over.name.split("-")[1])):
+        if not _is_another_running(int(left_over.name.split("-")[1])):
             shutil.rmtree(left_over, ignore_errors=True)
     folder = root / f".partial-{os.getpid()}"
     folder.mkdir()
@@ -52,7 +52,9 @@ def staging_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(pid: int) -> bool:
+def _is_another_running(pid: int) -> bool:
+    if pid == os.getpid():  # in containers, processes get the same numbers again
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,6 +7,11 @@ import numpy as np
 from dsb2018.masks import stack_rles
 
 
+def has_truth(dataset_dict: Mapping) -> bool:
+    """Whether the nuclei of an image are known; an image known to have none counts too."""
+    return "label_file" in dataset_dict or "annotations" in dataset_dict
+
+
 def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
     """The nuclei of one image as label layers.
 
@@ -32,7 +37,7 @@ def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
                 f"{(height, width)}; prepare the dataset again"
             )
         return layers
-    if "annotations" not in dataset_dict:
+    if not has_truth(dataset_dict):
         raise ValueError(f"{dataset_dict.get('file_name')}: no truth is known of this image")
     rles = [annotation["segmentation"] for annotation in dataset_dict["annotations"]]
     if not all(isinstance(rle, dict) for rle in rles):

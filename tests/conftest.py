@@ -19,18 +19,12 @@ from dsb2018.prepare.sample import write_sample  # noqa: E402
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("DSB2018_REAL_DATA", PROJECT.parent / "shared" / "dsb2018"))
 
-torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+torch.set_num_threads(1)  # several processes run the tests
 cv2.setNumThreads(1)
-
-
-def pytest_addoption(parser):
-    parser.addoption("--runslow", action="store_true", help="also run tests marked slow")
 
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--runslow"):
-            item.add_marker(pytest.mark.skip(reason="slow; --runslow runs it"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 

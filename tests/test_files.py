@@ -50,3 +50,11 @@ def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
     assert len(os.listdir(tmp_path)) == 1
     with staging_folder(tmp_path) as folder:
         assert os.listdir(tmp_path) == [folder.name]
+
+
+def test_staging_of_an_earlier_process_of_the_same_number_is_removed(tmp_path):
+    left_over = tmp_path / f".partial-{os.getpid()}"
+    left_over.mkdir()
+    (left_over / "half").write_text("x")
+    with staging_folder(tmp_path) as folder:
+        assert os.listdir(folder) == []

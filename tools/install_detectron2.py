@@ -12,7 +12,6 @@ left out (rotated boxes, deformable convolution), which this project does not us
 
 import argparse
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -34,23 +33,19 @@ class InstallError(RuntimeError):
     """Says what failed and what to do next."""
 
 
-def run_python(*arguments: str, advice: str, **kwargs) -> str:
-    """Runs this Python with arguments; returns its output.
+def run_python(*arguments: str, advice: str, **kwargs) -> None:
+    """Runs this Python with arguments.
 
     Raises:
         InstallError: it failed; with the end of its output, and `advice`.
     """
+    command = [sys.executable, *arguments]
     done = subprocess.run(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **kwargs,
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
     )
     if done.returncode:
         end = "\n".join(done.stdout.splitlines()[-15:])
         raise InstallError(f"{end}\n\n`python {' '.join(arguments)}` failed. {advice}")
-    return done.stdout
 
 
 def import_failure(module: str) -> str | None:
@@ -89,15 +84,17 @@ def download_release(folder: Path) -> Path:
     tools = str(folder / "tools")
     run_python("-m", "pip", "install", "-q", "--target", tools, "unearth", advice=network)
     command = ["-m", "unearth", RELEASE, "--no-binary", "--download", str(folder), *_pip_index()]
-    output = run_python(*command, advice=network, env={**os.environ, "PYTHONPATH": tools})
-    archive = Path(json.loads(output[output.index("{") :])["local_path"])
-    check_sha256(archive, RELEASE_SHA256)
-    return archive
+    run_python(*command, advice=network, env={**os.environ, "PYTHONPATH": tools})
+    archives = list(folder.glob("*.tar.gz"))
+    if len(archives) != 1:
+        raise InstallError(f"the package index has no source archive of {RELEASE}. {network}")
+    check_sha256(archives[0], RELEASE_SHA256)
+    return archives[0]
 
 
 def _pip_index() -> list[str]:
     """The user's own package index, from pip's settings, as options of unearth."""
-    for name in ("global.index-url", "install.index-url", ":env:.index-url"):
+    for name in (":env:.index-url", "install.index-url", "global.index-url"):
         done = subprocess.run(
             [sys.executable, "-m", "pip", "config", "get", name], capture_output=True, text=True
         )
@@ -154,10 +151,19 @@ def install_upstream() -> None:
 
 
 def pip_install(what: str, advice: str) -> None:
-    """Installs a package with the environment's own torch, and without its dependencies."""
+    """Builds a package with the environment's own torch and installs it without dependencies.
+
+    What was there of Detectron2 goes, under either of its names: files of one left under the other
+    would make a mixture.
+    """
     run_python("-m", "pip", "install", "-q", *BUILD_TOOLS, advice="Check the network.")
-    options = ("--no-build-isolation", "--no-deps")
-    run_python("-m", "pip", "install", *options, what, advice=advice)
+    with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
+        options = ("--no-build-isolation", "--no-deps", "--wheel-dir", folder)
+        run_python("-m", "pip", "wheel", *options, what, advice=advice)
+        names = ("detectron2", RELEASE.partition("==")[0])
+        run_python("-m", "pip", "uninstall", "-q", "-y", *names, advice="Remove it by hand.")
+        wheels = [str(path) for path in Path(folder).glob("*.whl")]
+        run_python("-m", "pip", "install", "-q", "--no-deps", *wheels, advice=advice)
 
 
 SOURCES = {"pypi": install_release, "git": install_upstream}

@@ -44,7 +44,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--skip-bad", action="store_true", help="leave out what is bad, and report")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.name and args.splits:
+        parser.error("--name and --splits exclude each other")
+    if args.sample and (args.name or args.splits or args.solution):
+        parser.error("--sample has splits and truth of its own")
+    return args
 
 
 def run(args: argparse.Namespace) -> Prepared:

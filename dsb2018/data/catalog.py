@@ -18,6 +18,7 @@ NAMES = (
     "dsb2018_sample_train",
     "dsb2018_sample_val",
 )
+_registered: set[str] = set()
 
 
 def register_dsb2018(root: str | os.PathLike | None = None) -> list[str]:
@@ -53,6 +54,7 @@ def _register(name: str, json_file: Path) -> None:
             )
         return
     DatasetCatalog.register(name, lambda: load_dataset(json_file))
+    _registered.add(name)
     MetadataCatalog.get(name).set(
         json_file=str(json_file),
         evaluator_type="nuclei",
@@ -64,10 +66,10 @@ def _register(name: str, json_file: Path) -> None:
 
 def unregister_dsb2018() -> None:
     """Forgets all that `register_dsb2018` registered, so that another root can be used."""
-    for name in DatasetCatalog.list():
-        if MetadataCatalog.get(name).get("evaluator_type") == "nuclei":
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
+    while _registered:
+        name = _registered.pop()
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def load_dataset(json_file: str | os.PathLike) -> list[dict]:
@@ -82,8 +84,8 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
     json_file = Path(json_file)
     if not json_file.exists():
         raise FileNotFoundError(
-            f"{json_file}: dataset {json_file.stem} was not prepared; run "
-            f"tools/prepare_dsb2018.py --output {json_file.parents[1]} (see datasets/README.md)"
+            f"{json_file}: dataset {json_file.stem} was not prepared; run tools/prepare_dsb2018.py "
+            f"--input … --output {json_file.parents[1]} (see datasets/README.md)"
         )
     coco = json.loads(json_file.read_text())
     root = json_file.parents[1]

@@ -29,7 +29,8 @@ def choose_precision(wanted: str, device: str) -> torch.dtype:
 
 def _has_bf16(device: str) -> bool:
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        # Older ones only emulate it; AMD's, which PyTorch also calls "cuda", all have it.
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device)[0] >= 8
     return torch.device(device).type == "cpu" and _cpu_has_bf16()
 
 

@@ -59,7 +59,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, name="dsb2018", abbrev_name="dsb2018")
+    setup_logger(
+        cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dsb2018", abbrev_name="dsb2018"
+    )
     if no_gpu:
         logger.info("no CUDA device: MODEL.DEVICE is cpu")
     register_dsb2018(args.data)

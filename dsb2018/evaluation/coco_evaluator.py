@@ -49,7 +49,8 @@ class CocoEvaluator(DatasetEvaluator):
             self._images[sample["image_id"]] = to_coco(output["instances"], sample["image_id"])
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """AP of all images; None in other processes than the main one."""
+        """AP of all images, {} for a dataset without truth; None in other processes than the main
+        one."""
         parts = comm.gather(self._images) if self._distributed else [self._images]
         if self._distributed and not comm.is_main_process():
             return None
@@ -59,6 +60,8 @@ class CocoEvaluator(DatasetEvaluator):
             path = Path(self._output_dir) / "coco_instances.json"
             write_atomically(path, json.dumps(detections))
         truth = json.loads(Path(self._json_file).read_text())
+        if not truth["info"].get("has_truth", True):
+            return {}
         return {kind: coco_ap(truth, detections, list(images), kind) for kind in ("bbox", "segm")}
 
 
@@ -96,7 +99,15 @@ def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str
 
     Returns:
         {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent.
+
+    Raises:
+        ValueError: the truth has other categories than one with id 1.
     """
+    categories = [category["id"] for category in truth["categories"]]
+    if categories != [1]:
+        raise ValueError(f"the truth has categories {categories}, expected one, with id 1")
+    if kind == "segm":  # else the area of a detection is taken from its box
+        detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
     per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
     nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints

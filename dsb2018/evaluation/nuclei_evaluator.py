@@ -7,7 +7,7 @@ from detectron2.utils import comm
 
 from dsb2018.evaluation import matching, semantic
 from dsb2018.masks import crop_mask
-from dsb2018.truth import read_label_layers
+from dsb2018.truth import has_truth, read_label_layers
 
 
 class NucleiEvaluator(DatasetEvaluator):
@@ -33,8 +33,11 @@ class NucleiEvaluator(DatasetEvaluator):
         self._images: dict = {}
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Adds a batch: dataset dicts, and the model's output for each."""
+        """Adds a batch: dataset dicts, and the model's output for each. An image without truth
+        is passed over."""
         for sample, output in zip(inputs, outputs, strict=True):
+            if not has_truth(sample):
+                continue
             truth = read_label_layers(sample)
             labels = instances_to_labels(output["instances"], self._score_thresh)
             background, nucleus = output["sem_seg"]  # comparing is 20 times as fast as argmax
@@ -46,11 +49,14 @@ class NucleiEvaluator(DatasetEvaluator):
             )
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """The scores of all images; None in other processes than the main one."""
+        """The scores of all images, {} where none has a truth; None in other processes than the
+        main one."""
         parts = comm.gather(self._images) if self._distributed else [self._images]
         if self._distributed and not comm.is_main_process():
             return None
         images = {key: value for part in parts for key, value in part.items()}
+        if not images:
+            return {}
         results = _scores(list(images.values()), "")
         modalities = {modality for modality, *_ in images.values() if modality}
         for modality in sorted(modalities):
@@ -61,7 +67,7 @@ class NucleiEvaluator(DatasetEvaluator):
 
 
 def _scores(images: list[tuple], suffix: str) -> dict[str, dict[str, float]]:
-    _, pixels, counts = zip(*images, strict=True) if images else ((), (), ())
+    _, pixels, counts = zip(*images, strict=True)
     both = {"sem_seg": semantic.scores(pixels), "nuclei": matching.scores(counts)}
     return {
         task: {f"{name}{suffix}": value for name, value in values.items()}
@@ -80,7 +86,7 @@ def instances_to_labels(instances: Instances, score_thresh: float) -> np.ndarray
         (H, W) int32, 0 is background; the best instance has label 1.
     """
     labels = np.zeros(instances.image_size, np.int32)
-    scores = instances.scores.cpu().numpy()
+    scores = instances.scores.float().cpu().numpy()
     masks = instances.pred_masks.cpu().numpy()
     best_first = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= score_thresh)]
     for label, index in reversed(list(enumerate(best_first, start=1))):

@@ -9,11 +9,11 @@ from detectron2.evaluation import DatasetEvaluator
 from dsb2018.draw import side_by_side
 from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
 from dsb2018.files import write_atomically
-from dsb2018.truth import read_label_layers
+from dsb2018.truth import has_truth, read_label_layers
 
 
 class OverlayWriter(DatasetEvaluator):
-    """Writes `<image>.png`: the image, its true nuclei, the predicted ones."""
+    """Writes `<image>.png`: the image, its true nuclei where known, the predicted ones."""
 
     def __init__(self, folder: Path, count: int, score_thresh: float):
         """
@@ -37,7 +37,8 @@ class OverlayWriter(DatasetEvaluator):
             self._left -= 1
             image = cv2.imread(sample["file_name"], cv2.IMREAD_COLOR)[..., ::-1]
             labels = instances_to_labels(output["instances"], self._score_thresh)
-            picture = side_by_side(np.ascontiguousarray(image), read_label_layers(sample), labels)
+            truth = read_label_layers(sample) if has_truth(sample) else None
+            picture = side_by_side(np.ascontiguousarray(image), truth, labels)
             name = f"{sample.get('dsb_id', sample['image_id'])}.png"
             png = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1]
             write_atomically(self._folder / name, png.tobytes())

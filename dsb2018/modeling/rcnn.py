@@ -2,8 +2,27 @@
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    GeneralizedRCNN,
+    StandardROIHeads,
+)
 from detectron2.structures import ImageList, Instances
+
+
+@ROI_HEADS_REGISTRY.register()
+class NucleiROIHeads(StandardROIHeads):
+    """`StandardROIHeads` whose scores and boxes stay in float32 under autocast.
+
+    In bfloat16 the scores of all sure nuclei would be the same few numbers, and their ranking,
+    which AP and the suppression of doubles depend on, arbitrary.
+    """
+
+    def _forward_box(self, features: dict[str, torch.Tensor], proposals: list[Instances]):
+        features = {name: each.float() for name, each in features.items()}
+        with torch.autocast(proposals[0].proposal_boxes.device.type, enabled=False):
+            return super()._forward_box(features, proposals)
 
 
 @META_ARCH_REGISTRY.register()

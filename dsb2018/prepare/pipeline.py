@@ -72,15 +72,18 @@ def prepare(options: Options) -> Prepared:
     Raises:
         FileNotFoundError: input, solution, splits or modality file are not there.
         BadInput: data that cannot be used; without `skip_bad` the first bad file, too.
+        ValueError: options that exclude each other, or too few images for a drawn split.
     """
     source = open_source(options.input)
     info = read_image_info(options.modality) if options.modality else {}
     solution = Solution(options.solution) if options.solution else None
     entries = source.entries()
+    notes = []
     if solution:
-        entries = _check_solution(entries, solution)
+        entries, notes = _scored_entries(entries, solution)
     has_truth = solution is not None or any(entry.masks is not None for entry in entries)
-    splits, notes = _divide(options, [entry.image_id for entry in entries], info, has_truth)
+    splits, found = _divide(options, [entry.image_id for entry in entries], info, has_truth)
+    notes += found
     wanted = set().union(*splits.values())
     entries = [entry for entry in entries if entry.image_id in wanted]
     output = Path(options.output)
@@ -107,18 +110,24 @@ def prepare(options: Options) -> Prepared:
     return Prepared(datasets, notes)
 
 
-def _check_solution(entries: list[Entry], solution: Solution) -> list[Entry]:
-    """The entries, checked: a row for every image is asked for later, image by image."""
+def _scored_entries(entries: list[Entry], solution: Solution) -> tuple[list[Entry], list[str]]:
+    """The entries without those that the solution ignores, and a note of these. Whether each of
+    the others has a row is asked later, image by image."""
     absent = solution.image_ids - {entry.image_id for entry in entries}
     if absent:
         found = f"{len(absent)} ids of no image, the first is {min(absent)}"
         raise BadInput(solution.path, found, "is it the solution of these images?")
-    return entries
+    scored = [entry for entry in entries if entry.image_id not in solution.ignored]
+    ignored = len(entries) - len(scored)
+    notes = [f"{solution.path}: {ignored} images are marked Ignored, and were left out"]
+    return scored, notes if ignored else []
 
 
 def _divide(
     options: Options, ids: list[str], info: dict[str, ImageInfo], has_truth: bool
 ) -> tuple[Splits, list[str]]:
+    if options.splits and options.name:
+        raise ValueError("splits and name exclude each other: one dataset, or those of the lists")
     if options.splits:
         splits, notes = read_splits(options.splits, ids)
         unused = len(set(ids) - set().union(*splits.values()))

@@ -83,7 +83,8 @@ class Reader:
         height, width = png_size(data, f"{root}/{name}")
         file_name = name
         if self.copy_images:
-            file_name = f"images/{entry.image_id}.png"
+            # Named after its content, like a label file: archives may use the same ids.
+            file_name = f"images/{entry.image_id}.{_digest(data)}.png"
             _write(self.staging / file_name, data)
         record = Record(entry.image_id, file_name, height, width)
         if self.has_truth:
@@ -121,8 +122,12 @@ class Reader:
 def _label_file(record: Record) -> str:
     """A name that follows the content, so that no label file ever fits another truth."""
     codes = "".join(nucleus.rle["counts"] + "\n" for nucleus in record.nuclei)
-    digest = hashlib.sha256(f"{record.height} {record.width} {codes}".encode()).hexdigest()
-    return f"labels/{record.image_id}.{digest[:12]}.npy"
+    digest = _digest(f"{record.height} {record.width} {codes}".encode())
+    return f"labels/{record.image_id}.{digest}.npy"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _npy(array: np.ndarray) -> bytes:

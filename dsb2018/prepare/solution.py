@@ -30,6 +30,7 @@ class Solution:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._rows: dict[str, list[tuple[int, dict]]] = {}
+        self.ignored: set[str] = set()  # ids of images that were not scored
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such file (expected a CSV like stage1_solution.csv)"
@@ -44,7 +45,9 @@ class Solution:
                         path, f"columns {sorted(missing)} missing", f"expected {sorted(COLUMNS)}"
                     )
                 for row in reader:
-                    if row["Usage"] != "Ignored":
+                    if row["Usage"] == "Ignored":
+                        self.ignored.add(row["ImageId"])
+                    else:
                         self._rows.setdefault(row["ImageId"], []).append((reader.line_num, row))
         except UnicodeDecodeError as error:
             raise BadInput(path, f"not a text file: {error}", "expected a CSV") from error

@@ -5,6 +5,7 @@ Both hold `<image id>/images/<one image>.png` and, with truth, `<image id>/masks
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -131,14 +132,13 @@ class ZipSource:
         """The bytes of one file.
 
         Raises:
-            BadInput: its check sum is wrong.
+            BadInput: it is damaged, encrypted, or packed in a way that Python cannot read.
         """
         try:
             return self._zip.read(name)
-        except zipfile.BadZipFile as error:
-            raise BadInput(
-                f"{self.path}:{name}", str(error), "download the archive again"
-            ) from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            remedy = "download the archive again, or unpack it and pass the folder"
+            raise BadInput(f"{self.path}:{name}", str(error), remedy) from error
 
     def close(self) -> None:
         """Closes the archive."""

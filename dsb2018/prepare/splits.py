@@ -121,7 +121,7 @@ def draw_splits(
         seed: the same seed and images give the same splits.
 
     Raises:
-        ValueError: val_fraction is not between 0 and 1.
+        ValueError: val_fraction is not between 0 and 1, or leaves one of the two without images.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"validation fraction {val_fraction}, expected between 0 and 1")
@@ -133,7 +133,13 @@ def draw_splits(
     for modality in sorted(groups):
         drawn = _draw_groups(list(groups[modality].values()), val_fraction, f"{seed} {modality}")
         val.extend(drawn)
-    return {"dsb2018_train": sorted(set(ids) - set(val)), "dsb2018_val": sorted(val)}
+    train = sorted(set(ids) - set(val))
+    if not train or not val:
+        raise ValueError(
+            f"a validation fraction of {val_fraction} of {len(ids)} images leaves {len(train)} for "
+            f"training and {len(val)} for validation; choose another, or put all into one dataset"
+        )
+    return {"dsb2018_train": train, "dsb2018_val": sorted(val)}
 
 
 def _draw_groups(groups: list[list[str]], fraction: float, seed: str) -> list[str]:

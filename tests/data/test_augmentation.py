@@ -55,7 +55,9 @@ def test_zoom_crop_has_the_size_asked_for_or_that_of_the_image():
         height, width = transform.apply_image(IMAGE).shape[:2]
         assert height <= 64
         assert width <= 64
-        assert max(height, width) == 64 or max(height, width) <= 93 * 3
+        # Zoomed by 0.5 the whole image is 34 × 46 pixels; it is never less than that.
+        assert height >= 33
+        assert width >= 46
         assert (height, width) == transform.apply_segmentation(LABELS).shape[:2]
 
 

@@ -16,7 +16,9 @@ def test_registration_is_lazy_and_repeatable(tmp_path):
     try:
         assert register_dsb2018(tmp_path / "absent") == list(NAMES)
         register_dsb2018(tmp_path / "absent")
-        with pytest.raises(FileNotFoundError, match=r"prepare_dsb2018\.py --output .*absent"):
+        with pytest.raises(
+            FileNotFoundError, match=r"prepare_dsb2018\.py --input … --output .*absent"
+        ):
             DatasetCatalog.get("dsb2018_train")
         with pytest.raises(ValueError, match="dsb2018_train is registered already, from .*absent"):
             register_dsb2018(tmp_path / "other")

@@ -14,7 +14,8 @@ def test_what_was_asked_for():
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16, expected):
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    capability = (9, 0) if has_bf16 else (7, 5)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with caplog.at_level("INFO", logger=precision.__name__):
         for device in ("cpu", "cuda:0"):
             assert precision.choose_precision("auto", device) == expected

@@ -153,3 +153,9 @@ def test_one_image_can_be_learned_by_heart(registered):
         (output,) = model([{**sample, "height": 256, "width": 256}])
     found, truth = output["sem_seg"][1] > 0, sample["sem_seg"] > 0
     assert (found & truth).sum() / (found | truth).sum() > 0.5
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu(sample_root, tmp_path):
+    results = run(arguments(sample_root, tmp_path, "MODEL.DEVICE", "cuda"))
+    assert np.isfinite(results["segm"]["AP"])

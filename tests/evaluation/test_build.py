@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dsb2018.config import get_dsb2018_cfg
+from dsb2018.data import register_dsb2018, unregister_dsb2018
 from dsb2018.evaluation import build_evaluators
+from dsb2018.prepare import Options, prepare
 from dsb2018.truth import read_label_layers
 from tests.evaluation.cases import masks_of, to_instances, to_output
 
@@ -41,3 +45,28 @@ def test_unknown_evaluator_type():
             build_evaluators(get_dsb2018_cfg(), "strange")
     finally:
         MetadataCatalog.remove("strange")
+
+
+def test_images_without_truth_have_pictures_and_no_scores(dsb, tmp_path):
+    for name in ("a", "b"):
+        shutil.rmtree(dsb.add(name, []) / "masks")
+    output = tmp_path / "prepared"
+    prepare(Options(dsb.root, output, name="mine", workers=1, progress=False))
+    cfg = get_dsb2018_cfg()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    cfg.TEST.OVERLAYS = 1
+    unregister_dsb2018()
+    register_dsb2018(output)
+    try:
+        evaluators = build_evaluators(cfg, "dsb2018_mine")
+        evaluators.reset()
+        mask = np.zeros((1, 24, 32), bool)
+        mask[0, 5:9, 5:9] = True
+        for item in DatasetCatalog.get("dsb2018_mine"):
+            evaluators.process([item], [to_output(to_instances(mask))])
+        assert evaluators.evaluate() == {}
+    finally:
+        unregister_dsb2018()
+    folder = tmp_path / "inference" / "dsb2018_mine"
+    assert len(json.loads((folder / "coco_instances.json").read_text())) == 2
+    assert cv2.imread(str(folder / "overlays" / "a.png")).shape == (48, 2 * 64 + 8, 3)

@@ -55,7 +55,9 @@ def make_truth(images):
 
 
 def judge(truth, detections, image_ids, kind):
-    """pycocotools, called directly."""
+    """pycocotools, called directly; without boxes it takes the area of a mask from the mask."""
+    if kind == "segm":
+        detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = json.loads(json.dumps(truth))
@@ -139,3 +141,20 @@ def test_evaluator_on_the_sample(registered, tmp_path):
         masks = masks_of(read_label_layers(item))
         evaluator.process([item], [to_output(to_instances(masks))])
     assert evaluator.evaluate()["segm"]["AP"] == 100
+
+
+def test_the_area_of_a_detection_is_that_of_its_mask():
+    """A made-up disc of 36 pixels is small as a mask (1018 < 32²) and medium as a box."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    true = np.array([(y < 40) & (x < 40)])
+    disc = (y - 100) ** 2 + (x - 100) ** 2 <= 18**2
+    assert disc.sum() < 32**2 < 36**2
+    detections = to_coco(to_instances(np.array([disc, true[0]]), [0.9, 0.8]), 1)
+    assert coco_ap(make_truth([true]), detections, [1], "segm")["APm"] == 100
+    assert coco_ap(make_truth([true]), detections, [1], "bbox")["APm"] == 50
+
+
+def test_other_categories_are_refused():
+    truth = {**make_truth([random_masks(np.random.default_rng(0), 2)]), "categories": [{"id": 7}]}
+    with pytest.raises(ValueError, match=r"categories \[7\], expected one, with id 1"):
+        coco_ap(truth, [], [1], "segm")

@@ -43,8 +43,7 @@ def test_two_halves_gathered_are_the_whole(pairs, monkeypatch):
     assert 0 < whole["nuclei"]["mAP"] < 100
     first, second = NucleiEvaluator(0.5), NucleiEvaluator(0.5)
     evaluate(pairs[:3], first)
-    # The sampler gives the last image to two processes where the numbers do not divide.
-    evaluate(pairs[2:], second)
+    evaluate(pairs[2:], second)  # an image that two processes have seen counts once
     monkeypatch.setattr(comm, "gather", lambda images: [images, second._images])
     assert first.evaluate() == whole
 
@@ -83,3 +82,9 @@ def test_the_semantic_map_is_used_as_it_is(pairs):
     results = evaluate([(sample, output)])
     assert results["sem_seg"]["IoU"] == 0
     assert results["nuclei"]["mAP"] > 0
+
+
+def test_scores_in_bfloat16_are_taken():
+    instances = to_instances(np.ones((2, 3, 3), bool), scores=[0.5, 0.75])
+    instances.scores = instances.scores.bfloat16()
+    assert (instances_to_labels(instances, 0.5) == 1).all()

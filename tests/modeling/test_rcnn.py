@@ -106,3 +106,15 @@ def test_semantic_map_is_the_union_of_the_sure_instances():
     torch.testing.assert_close(union_of_masks(instances, 0.5)[1], expected)
     torch.testing.assert_close(union_of_masks(instances, 0.5)[0], 1 - expected)
     torch.testing.assert_close(union_of_masks(instances, 0.95)[1], torch.zeros(2, 3))
+
+
+def test_scores_stay_in_float32_under_autocast(model):
+    model.eval()
+    inputs = [{"image": torch.randint(0, 255, (3, 128, 128), dtype=torch.uint8)}]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert model.backbone(model.preprocess_image(inputs).tensor)["p2"].dtype == torch.bfloat16
+        (output,) = model(inputs)
+    scores = output["instances"].scores
+    assert scores.dtype == torch.float32
+    assert len(scores) > 20
+    assert (scores.bfloat16().float() != scores).float().mean() > 0.5  # finer than bfloat16

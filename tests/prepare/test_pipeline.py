@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from dsb2018.prepare import BadInput, Options, pipeline, prepare
-from tests.conftest import rectangle
+from tests.conftest import DsbFolder, rectangle
 
 
 def run(dsb, output, **options):
@@ -73,9 +73,10 @@ def test_every_mask_comes_back_bit_for_bit(hard, tmp_path):
 
 
 def test_same_input_same_bytes_with_any_number_of_processes(hard, tmp_path):
-    run(hard[0].root, tmp_path / "one")
-    run(hard[0].root, tmp_path / "two", workers=2)
-    run(hard[0].root, tmp_path / "two", workers=2)
+    options = {"val_fraction": 0.4}
+    run(hard[0].root, tmp_path / "one", **options)
+    run(hard[0].root, tmp_path / "two", workers=2, **options)
+    run(hard[0].root, tmp_path / "two", workers=2, **options)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
@@ -95,7 +96,7 @@ def test_zip_gives_the_same_truth(hard, tmp_path):
 
 
 def test_overlaps_are_reported(hard, tmp_path):
-    prepared = run(hard[0].root, tmp_path / "out")
+    prepared = run(hard[0].root, tmp_path / "out", name="all")
     assert len(prepared.notes) == 1
     assert "overlapping: 2 of its masks overlap others" in prepared.notes[0]
     assert (tmp_path / "out" / "report.txt").read_text().splitlines() == prepared.notes
@@ -214,3 +215,33 @@ def test_killed_run_leaves_the_old_output(dsb, tmp_path):
 def test_preparation_does_not_import_torch():
     code = "import sys, dsb2018.prepare; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_images_that_the_solution_ignores_are_left_out(dsb, tmp_path):
+    dsb.add("a", [])
+    dsb.add("b", [])
+    csv = tmp_path / "stage1_solution.csv"
+    header = "ImageId,EncodedPixels,Height,Width,Usage"
+    csv.write_text(f"{header}\na,1 5,24,32,Public\nb,1 5,24,32,Ignored\n")
+    prepared = run(dsb.root, tmp_path / "out", solution=csv)
+    assert prepared.datasets == {"dsb2018_test": (1, 1)}
+    assert prepared.notes == [f"{csv}: 1 images are marked Ignored, and were left out"]
+
+
+def test_options_that_exclude_each_other(dsb, tmp_path):
+    dsb.add("a", [rectangle(1, 1, 5, 5)])
+    with pytest.raises(ValueError, match="splits and name exclude each other"):
+        run(dsb.root, tmp_path / "out", name="all", splits=tmp_path)
+
+
+def test_archives_with_the_same_ids_do_not_mix(tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        image = np.random.default_rng(seed).integers(0, 255, (24, 32), np.uint8)
+        folder = DsbFolder(tmp_path / name)
+        folder.add("a", [rectangle(1, 1, 5, 5)], image=image)
+        archive = shutil.make_archive(str(tmp_path / name), "zip", folder.root)
+        run(archive, tmp_path / "out", name=name)
+    for name in ("one", "two"):
+        coco = json.loads((tmp_path / "out" / f"annotations/dsb2018_{name}.json").read_text())
+        image = (tmp_path / "out" / coco["images"][0]["file_name"]).read_bytes()
+        assert image == (tmp_path / name / "a/images/a.png").read_bytes()

@@ -81,6 +81,27 @@ def test_damaged_zip(tmp_path):
         ZipSource(path)
 
 
+@pytest.mark.parametrize("offset", [0, 20])
+def test_damaged_packed_data(tmp_path, offset):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/images/a.png", b"some bytes that can be packed" * 9)
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    position = data.index(b"a.png") + len(b"a.png") + offset
+    data[position] ^= 0xFF
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(BadInput, match=r"x\.zip:a/images/a\.png"):
+        open_source(tmp_path / "x.zip").read("a/images/a.png")
+
+
+def test_encrypted_archive(tmp_path):
+    path = make_zip(tmp_path / "x.zip", ["a/images/a.png"])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag "encrypted" of the entry
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="encrypted.*unpack it"):
+        open_source(path).read("a/images/a.png")
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         open_source(tmp_path / "absent")

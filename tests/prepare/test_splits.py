@@ -71,6 +71,11 @@ def test_bad_fraction(fraction):
         draw_splits(["a"], {}, fraction, 0)
 
 
+def test_too_few_images_for_two_parts():
+    with pytest.raises(ValueError, match="leaves 3 for training and 0 for validation"):
+        draw_splits(["a", "b", "c"], {}, 0.1, 0)
+
+
 def test_image_info(tmp_path):
     path = tmp_path / "modality.csv"
     path.write_text("image_id,modality,extra,group\na,histology,x,7\n")

@@ -117,3 +117,11 @@ def test_git_is_asked_for_the_pinned_commit(bare, monkeypatch, capsys):
 def test_a_build_that_fails_shows_its_end_and_the_advice(tmp_path):
     with pytest.raises(installer.InstallError, match=r"(?s)boom.*try something else"):
         installer.run_python("-c", "raise SystemExit('boom')", advice="try something else")
+
+
+def test_the_other_distribution_goes_before_the_new_one_comes(monkeypatch):
+    """The release and main have different names: pip alone would leave a mixture."""
+    calls = []
+    monkeypatch.setattr(installer, "run_python", lambda *a, advice, **k: calls.append(a[2]))
+    installer.pip_install("somewhere", advice="")
+    assert calls == ["install", "wheel", "uninstall", "install"]

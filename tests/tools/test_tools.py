@@ -46,6 +46,16 @@ def test_prepare_in_the_default_place(dsb, tmp_path, monkeypatch):
     assert (tmp_path / "all" / "dsb2018" / "annotations" / "dsb2018_mine.json").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--input", "x", "--name", "a", "--splits", "b"], ["--sample", "--name", "a"], []],
+)
+def test_prepare_refuses_arguments_that_do_not_fit(arguments, capsys):
+    with pytest.raises(SystemExit):
+        prepare_dsb2018.main(arguments)
+    assert "error:" in capsys.readouterr().err
+
+
 def test_prepare_says_what_is_wrong(tmp_path, capsys):
     missing = tmp_path / "absent"
     assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 1
