@@ -1,12 +1,18 @@
 """The command-line tools, as a user runs them."""
 
+import json
 import os
 import subprocess
 import sys
 
+import package_weights
 import prepare_dsb2018
 import pytest
+from safetensors.torch import load_file
 
+from dsb2018.engine import Trainer
+from dsb2018.modeling import NucleiCheckpointer
+from tests.configs import CONFIGS, load_cfg
 from tests.conftest import rectangle
 
 
@@ -20,7 +26,9 @@ def run(project, *arguments, **env):
     )
 
 
-@pytest.mark.parametrize("tool", ["prepare_dsb2018", "train_net", "install_detectron2"])
+@pytest.mark.parametrize(
+    "tool", ["prepare_dsb2018", "train_net", "install_detectron2", "package_weights"]
+)
 def test_help(project, tool):
     done = run(project, f"tools/{tool}.py", "--help")
     assert done.returncode == 0, done.stderr
@@ -60,3 +68,22 @@ def test_prepare_says_what_is_wrong(tmp_path, capsys):
     missing = tmp_path / "absent"
     assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 1
     assert f"error: {missing}: no such file or folder" in capsys.readouterr().err
+
+
+def test_package_weights_of_a_run(tmp_path, capsys):
+    config = CONFIGS / "quick/mask_rcnn.yaml"
+    arguments = ["--name", "mine", "--config-file", str(config), "--run", str(tmp_path / "run")]
+    arguments += ["--folder", str(tmp_path / "weights")]
+    assert package_weights.main(arguments) == 1
+    assert "model_final.pth: no such file; has the run ended?" in capsys.readouterr().err
+    results = tmp_path / "run/inference/dsb2018_sample_val/results.json"
+    results.parent.mkdir(parents=True)
+    results.write_text('{"segm": {"AP": 12.5}}')
+    model = Trainer.build_model(load_cfg(config))
+    NucleiCheckpointer(model, str(tmp_path / "run")).save("model_final")
+    assert package_weights.main(arguments) == 0
+    record = json.loads((tmp_path / "weights/mine.json").read_text())
+    assert record["scores"] == {"segm": {"AP": 12.5}}
+    assert record["trained_on"] == ["dsb2018_sample_train"]
+    saved = load_file(tmp_path / "weights/mine.safetensors")
+    assert saved.keys() == model.state_dict().keys()

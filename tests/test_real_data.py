@@ -1,0 +1,72 @@
+"""On the real images, where a developer has them."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from dsb2018.data import unregister_dsb2018
+from dsb2018.engine import argument_parser, run
+from dsb2018.masks import decode
+from dsb2018.modeling.weights import FOLDER
+from dsb2018.prepare import Options, prepare
+from dsb2018.prepare.splits import read_image_info
+from tests.configs import CONFIGS
+
+WEIGHTS = "mask_rcnn_lite0_FPN"
+
+
+@pytest.fixture(scope="module")
+def some(real_data, tmp_path_factory):
+    """Two validation images of each modality, the smallest files, prepared as dsb2018_some; the
+    prepared root and the DSB folder."""
+    project = CONFIGS.parent
+    info = read_image_info(project / "datasets/modality.csv")
+    ids = (project / "datasets/splits/val.txt").read_text().split()
+    images = real_data / "stage1_train"
+    ids.sort(key=lambda i: (images / i / "images" / f"{i}.png").stat().st_size)
+    chosen = []
+    for modality in ("fluorescence", "histology", "brightfield"):
+        chosen += [i for i in ids if info[i].modality == modality][:2]
+    folder, root = tmp_path_factory.mktemp("real"), tmp_path_factory.mktemp("prepared")
+    for image_id in chosen:
+        shutil.copytree(images / image_id, folder / image_id)
+    modality = project / "datasets/modality.csv"
+    prepare(Options(folder, root, name="some", modality=modality, workers=1, progress=False))
+    return root, folder
+
+
+def test_real_masks_come_back_bit_for_bit(some):
+    root, folder = some
+    coco = json.loads((root / "annotations/dsb2018_some.json").read_text())
+    assert {image["modality"] for image in coco["images"]} == {
+        "fluorescence",
+        "histology",
+        "brightfield",
+    }
+    for image in coco["images"]:
+        found = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        files = sorted((folder / image["dsb_id"] / "masks").glob("*.png"))
+        assert len(found) == len(files) > 0
+        for annotation, file in zip(found, files, strict=True):
+            mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(decode(annotation["segmentation"]), mask == 255)
+
+
+@pytest.mark.skipif(not (FOLDER / f"{WEIGHTS}.safetensors").exists(), reason="no such weights")
+def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path):
+    config = str(CONFIGS / "mask_rcnn/lite0_FPN.yaml")
+    options = ["MODEL.WEIGHTS", f"dsb2018://{WEIGHTS}", "OUTPUT_DIR", str(tmp_path)]
+    options += ["DATASETS.TEST", "('dsb2018_some',)", "DATALOADER.NUM_WORKERS", "0"]
+    command = ["--config-file", config, "--data", str(some[0]), "--eval-only", *options]
+    unregister_dsb2018()
+    try:
+        results = run(argument_parser().parse_args(command))
+    finally:
+        unregister_dsb2018()
+    assert results["segm"]["AP50"] > 60
+    assert results["sem_seg"]["IoU"] > 70
+    for modality in ("fluorescence", "histology", "brightfield"):
+        assert results["nuclei"][f"AP50/{modality}"] > 25

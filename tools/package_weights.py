@@ -1,0 +1,63 @@
+"""Puts the weights of a finished run into the package, to be loaded as `dsb2018://NAME`.
+
+    python tools/package_weights.py --name mask_rcnn_lite0_FPN \\
+        --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
+
+Writes `NAME.safetensors` (float16) and `NAME.json`, the record of where they come from: config,
+datasets, command and scores.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.engine import Trainer
+from dsb2018.files import write_atomically
+from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.modeling.weights import FOLDER, save_packaged
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", required=True, help="of the weights")
+    parser.add_argument("--config-file", required=True, help="that the run was started with")
+    parser.add_argument("--run", required=True, type=Path, help="OUTPUT_DIR of the run")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
+    args = parser.parse_args(arguments)
+    cfg = get_dsb2018_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.MODEL.DEVICE = "cpu"
+    model_file = args.run / "model_final.pth"
+    results = args.run / "inference" / cfg.DATASETS.TEST[0] / "results.json"
+    for path in (model_file, results):
+        if not path.exists():
+            print(f"error: {path}: no such file; has the run ended?", file=sys.stderr)
+            return 1
+    model = Trainer.build_model(cfg)
+    NucleiCheckpointer(model).load(str(model_file))
+    args.folder.mkdir(parents=True, exist_ok=True)
+    weights = args.folder / f"{args.name}.safetensors"
+    save_packaged(model, weights)
+    record = {
+        "config": args.config_file,
+        "command": f"python tools/train_net.py --config-file {args.config_file}",
+        "trained_on": list(cfg.DATASETS.TRAIN),
+        "evaluated_on": cfg.DATASETS.TEST[0],
+        "seed": cfg.SEED,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "torch": torch.__version__,
+        "scores": json.loads(results.read_text()),
+    }
+    write_atomically(args.folder / f"{args.name}.json", json.dumps(record, indent=2) + "\n")
+    print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
