@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from faster_coco_eval import COCO, COCOeval_faster
 from dsb2018.files import write_atomically
 from dsb2018.masks import encode
 
-logger = logging.getLogger(__name__)
 AREAS = {"": "all", "s": "small", "m": "medium", "l": "large"}  # as in COCO: 32² and 96² pixels
 
 
@@ -115,12 +113,16 @@ def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str
         results = (
             coco.loadRes(_copies(detections)) if detections else COCO({**truth, "annotations": []})
         )
-        evaluation = COCOeval_faster(coco, results, kind, print_function=logger.debug)
+        evaluation = COCOeval_faster(coco, results, kind, print_function=_silent)
         evaluation.params.imgIds = sorted(image_ids)
         evaluation.params.maxDets = [max(1, int(per_image.max()), int(nuclei.max()))]
         evaluation.evaluate()
         evaluation.accumulate()
     return read_coco_eval(evaluation)
+
+
+def _silent(*args) -> None:
+    """In place of the library's printing."""
 
 
 def _copies(annotations: list[dict]) -> list[dict]:
