@@ -78,20 +78,26 @@ def _scores(images: list[tuple], suffix: str) -> dict[str, dict[str, float]]:
 def instances_to_labels(instances: Instances, score_thresh: float) -> np.ndarray:
     """Paints predicted instances into one label image; where they overlap, the better one wins.
 
+    An instance of which better ones hide more than half is their double and is left out.
+
     Args:
         instances: `scores` (N,) and `pred_masks` (N, H, W) bool.
         score_thresh: instances below it are left out, 0 to 1.
 
     Returns:
-        (H, W) int32, 0 is background; the best instance has label 1.
+        (H, W) int32, 0 is background; labels rise as scores fall.
     """
     labels = np.zeros(instances.image_size, np.int32)
     scores = instances.scores.float().cpu().numpy()
     masks = instances.pred_masks.cpu().numpy()
     best_first = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= score_thresh)]
-    for label, index in reversed(list(enumerate(best_first, start=1))):
+    for label, index in enumerate(best_first, start=1):
         crop = crop_mask(masks[index])
-        if crop is not None:
-            h, w = crop.mask.shape
-            labels[crop.y : crop.y + h, crop.x : crop.x + w][crop.mask] = label
+        if crop is None:
+            continue
+        h, w = crop.mask.shape
+        window = labels[crop.y : crop.y + h, crop.x : crop.x + w]
+        visible = crop.mask & (window == 0)
+        if 2 * np.count_nonzero(visible) >= crop.area:
+            window[visible] = label
     return labels

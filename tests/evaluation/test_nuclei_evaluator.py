@@ -71,6 +71,14 @@ def test_labels_of_instances_the_better_wins_and_the_bad_are_left_out():
     assert labels.tolist() == [[2, 2, 1, 1, 1, 0]] * 2
 
 
+@pytest.mark.parametrize(("hidden", "kept"), [(4, True), (5, False)])
+def test_an_instance_that_is_mostly_hidden_is_a_double(hidden, kept):
+    masks = np.zeros((2, 1, 20), bool)
+    masks[0, 0, :hidden], masks[1, 0, :8] = True, True
+    labels = instances_to_labels(to_instances(masks, scores=[0.9, 0.8]), 0.5)
+    assert labels[0].tolist() == [1] * hidden + [2 * kept] * (8 - hidden) + [0] * 12
+
+
 def test_labels_of_no_instances():
     nothing = to_instances(np.zeros((0, 4, 5), bool))
     np.testing.assert_array_equal(instances_to_labels(nothing, 0.5), np.zeros((4, 5)))
