@@ -52,20 +52,18 @@ def encode_crop(crop: Crop, height: int, width: int) -> RLE:
     Only the pixels of the box are looked at, so the time does not grow with the image.
     """
     h, w = crop.mask.shape
-    columns = np.zeros((w, h + 2), np.int8)
+    columns = np.zeros((w, h + 2), bool)
     columns[:, 1:-1] = crop.mask.T
-    steps = np.diff(columns, axis=1)
-    column, row = np.nonzero(steps == 1)
-    starts = (crop.x + column) * height + crop.y + row
-    column, row = np.nonzero(steps == -1)
-    ends = (crop.x + column) * height + crop.y + row
+    # Where a column changes: in turn the start of a run and the first pixel after it.
+    edges = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
+    column, row = np.divmod(edges, h + 1)
+    edges = (crop.x + column) * height + crop.y + row
     if h == height:  # a run that fills a column to its end goes on in the next one
-        goes_on = ends[:-1] == starts[1:]
-        starts, ends = starts[np.r_[True, ~goes_on]], ends[np.r_[~goes_on, True]]
-    bounds = np.empty(2 * len(starts) + 2, np.int64)
-    bounds[0], bounds[-1] = 0, height * width
-    bounds[1:-1:2], bounds[2:-1:2] = starts, ends
-    counts = np.diff(bounds)
+        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
+        edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    bounds = np.empty(len(edges) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, edges, height * width
+    counts = bounds[1:] - bounds[:-1]
     if counts[-1] == 0:
         counts = counts[:-1]
     size = [height, width]

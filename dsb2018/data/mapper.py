@@ -129,16 +129,17 @@ def labels_to_instances(layers: np.ndarray, min_area: int = 1) -> Instances:
         N instances with `gt_boxes` (float32 x0, y0, x1, y1 tight around the pixels), `gt_classes`
         (int64, all 0) and `gt_masks` (BitMasks of N × H × W).
     """
-    masks, boxes = [np.zeros((0, *layers.shape[1:]), bool)], []
+    parts = []
     for layer in layers:
         areas = np.bincount(layer.ravel())
         areas[0] = 0
         labels = np.flatnonzero(areas >= max(1, min_area))
-        masks.append(layer == labels.astype(layer.dtype)[:, None, None])
-        boxes += [cv2.boundingRect(mask.view(np.uint8)) for mask in masks[-1]]
+        parts.append(layer == labels.astype(layer.dtype)[:, None, None])
+    masks = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    boxes = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
     x, y, w, h = np.array(boxes, np.float32).reshape(-1, 4).T
     instances = Instances(layers.shape[1:])
     instances.gt_boxes = Boxes(torch.from_numpy(np.stack([x, y, x + w, y + h], axis=1)))
     instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-    instances.gt_masks = BitMasks(torch.from_numpy(np.concatenate(masks)))
+    instances.gt_masks = BitMasks(torch.from_numpy(masks))
     return instances

@@ -1,9 +1,9 @@
 """From the files of one image to its record: the step that runs in several processes."""
 
 import hashlib
-import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.source import Entry, Source, open_source
 
 
-@dataclass
-class Nucleus:
+class Nucleus(NamedTuple):
     """One nucleus as COCO wants it: box [x, y, width, height] and area in pixels."""
 
     box: list[int]
@@ -116,7 +115,7 @@ class Reader:
             path = f"{self.source.path}/{record.image_id}"
             notes.append(f"{path}: {overlapping} of its masks overlap others (all kept)")
         record.label_file = _label_file(record)
-        _write(self.staging / record.label_file, _npy(layers))
+        np.save(self.staging / record.label_file, layers)
 
 
 def _label_file(record: Record) -> str:
@@ -128,12 +127,6 @@ def _label_file(record: Record) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:12]
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getbuffer()
 
 
 def _write(path: Path, data: bytes) -> None:
