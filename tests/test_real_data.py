@@ -66,7 +66,8 @@ def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path):
         results = run(argument_parser().parse_args(command))
     finally:
         unregister_dsb2018()
-    assert results["segm"]["AP50"] > 60
-    assert results["sem_seg"]["IoU"] > 70
-    for modality in ("fluorescence", "histology", "brightfield"):
-        assert results["nuclei"][f"AP50/{modality}"] > 25
+    # Bright field is not asked for: 14 training images are too few for it (see the README).
+    assert results["nuclei"]["AP50/fluorescence"] > 60
+    assert results["sem_seg"]["IoU/fluorescence"] > 65
+    assert results["nuclei"]["AP50/histology"] > 40
+    assert results["sem_seg"]["IoU/histology"] > 60
