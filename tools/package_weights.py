@@ -4,7 +4,7 @@
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
 Writes `NAME.safetensors` (float16) and `NAME.json`, the record of where they come from: config,
-datasets, command and scores.
+datasets, command, and the scores of the run (the rounding to float16 changes them a little).
 """
 
 import argparse

@@ -111,8 +111,9 @@ def test_data_that_were_not_prepared(tmp_path):
         unregister_dsb2018()
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(registered):
+def test_a_loss_that_is_not_finite_stops_the_training(registered, tmp_path):
     cfg = small_cfg("DATASETS.TRAIN", ("dsb2018_sample_train",), "SOLVER.IMS_PER_BATCH", 1)
+    cfg.OUTPUT_DIR = str(tmp_path)
     trainer = Trainer(cfg)
     with torch.no_grad():
         trainer.model.roi_heads.box_predictor.cls_score.bias.fill_(float("nan"))
