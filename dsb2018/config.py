@@ -12,6 +12,8 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.INPUT.INVERSION = 0.15  # share of training images that are inverted, 0 to 1
     cfg.INPUT.OPTICS = 0.25  # share of training images that are blurred, and of noisy ones, 0 to 1
     cfg.INPUT.MIN_AREA = 12  # nuclei cut by the window to fewer pixels than this are no truth
+    # Share of modalities in training: 1: as they come; 0: every modality equally often.
+    cfg.DATALOADER.MODALITY_POWER = 1.0
     # In inference the whole image is zoomed, and never shrunk; MAX_SIZE_TEST (Detectron2's key)
     # is the longest edge that zooming may reach, pixels.
     cfg.INPUT.ZOOM_TEST = 1.0

@@ -4,7 +4,7 @@
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
 Writes `NAME.safetensors` (float16) and `NAME.json`, the record of where they come from: config,
-datasets, command, and the scores of the run (the rounding to float16 changes them a little).
+datasets, commands, and the scores of the run (the rounding to float16 changes them a little).
 """
 
 import argparse
@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="of the weights")
     parser.add_argument("--config-file", required=True, help="that the run was started with")
     parser.add_argument("--run", required=True, type=Path, help="OUTPUT_DIR of the run")
+    parser.add_argument(
+        "--command", action="append", help="that the run was started with; each, if several"
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
     args = parser.parse_args(arguments)
     cfg = get_dsb2018_cfg()
@@ -46,10 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     save_packaged(model, weights)
     record = {
         "config": args.config_file,
-        "command": f"python tools/train_net.py --config-file {args.config_file}",
+        "commands": args.command or [f"python tools/train_net.py --config-file {args.config_file}"],
         "trained_on": list(cfg.DATASETS.TRAIN),
         "evaluated_on": cfg.DATASETS.TEST[0],
-        "seed": cfg.SEED,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "torch": torch.__version__,
         "scores": json.loads(results.read_text()),

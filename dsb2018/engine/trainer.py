@@ -9,7 +9,12 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import DefaultTrainer, SimpleTrainer, create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
@@ -18,6 +23,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from detectron2.utils import comm
 
 from dsb2018.data import NucleiMapper
+from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.engine.precision import autocast, choose_precision
 from dsb2018.engine.summary import score_table
 from dsb2018.evaluation import build_evaluators
@@ -111,8 +117,18 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        """Batches of training samples, without end."""
-        return build_detection_train_loader(cfg, mapper=NucleiMapper(cfg, is_train=True))
+        """Batches of training samples, without end; see `modality_repeat_factors` for how often
+        each image is drawn."""
+        dicts = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        factors = modality_repeat_factors(dicts, cfg.DATALOADER.MODALITY_POWER)
+        return build_detection_train_loader(
+            cfg,
+            mapper=NucleiMapper(cfg, is_train=True),
+            dataset=dicts,
+            sampler=RepeatFactorTrainingSampler(factors),
+        )
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):

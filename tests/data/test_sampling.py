@@ -1,0 +1,29 @@
+import pytest
+import torch
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+from dsb2018.data.sampling import modality_repeat_factors
+
+# 16 images of one modality, 4 of another, 1 without
+DICTS = [{"modality": "a"}] * 16 + [{"modality": "b"}] * 4 + [{}]
+
+
+@pytest.mark.parametrize(("power", "expected"), [(1, (1, 1, 1)), (0.5, (1, 2, 4)), (0, (1, 4, 16))])
+def test_rare_modalities_are_drawn_more_often(power, expected):
+    factors = modality_repeat_factors(DICTS, power)
+    torch.testing.assert_close(factors[[0, 16, 20]], torch.tensor(expected, dtype=torch.float32))
+    assert len(set(factors[:16].tolist())) == 1
+
+
+def test_power_0_draws_every_modality_equally_often():
+    sampler = iter(RepeatFactorTrainingSampler(modality_repeat_factors(DICTS, 0), seed=0))
+    drawn = [next(sampler) for _ in range(48)]  # one round of the sampler
+    assert sum(index < 16 for index in drawn) == 16
+    assert sum(16 <= index < 20 for index in drawn) == 16
+    assert drawn.count(20) == 16
+
+
+@pytest.mark.parametrize("power", [-0.1, 1.1])
+def test_bad_power(power):
+    with pytest.raises(ValueError, match="MODALITY_POWER"):
+        modality_repeat_factors(DICTS, power)
