@@ -58,7 +58,7 @@ class CocoEvaluator(DatasetEvaluator):
             path = Path(self._output_dir) / "coco_instances.json"
             write_atomically(path, json.dumps(detections))
         truth = json.loads(Path(self._json_file).read_text())
-        if not truth["info"].get("has_truth", True):
+        if not truth.get("info", {}).get("has_truth", True):
             return {}
         return {kind: coco_ap(truth, detections, list(images), kind) for kind in ("bbox", "segm")}
 

@@ -158,3 +158,13 @@ def test_other_categories_are_refused():
     truth = {**make_truth([random_masks(np.random.default_rng(0), 2)]), "categories": [{"id": 7}]}
     with pytest.raises(ValueError, match=r"categories \[7\], expected one, with id 1"):
         coco_ap(truth, [], [1], "segm")
+
+
+def test_a_coco_file_of_others_needs_no_info(tmp_path):
+    masks = random_masks(np.random.default_rng(0), 3)
+    truth = make_truth([masks])
+    del truth["info"]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    evaluator = CocoEvaluator(str(tmp_path / "truth.json"))
+    evaluator.process([{"image_id": 1}], [to_output(to_instances(masks))])
+    assert evaluator.evaluate()["segm"]["AP"] == 100
