@@ -20,6 +20,7 @@ REQUIREMENTS = [
     "safetensors>=0.4",
     "numpy>=1.24",
     "scipy>=1.10",
+    "scikit-image>=0.22",
     "tqdm>=4.60",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
     "Pillow>=9.5",

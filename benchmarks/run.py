@@ -13,25 +13,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import evaluation, loading, preparation, training
+from benchmarks import evaluation, inference, loading, preparation, training
 from benchmarks.timing import Row
 from dsb2018.data import register_dsb2018
 
 DEFAULT = Path(os.environ.get("DSB2018_REAL_DATA", "../shared/dsb2018")) / "stage1_train"
+TRAINED = ("mask_rcnn/lite0_FPN", "unet/unet", "unet/unet_border", "unet/unet_light")
+# name → rows of the report, from the DSB folder and the prepared root
 PARTS = {
-    "preparation": lambda images: preparation.measure(images),
-    "loading": lambda images: loading.measure("dsb2018_train"),
-    "evaluation": lambda images: evaluation.measure("dsb2018_val"),
-    "training": lambda images: training.measure(
-        "configs/mask_rcnn/lite0_FPN.yaml", "dsb2018_train"
-    ),
+    "preparation": lambda images, root: preparation.measure(images),
+    "loading": lambda images, root: loading.measure("dsb2018_train"),
+    "evaluation": lambda images, root: evaluation.measure("dsb2018_val"),
+    "training": lambda images, root: [
+        row for name in TRAINED for row in training.measure(f"configs/{name}.yaml", "dsb2018_train")
+    ],
+    "inference": lambda images, root: inference.measure(root, "dsb2018_val"),
 }
 
 
 def show(rows: list[Row]) -> None:
     for row in rows:
         goal = f"   goal {row.goal}" if row.goal else ""
-        print(f"  {row.what:62}{row.figure:>16}{goal}", flush=True)
+        print(f"  {row.what:62}{row.figure:>28}{goal}", flush=True)
 
 
 def main() -> int:
@@ -51,7 +54,7 @@ def main() -> int:
             register_dsb2018(folder)
         for name in options.only:
             print(name, flush=True)
-            show(PARTS[name](options.images))
+            show(PARTS[name](options.images, folder))
     return 0
 
 

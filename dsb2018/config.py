@@ -2,6 +2,8 @@
 
 from detectron2.config import CfgNode, get_cfg
 
+SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
+
 
 def add_dsb2018_config(cfg: CfgNode) -> None:
     """Adds the project's keys with their defaults."""
@@ -26,10 +28,35 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.NAME = "efficientnet_lite0"  # any timm model with feature maps
     cfg.MODEL.TIMM.STRIDES = [4, 8, 16, 32]  # of the feature maps that are used, in pixels
 
+    # Models that give each pixel a class. Losses of their map of nuclei, added up: iou (the
+    # paper's), dice, cross_entropy.
+    cfg.MODEL.DENSE = CfgNode()
+    cfg.MODEL.DENSE.LOSSES = ["cross_entropy", "iou"]
+    # A further map that tells nuclei apart that touch: none; border (inside and not near another
+    # nucleus); distance (0 at the edge of each nucleus to 1 in its middle).
+    cfg.MODEL.DENSE.SEPARATION = "none"
+    # How their maps become nuclei; see `InstanceOptions`. `tools/tune_instances.py` chooses them.
+    cfg.MODEL.INSTANCES = CfgNode()
+    cfg.MODEL.INSTANCES.METHOD = "watershed"  # components or watershed
+    cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # least probability of a nucleus's pixels, 0 to 1
+    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # least interior of a seed, 0 to 1, with a separation
+    cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0  # least depth between seeds, pixels, without a separation
+    cfg.MODEL.INSTANCES.MIN_AREA = 12  # smaller nuclei are left out, pixels
+    cfg.MODEL.INSTANCES.MAX_HOLE = 30  # holes up to this size are filled, pixels
+    cfg.MODEL.UNET = CfgNode()
+    cfg.MODEL.UNET.WIDTH = 16  # channels of the first level; each further one has twice as many
+    cfg.MODEL.UNET.DEPTH = 4  # number of times that the image is halved
+    cfg.MODEL.UNET.NORM = "BN"  # Detectron2's norms; "" for none
+    cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # UNetHead: channels from coarse to fine
+    cfg.MODEL.SIMPLE_CNN = CfgNode()
+    cfg.MODEL.SIMPLE_CNN.WIDTH = 32  # channels of each convolution
+    cfg.MODEL.SIMPLE_CNN.DEPTH = 6  # convolutions before the output
+
     # Optimizer; "SGD" is Detectron2's own, with its momentum and weight decay keys.
-    cfg.SOLVER.OPTIMIZER = "SGD"  # SGD or ADAMW
-    # Arithmetic of the network: "auto" takes bf16 where the processor or GPU has it, else float32.
-    cfg.SOLVER.PRECISION = "auto"  # auto, fp32 or bf16
+    cfg.SOLVER.OPTIMIZER = "SGD"  # SGD, ADAM or ADAMW
+    # Arithmetic of the network: "auto" takes bf16 where the processor or GPU has it, else fp16 on a
+    # GPU and fp32 on a processor.
+    cfg.SOLVER.PRECISION = "auto"  # auto, fp32, bf16, or on a GPU fp16
     cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC; the same numbers, faster convolutions
 
     # Which instances count as found in the metrics that need a decision ("nuclei" and the semantic

@@ -1,14 +1,13 @@
 """Every config file is a test case: built on the CPU without weights, forward and backward."""
 
-import numpy as np
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
 from dsb2018.data import NucleiMapper
-from dsb2018.data.mapper import labels_to_instances
 from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, load_cfg
+from tests.samples import training_sample
 
 # Few regions: what is tested is that a config's parts fit together.
 FEW = ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16, "MODEL.RPN.POST_NMS_TOPK_TEST", 50]
@@ -20,7 +19,7 @@ LEAVES = [
 
 
 def test_there_are_configs():
-    assert len(LEAVES) >= 5
+    assert len(LEAVES) >= 13
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=str)
@@ -30,13 +29,7 @@ def test_config(path):
     assert Trainer.build_optimizer(cfg, model).param_groups
     for is_train in (True, False):
         NucleiMapper(cfg, is_train=is_train)
-    labels = np.zeros((1, 67, 93), np.uint8)
-    labels[0, 10:30, 10:35] = 1
-    sample = {
-        "image": torch.randint(0, 255, (3, 67, 93), dtype=torch.uint8),
-        "sem_seg": torch.from_numpy((labels[0] > 0).astype(np.int64)),
-        "instances": labels_to_instances(labels),
-    }
+    sample = training_sample()
     model.train()
     with EventStorage():
         total = sum(model([sample]).values())

@@ -15,6 +15,7 @@ from dsb2018.data.augmentation import (
     ZoomToLimit,
 )
 from dsb2018.data.images import read_image, stretch_contrast
+from dsb2018.data.targets import interior_map
 from dsb2018.truth import read_label_layers
 
 
@@ -48,6 +49,7 @@ class NucleiMapper:
         image_format: str,
         stretch_percent: float | None = None,
         min_area: int = 1,
+        separation: str = "none",
     ):
         """
         Args:
@@ -56,12 +58,14 @@ class NucleiMapper:
             image_format: "RGB" or "BGR".
             stretch_percent: see `stretch_contrast`; None: the grey values stay as they are.
             min_area: nuclei with fewer pixels left after cropping are no instances, pixels.
+            separation: kind of the `interior_map` that the model learns.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.stretch_percent = stretch_percent
         self.min_area = min_area
+        self.separation = separation
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -72,6 +76,7 @@ class NucleiMapper:
             "image_format": cfg.INPUT.FORMAT,
             "stretch_percent": cfg.INPUT.STRETCH_PERCENT if cfg.INPUT.STRETCH else None,
             "min_area": cfg.INPUT.MIN_AREA,
+            "separation": cfg.MODEL.DENSE.SEPARATION,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -80,7 +85,8 @@ class NucleiMapper:
         Returns:
             The dict without `annotations`, and with
             image: (3, H, W) uint8 tensor;
-            in training also sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside; and
+            in training also sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside;
+            interior: (H, W) float32 tensor, see `interior_map`, with a separation; and
             instances: `gt_boxes`, `gt_classes` (all 0) and `gt_masks` (BitMasks) of N nuclei,
             N = 0 for an image without any.
 
@@ -110,6 +116,9 @@ class NucleiMapper:
         labels = np.ascontiguousarray(inputs.sem_seg.transpose(2, 0, 1))
         sample["image"] = _to_tensor(inputs.image)
         sample["sem_seg"] = torch.from_numpy((labels > 0).any(axis=0).astype(np.int64))
+        interior = interior_map(labels, self.separation)
+        if interior is not None:
+            sample["interior"] = torch.from_numpy(interior)
         sample["instances"] = labels_to_instances(labels, self.min_area)
         return sample
 

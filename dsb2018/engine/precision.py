@@ -5,26 +5,30 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 logger = logging.getLogger(__name__)
 
 
 def choose_precision(wanted: str, device: str) -> torch.dtype:
-    """torch.float32, or torch.bfloat16 for autocast.
+    """torch.float32, or torch.bfloat16 or torch.float16 for autocast.
 
     Args:
-        wanted: "fp32", "bf16", or "auto": bfloat16 where the device multiplies it in hardware.
+        wanted: "fp32", "bf16", "fp16", or "auto": bfloat16 where the device multiplies it in
+            hardware, else float16 on a GPU and float32 on a processor.
         device: as in `MODEL.DEVICE`.
 
     Raises:
-        ValueError: another word.
+        ValueError: another word, or float16 elsewhere than on a GPU.
     """
     if wanted not in PRECISIONS:
         raise ValueError(f"SOLVER.PRECISION {wanted!r}, expected one of {PRECISIONS}")
+    on_gpu = torch.device(device).type == "cuda"
+    if wanted == "fp16" and not on_gpu:
+        raise ValueError(f"SOLVER.PRECISION fp16 on {device}: only a GPU is fast at it; use bf16")
     if wanted == "auto":
-        wanted = "bf16" if _has_bf16(device) else "fp32"
+        wanted = "bf16" if _has_bf16(device) else "fp16" if on_gpu else "fp32"
         logger.info("SOLVER.PRECISION auto: %s on %s", wanted, device)
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
 
 
 def _has_bf16(device: str) -> bool:

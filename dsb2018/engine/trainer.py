@@ -39,6 +39,10 @@ class Step(SimpleTrainer):
     def __init__(self, model, data_loader, optimizer, precision: torch.dtype, device: str):
         super().__init__(model, data_loader, optimizer)
         self.precision, self.device = precision, device
+        # Small gradients would become 0 in float16; in the other precisions it does nothing.
+        self.grad_scaler = torch.amp.GradScaler(
+            torch.device(device).type, enabled=precision == torch.float16
+        )
 
     def run_step(self) -> None:
         """Loads a batch, computes losses and gradients, and updates the model.
@@ -52,9 +56,21 @@ class Step(SimpleTrainer):
         with autocast(self.precision, self.device):
             losses = self.model(data)
         self.optimizer.zero_grad()
-        sum(losses.values()).backward()
+        self.grad_scaler.scale(sum(losses.values())).backward()
         self._write_metrics(losses, data_time)
-        self.optimizer.step()
+        self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict:
+        """Optimizer and scale of the gradients."""
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """The reverse of `state_dict`."""
+        super().load_state_dict(state_dict)
+        if state_dict.get("grad_scaler"):  # empty in other precisions than float16
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
 class Trainer(DefaultTrainer):
@@ -96,14 +112,15 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model) -> torch.optim.Optimizer:
-        """SGD as Detectron2 builds it, or AdamW.
+        """SGD as Detectron2 builds it, Adam, or AdamW.
 
         Raises:
             ValueError: SOLVER.OPTIMIZER is another.
         """
         if cfg.SOLVER.OPTIMIZER == "SGD":
             return build_optimizer(cfg, model)
-        if cfg.SOLVER.OPTIMIZER == "ADAMW":
+        kinds = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+        if cfg.SOLVER.OPTIMIZER in kinds:
             parameters = get_default_optimizer_params(
                 model,
                 base_lr=cfg.SOLVER.BASE_LR,
@@ -111,9 +128,9 @@ class Trainer(DefaultTrainer):
                 bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
                 weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
             )
-            kind = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+            kind = maybe_add_gradient_clipping(cfg, kinds[cfg.SOLVER.OPTIMIZER])
             return kind(parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-        raise ValueError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD or ADAMW")
+        raise ValueError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
 
     @classmethod
     def build_train_loader(cls, cfg):

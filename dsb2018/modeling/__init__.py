@@ -5,7 +5,18 @@ from dsb2018 import compat
 compat.apply()
 
 from dsb2018.modeling.rcnn import NucleiRCNN  # noqa: E402
+from dsb2018.modeling.segmentor import NucleiSegmentor  # noqa: E402
+from dsb2018.modeling.simple_cnn import SimpleCNN  # noqa: E402
 from dsb2018.modeling.timm_backbone import TimmBackbone, build_timm_fpn_backbone  # noqa: E402
+from dsb2018.modeling.unet import UNet  # noqa: E402
 from dsb2018.modeling.weights import NucleiCheckpointer  # noqa: E402
 
-__all__ = ["NucleiCheckpointer", "NucleiRCNN", "TimmBackbone", "build_timm_fpn_backbone"]
+__all__ = [
+    "NucleiCheckpointer",
+    "NucleiRCNN",
+    "NucleiSegmentor",
+    "SimpleCNN",
+    "TimmBackbone",
+    "UNet",
+    "build_timm_fpn_backbone",
+]

@@ -40,11 +40,17 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name.split('_')[0]}*")[:5]
             raise ValueError(f"timm {timm.__version__} has no model {name!r}; it has {similar}, …")
-        network = timm.create_model(name, features_only=True, in_chans=in_channels)
-        reductions = network.feature_info.reduction()
+        options = {"features_only": True, "in_chans": in_channels}
+        reductions = timm.create_model(name, **options).feature_info.reduction()
         missing = [stride for stride in strides if stride not in reductions]
         if missing:
             raise ValueError(f"{name} has no feature map of stride {missing}; it has {reductions}")
+        used = [reductions.index(stride) for stride in strides]
+        network = timm.create_model(name, out_indices=used, **options)
+        if hasattr(network, "blocks"):  # else timm itself leaves out the stages beyond the last map
+            stages = [each["stage"] for each in network.feature_info.get_dicts(keys=["stage"])]
+            network.blocks = network.blocks[: max(stages)]
+        reductions = network.feature_info.reduction()
         channels = dict(zip(reductions, network.feature_info.channels(), strict=True))
         for module in network.modules():
             if type(module) is nn.Conv2d and module.groups == module.in_channels > 1:
@@ -68,6 +74,12 @@ class TimmBackbone(Backbone):
             )
             for name in self._out_features
         }
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+    """The feature maps of a timm model as they are."""
+    return TimmBackbone(cfg.MODEL.TIMM.NAME, list(cfg.MODEL.TIMM.STRIDES), input_shape.channels)
 
 
 @BACKBONE_REGISTRY.register()

@@ -7,17 +7,21 @@ from dsb2018.engine import precision
 def test_what_was_asked_for():
     assert precision.choose_precision("fp32", "cpu") == torch.float32
     assert precision.choose_precision("bf16", "cpu") == torch.bfloat16
-    with pytest.raises(ValueError, match="SOLVER.PRECISION 'fp16', expected one of"):
+    assert precision.choose_precision("fp16", "cuda") == torch.float16
+    with pytest.raises(ValueError, match="SOLVER.PRECISION 'fp8', expected one of"):
+        precision.choose_precision("fp8", "cpu")
+    with pytest.raises(ValueError, match="fp16 on cpu: only a GPU is fast at it; use bf16"):
         precision.choose_precision("fp16", "cpu")
 
 
-@pytest.mark.parametrize(("has_bf16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16, expected):
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16):
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
     capability = (9, 0) if has_bf16 else (7, 5)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with caplog.at_level("INFO", logger=precision.__name__):
-        for device in ("cpu", "cuda:0"):
+        for device, otherwise in (("cpu", torch.float32), ("cuda:0", torch.float16)):
+            expected = torch.bfloat16 if has_bf16 else otherwise
             assert precision.choose_precision("auto", device) == expected
             assert device in caplog.text
 

@@ -11,22 +11,20 @@ from detectron2.utils.events import EventStorage
 
 from dsb2018.data import NucleiMapper, unregister_dsb2018
 from dsb2018.engine import Trainer, argument_parser, run
-from tests.configs import CONFIGS, small_cfg
+from tests.configs import CONFIGS, FAMILIES, SMALL_INPUT, small_cfg
 
-SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.TIMM.NAME", "mobilenetv3_small_050"]
-SMALL += ["MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "32"]
-SMALL += ["MODEL.ROI_MASK_HEAD.CONV_DIM", "16", "MODEL.ROI_MASK_HEAD.NUM_CONV", "1"]
-SMALL += ["INPUT.CROP_TRAIN", "64", "INPUT.ZOOM_TEST", "1.0", "DATALOADER.NUM_WORKERS", "0"]
-SMALL += ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "2"]
-SMALL += ["TEST.OVERLAYS", "1"]
+SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *SMALL_INPUT, "TEST.OVERLAYS", 1]
+SMALL += ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.IMS_PER_BATCH", 2]
+SMALL += ["DATASETS.TRAIN", "('dsb2018_sample_train',)", "DATASETS.TEST", "('dsb2018_sample_val',)"]
 
 
-def arguments(root, output, *options):
-    config = str(CONFIGS / "quick/mask_rcnn.yaml")
+def arguments(root, output, *options, family="mask_rcnn/lite0_FPN"):
+    """The arguments of `tools/train_net.py` for a small run on the sample."""
     flags = [option for option in options if option.startswith("--")]
     values = [option for option in options if not option.startswith("--")]
-    command = ["--config-file", config, "--data", str(root), *flags, "OUTPUT_DIR", str(output)]
-    return argument_parser().parse_args([*command, *SMALL, *values])
+    command = ["--config-file", str(CONFIGS / f"{family}.yaml"), "--data", str(root), *flags]
+    values = ["OUTPUT_DIR", output, *SMALL, *FAMILIES[family], *values]
+    return argument_parser().parse_args([*command, *map(str, values)])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,11 +34,16 @@ def _registered_by_the_runs():
     unregister_dsb2018()
 
 
+@pytest.fixture(scope="module", params=["mask_rcnn/lite0_FPN", "unet/unet_border"])
+def family(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(sample_root, tmp_path_factory):
+def trained(sample_root, tmp_path_factory, family):
     """Output folder and results of a run of 4 iterations."""
     output = tmp_path_factory.mktemp("run")
-    results = run(arguments(sample_root, output))
+    results = run(arguments(sample_root, output, family=family))
     return output, results
 
 
@@ -65,24 +68,35 @@ def test_training_writes_what_it_should(trained):
     assert "Scores on dsb2018_sample_val" in (output / "log.txt").read_text()
 
 
-def test_eval_only_gives_the_same_numbers(trained, sample_root, tmp_path):
+def test_eval_only_gives_the_same_numbers(trained, sample_root, tmp_path, family):
     output, results = trained
-    weights = str(output / "model_final.pth")
-    again = run(arguments(sample_root, tmp_path, "--eval-only", "MODEL.WEIGHTS", weights))
+    options = ["--eval-only", "MODEL.WEIGHTS", str(output / "model_final.pth")]
+    again = run(arguments(sample_root, tmp_path, *options, family=family))
     for task, values in results.items():
         np.testing.assert_array_equal(list(values.values()), list(again[task].values()))
 
 
-def test_resume_goes_on_where_it_stopped(trained, sample_root, tmp_path):
+def test_resume_goes_on_where_it_stopped(trained, sample_root, tmp_path, family):
     output, _ = trained
     for name in ("model_0000001.pth", "metrics.json"):
         shutil.copy(output / name, tmp_path / name)
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
-    run(arguments(sample_root, tmp_path, "--resume", "SOLVER.MAX_ITER", "6"))
+    options = ["--resume", "SOLVER.MAX_ITER", "6"]
+    run(arguments(sample_root, tmp_path, *options, family=family))
     log = (tmp_path / "log.txt").read_text()
     assert "Starting training from iteration 2" in log
     final = torch.load(tmp_path / "model_final.pth", weights_only=False)
     assert final["iteration"] == 5
+
+
+@pytest.mark.parametrize(
+    "other", sorted(set(FAMILIES) - {"mask_rcnn/lite0_FPN", "unet/unet_border"})
+)
+def test_every_kind_of_model_trains(sample_root, tmp_path, other):
+    results = run(arguments(sample_root, tmp_path, "SOLVER.MAX_ITER", "2", family=other))
+    assert set(results) == {"bbox", "segm", "sem_seg", "nuclei"}
+    assert 0 <= results["sem_seg"]["IoU"] <= 100
+    assert np.isfinite(metrics(tmp_path)[0]["total_loss"])
 
 
 def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
@@ -98,7 +112,7 @@ def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
 def test_unknown_key_and_unknown_optimizer(sample_root, tmp_path):
     with pytest.raises(AssertionError, match="Non-existent key: NO_SUCH.KEY"):
         run(arguments(sample_root, tmp_path, "NO_SUCH.KEY", "1"))
-    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER 'LION', expected SGD or ADAMW"):
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER 'LION', expected SGD, ADAM or ADAMW"):
         run(arguments(sample_root, tmp_path, "SOLVER.OPTIMIZER", "LION"))
 
 
@@ -157,6 +171,9 @@ def test_one_image_can_be_learned_by_heart(registered):
 
 
 @pytest.mark.gpu
-def test_training_on_a_gpu(sample_root, tmp_path):
-    results = run(arguments(sample_root, tmp_path, "MODEL.DEVICE", "cuda"))
-    assert np.isfinite(results["segm"]["AP"])
+@pytest.mark.parametrize("precision", ["auto", "fp32", "fp16"])
+@pytest.mark.parametrize("each", FAMILIES)
+def test_training_on_a_gpu(sample_root, tmp_path, each, precision):
+    options = ["MODEL.DEVICE", "cuda", "SOLVER.PRECISION", precision]
+    results = run(arguments(sample_root, tmp_path, *options, family=each))
+    assert np.isfinite(results["sem_seg"]["IoU"])

@@ -1,0 +1,90 @@
+"""Seconds an image, and peak memory, of every config: from an image to its nuclei.
+
+Each config runs in a process of its own, so that its memory is its own: in it this module is called
+as `python -m benchmarks.inference CONFIG ROOT DATASET`. Weights are those of the config's
+OUTPUT_DIR or of the package; without any they are random, and then the time for making nuclei of
+what such a network says means little.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+
+from benchmarks.timing import Row, median, seconds
+from dsb2018.config import get_dsb2018_cfg
+from dsb2018.data import NucleiMapper, register_dsb2018
+from dsb2018.engine import Trainer
+from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.modeling.weights import FOLDER
+
+SIZES = (256, 1024)
+ROUNDS = 5
+
+
+def find_weights(config_file: str, output_dir: str) -> str:
+    """The weights of a run of this config, else packaged ones, else ""."""
+    own = Path(output_dir) / "model_final.pth"
+    if own.exists():
+        return str(own)
+    for record in FOLDER.glob("*.json"):
+        if json.loads(record.read_text())["config"] == config_file:
+            return f"dsb2018://{record.stem}"
+    return ""
+
+
+def run(config_file: str, root: str, dataset_name: str) -> dict:
+    """Measures one config in this process: median seconds by size, and peak memory in bytes."""
+    cfg = get_dsb2018_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.MODEL.DEVICE = "cpu"
+    weights = find_weights(config_file, cfg.OUTPUT_DIR)
+    model = Trainer.build_model(cfg).eval()
+    if weights:
+        NucleiCheckpointer(model).load(weights)
+    precision = choose_precision(cfg.SOLVER.PRECISION, "cpu")
+    mapper = NucleiMapper(cfg, is_train=False)
+    register_dsb2018(root)
+    items = DatasetCatalog.get(dataset_name)
+    result = {"weights": weights or "random", "seconds": {}}
+    for size in SIZES:
+        item = next(i for i in items if (i["height"], i["width"]) == (size, size))
+
+        def predict(item=item):
+            with torch.no_grad(), autocast(precision, "cpu"):
+                model([mapper(item)])
+
+        predict()  # warms up
+        result["seconds"][size] = median([seconds(predict) for _ in range(ROUNDS)])
+    result["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return result
+
+
+def measure(root: str, dataset_name: str) -> list[Row]:
+    """Rows of the report."""
+    rows = []
+    for path in sorted(Path("configs").rglob("*.yaml")):
+        if path.name.startswith("Base-") or path.parent.name == "quick":
+            continue
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.inference"]
+        command += [str(path), root, dataset_name]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{path}: {done.stderr[-2000:]}")
+        found = json.loads(done.stdout.splitlines()[-1])
+        times = " / ".join(f"{found['seconds'][str(size)]:.3f}" for size in SIZES)
+        what = f"{path.relative_to('configs')}, {found['weights']}"
+        rows.append(Row(what, f"{times} s  {found['memory'] / 1e6:.0f} MB"))
+    return [Row(f"{' / '.join(f'{s}×{s}' for s in SIZES)} pixels, and peak memory", ""), *rows]
+
+
+if __name__ == "__main__":
+    np.random.seed(0)
+    torch.manual_seed(0)
+    print(json.dumps(run(*sys.argv[1:])))

@@ -1,0 +1,149 @@
+"""A backbone and a semantic head, as in Detectron2's `SemanticSegmentor`."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone, build_backbone
+from detectron2.modeling.meta_arch.semantic_seg import build_sem_seg_head
+from torch import nn
+
+from dsb2018.modeling.dense import DenseModel, upsample_to
+from dsb2018.modeling.unet import double_conv
+
+
+@META_ARCH_REGISTRY.register()
+class NucleiSegmentor(DenseModel):
+    """Detectron2's backbones and semantic heads with the losses and nuclei of `DenseModel`.
+
+    The parts have the names that they have in Detectron2's `SemanticSegmentor` and `PanopticFPN`,
+    so weights of its model zoo load, all but the last layer, whose classes are others.
+    """
+
+    @configurable
+    def __init__(self, *, backbone: Backbone, sem_seg_head: nn.Module, **kwargs):
+        """
+        Args:
+            backbone: see `build_backbone`.
+            sem_seg_head: its `layers` turns feature maps into logits, at whatever stride; see
+                `SemSegFPNHead`, `FCNHead` and `UNetHead`.
+            **kwargs: see `DenseModel`.
+        """
+        super().__init__(**kwargs)
+        self.backbone, self.sem_seg_head = backbone, sem_seg_head
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """The constructor's arguments, from a config."""
+        backbone = build_backbone(cfg)
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2 + (cfg.MODEL.DENSE.SEPARATION != "none")
+        return {
+            **super().from_config(cfg),
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        """Images are padded to a multiple of this, pixels."""
+        strides = [shape.stride for shape in self.backbone.output_shape().values()]
+        return max(self.backbone.size_divisibility, *strides)
+
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """See `DenseModel.maps`."""
+        return upsample_to(self.sem_seg_head.layers(self.backbone(images)), images.shape[-2:])
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class FCNHead(nn.Module):
+    """The head of the FCN of Long et al. (2015): a score of each pixel from each feature map,
+    coarse ones enlarged and added to finer ones."""
+
+    @configurable
+    def __init__(self, input_shape: dict[str, ShapeSpec], *, num_classes: int):
+        """
+        Args:
+            input_shape: channels and stride of the feature maps that are used.
+            num_classes: channels of the output.
+        """
+        super().__init__()
+        shapes = sorted(input_shape.items(), key=lambda item: -item[1].stride)
+        self.in_features = [name for name, _ in shapes]  # from coarse to fine
+        self.scores = nn.ModuleDict({n: Conv2d(s.channels, num_classes, 1) for n, s in shapes})
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        """The constructor's arguments, from a config."""
+        return {
+            "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        }
+
+    def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Feature maps → (N, num_classes, h, w) logits at the finest one's size."""
+        total = None
+        for name in self.in_features:
+            score = self.scores[name](features[name])
+            total = score if total is None else score + upsample_to(total, score.shape[-2:])
+        return total
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class UNetHead(nn.Module):
+    """The expanding path of a U-Net on any backbone's feature maps.
+
+    Each step enlarges what it has to the next finer map, joins that on, and convolves twice; a
+    last step goes from the finest map to twice its size.
+    """
+
+    @configurable
+    def __init__(
+        self, input_shape: dict[str, ShapeSpec], *, num_classes: int, widths: list[int], norm: str
+    ):
+        """
+        Args:
+            input_shape: channels and stride of the feature maps that are used.
+            num_classes: channels of the output.
+            widths: channels of the steps, from coarse to fine: as many as there are feature maps.
+            norm: as in Detectron2's `get_norm`.
+
+        Raises:
+            ValueError: another number of widths than of feature maps.
+        """
+        super().__init__()
+        shapes = sorted(input_shape.items(), key=lambda item: -item[1].stride)
+        if len(widths) != len(shapes):
+            raise ValueError(
+                f"MODEL.UNET.HEAD_WIDTHS {widths}, expected {len(shapes)}: one for each of "
+                f"{[name for name, _ in shapes]}"
+            )
+        self.in_features = [name for name, _ in shapes]  # from coarse to fine
+        coarse, *finer = (shape.channels for _, shape in shapes)
+        before = [coarse, *widths]
+        self.join = nn.ModuleList(
+            double_conv(channels + skip, width, norm)
+            for channels, skip, width in zip(before, [*finer, 0], widths, strict=False)
+        )
+        self.predictor = nn.Conv2d(widths[-1], num_classes, 1)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        """The constructor's arguments, from a config."""
+        return {
+            "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "widths": cfg.MODEL.UNET.HEAD_WIDTHS,
+            "norm": cfg.MODEL.UNET.NORM,
+        }
+
+    def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Feature maps → (N, num_classes, h, w) logits at twice the finest one's size."""
+        coarse, *finer = (features[name] for name in self.in_features)
+        x = coarse
+        for skip, join in zip(finer, self.join, strict=False):
+            x = join(torch.cat([skip, upsample_to(x, skip.shape[-2:])], dim=1))
+        size = torch.Size(2 * edge for edge in x.shape[-2:])
+        return self.predictor(self.join[-1](upsample_to(x, size)))

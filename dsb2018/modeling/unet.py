@@ -1,0 +1,103 @@
+"""The U-Net of Ronneberger et al. (2015), in the small form of the paper that this rebuilds."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import get_norm
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from dsb2018.modeling.dense import DenseModel
+
+
+def double_conv(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    """Two 3×3 convolutions, each with normalisation and ReLU; the size stays."""
+    layers = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=not norm))
+        if norm:
+            layers.append(get_norm(norm, out_channels))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class UNetNetwork(nn.Module):
+    """Contracting and expanding path with skip connections.
+
+    Each of `depth` levels halves the size by max pooling and doubles the channels; on the way back
+    a transposed convolution doubles the size, and the skip is joined on. With a depth of 4 these
+    are 18 convolutions of 3×3, 4 transposed ones of 2×2, and one of 1×1 at the end.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int = 16, depth: int = 4, norm: str = "BN"
+    ):
+        """
+        Args:
+            in_channels, out_channels: of the image and of the maps.
+            width: channels of the first level.
+            depth: number of times that the size is halved.
+            norm: as in Detectron2's `get_norm`; "" for none.
+        """
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.down = nn.ModuleList(
+            double_conv(before, after, norm)
+            for before, after in zip([in_channels, *widths], widths, strict=False)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(2 * channels, channels, 2, stride=2) for channels in widths[-2::-1]
+        )
+        self.join = nn.ModuleList(
+            double_conv(2 * channels, channels, norm) for channels in widths[-2::-1]
+        )
+        self.predictor = nn.Conv2d(width, out_channels, 1)
+        self.size_divisibility = 2**depth
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, H, W); H and W multiples of
+        `size_divisibility`."""
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(self.pool(x) if level else x)
+            skips.append(x)
+        skips.pop()
+        for up, join in zip(self.up, self.join, strict=True):
+            x = join(torch.cat([skips.pop(), up(x)], dim=1))
+        return self.predictor(x)
+
+
+@META_ARCH_REGISTRY.register()
+class UNet(DenseModel):
+    """U-Net as a Detectron2 meta-architecture; input and output as in `DenseModel`."""
+
+    @configurable
+    def __init__(self, *, width: int, depth: int, norm: str, **kwargs):
+        """
+        Args:
+            width, depth, norm: see `UNetNetwork`.
+            **kwargs: see `DenseModel`.
+        """
+        super().__init__(**kwargs)
+        self.network = UNetNetwork(3, 2 + self.has_interior, width, depth, norm)
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """The constructor's arguments, from a config."""
+        return {
+            **super().from_config(cfg),
+            "width": cfg.MODEL.UNET.WIDTH,
+            "depth": cfg.MODEL.UNET.DEPTH,
+            "norm": cfg.MODEL.UNET.NORM,
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        """Images are padded to a multiple of this, pixels."""
+        return self.network.size_divisibility
+
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """See `DenseModel.maps`."""
+        return self.network(images)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from dsb2018.data.targets import BORDER_REACH, interior_map
+
+
+def random_labels(seed, size=40, count=12):
+    """(1, size, size): rectangles that touch, and of which some cover others."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((1, size, size), np.uint8)
+    for label in range(1, count + 1):
+        y, x = rng.integers(0, size - 4, 2)
+        h, w = rng.integers(2, 14, 2)
+        labels[0, y : y + h, x : x + w] = label
+    return labels
+
+
+def test_distance_of_a_square_by_hand():
+    labels = np.zeros((1, 7, 7), np.uint8)
+    labels[0, 1:6, 1:6] = 3
+    expected = np.zeros((7, 7))
+    expected[1:6, 1:6], expected[2:5, 2:5], expected[3, 3] = 1 / 3, 2 / 3, 1
+    np.testing.assert_allclose(interior_map(labels, "distance"), expected, atol=1e-6)
+
+
+def test_border_of_two_squares_by_hand():
+    labels = np.zeros((1, 3, 12), np.uint8)
+    labels[0, :, :6], labels[0, :, 6:11] = 1, 2
+    row = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0]  # 2 pixels on either side of the contact
+    np.testing.assert_array_equal(interior_map(labels, "border"), [row] * 3)
+
+
+def nearest(points, place):
+    """Distance from a (y, x) to the nearest of (N, 2) points, inf without any."""
+    return np.hypot(*(points - place).T).min(initial=np.inf)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distance_against_brute_force(seed):
+    labels = random_labels(seed)
+    flat = np.pad(labels[0].astype(int), 1, mode="edge")  # beyond the window nothing is known
+    inner = flat[1:-1, 1:-1]
+    shifted = flat[:-2, 1:-1], flat[2:, 1:-1], flat[1:-1, :-2], flat[1:-1, 2:]
+    edge = np.argwhere(np.any([other != inner for other in shifted], axis=0))
+    distance = np.zeros(inner.shape)
+    for place in np.argwhere(inner > 0):
+        distance[tuple(place)] = 1 + nearest(edge, place)
+    for label in np.unique(inner[inner > 0]):
+        distance[inner == label] /= distance[inner == label].max()
+    np.testing.assert_allclose(interior_map(labels, "distance"), distance, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_border_against_brute_force(seed):
+    labels = random_labels(seed)
+    flat = labels[0]
+    expected = np.zeros(flat.shape)
+    for place in np.argwhere(flat > 0):
+        others = np.argwhere((flat > 0) & (flat != flat[tuple(place)]))
+        expected[tuple(place)] = nearest(others, place) > BORDER_REACH
+    np.testing.assert_array_equal(interior_map(labels, "border"), expected)
+
+
+def test_a_nucleus_that_fills_the_window_and_none():
+    full = np.ones((1, 5, 6), np.uint8)
+    np.testing.assert_array_equal(interior_map(full, "border"), np.ones((5, 6)))
+    np.testing.assert_array_equal(interior_map(full, "distance"), np.ones((5, 6)))
+    for kind in ("border", "distance"):
+        assert not interior_map(0 * full, kind).any()
+        assert interior_map(full, kind).dtype == np.float32
+    assert interior_map(full, "none") is None
+
+
+def test_overlapping_nuclei_come_from_the_upper_layer():
+    layers = np.zeros((2, 4, 8), np.uint8)
+    layers[0, :, :5], layers[1, :, 4:] = 1, 2
+    row = [1, 1, 0, 0, 0, 0, 1, 1]  # contact between columns 3 and 4
+    np.testing.assert_array_equal(interior_map(layers, "border"), [row] * 4)
+
+
+def test_another_kind():
+    with pytest.raises(ValueError, match="SEPARATION 'star', expected one of"):
+        interior_map(np.zeros((1, 2, 2), np.uint8), "star")

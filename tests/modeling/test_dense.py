@@ -1,0 +1,91 @@
+"""What dense models do with their maps; what all models share is in test_contract."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsb2018.modeling.dense import DenseModel
+from dsb2018.modeling.instances import InstanceOptions
+from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
+
+ARGUMENTS = {
+    "instance_options": InstanceOptions(),
+    "pixel_mean": [127.5] * 3,
+    "pixel_std": [127.5] * 3,
+    "channels_last": False,
+}
+
+
+class Fixed(DenseModel):
+    """Gives the maps that a test wants, padded as a network would."""
+
+    def __init__(self, maps, losses=("iou",), separation="none"):
+        super().__init__(losses=list(losses), separation=separation, **ARGUMENTS)
+        self.given = maps
+
+    size_divisibility = 8
+
+    def maps(self, images):
+        assert images.shape[-2:] == self.given.shape[-2:]
+        return self.given
+
+
+def sample(height, width):
+    rng = torch.Generator().manual_seed(height)
+    return {
+        "image": torch.zeros(3, height, width, dtype=torch.uint8),
+        "sem_seg": torch.randint(0, 2, (height, width), generator=rng),
+        "interior": torch.rand(height, width, generator=rng),
+    }
+
+
+def test_losses_do_not_see_the_padding():
+    samples = [sample(5, 8), sample(8, 6)]
+    maps = torch.randn(2, 3, 8, 8)
+    maps[0, :, 5:], maps[1, :, :, 6:] = 1e4, -1e4
+    model = Fixed(maps, LOSSES, "distance").train()
+    losses = model(samples)
+    nucleus = maps[:, 1] - maps[:, 0]
+    logits = torch.cat([nucleus[0, :5].flatten(), nucleus[1, :, :6].flatten()])
+    truth = torch.cat([each["sem_seg"].float().flatten() for each in samples])
+    assert set(losses) == {"loss_iou", "loss_dice", "loss_cross_entropy", "loss_interior"}
+    for name, loss in LOSSES.items():
+        torch.testing.assert_close(losses[f"loss_{name}"], loss(logits, truth))
+    logits = torch.cat([maps[0, 2, :5].flatten(), maps[1, 2, :, :6].flatten()])
+    interior = torch.cat([each["interior"].flatten() for each in samples])
+    torch.testing.assert_close(losses["loss_interior"], cross_entropy_loss(logits, interior))
+
+
+def test_probability_is_the_sigmoid_of_the_difference():
+    maps = torch.randn(3, 5, 7)
+    nucleus, interior = DenseModel.probabilities(maps)
+    np.testing.assert_allclose(nucleus, maps[:2].softmax(dim=0)[1], rtol=1e-5)
+    np.testing.assert_allclose(interior, maps[2].sigmoid(), rtol=1e-5)
+    assert DenseModel.probabilities(maps[:2])[1] is None
+
+
+def test_nuclei_come_from_the_maps_without_their_padding():
+    maps = torch.zeros(1, 2, 8, 8)
+    maps[0, 1] = -5
+    maps[0, 1, 1:4, 2:5] = 5
+    maps[0, 1, :, 6:] = 5  # padding
+    (output,) = Fixed(maps).eval()([{**sample(8, 6), "height": 8, "width": 6}])
+    assert len(output["instances"]) == 1
+    np.testing.assert_array_equal(output["instances"].pred_boxes.tensor, [[2, 1, 5, 4]])
+    torch.testing.assert_close(output["sem_seg"], maps[0, :, :, :6])
+
+
+def test_images_are_normalised_and_padded_with_grey():
+    model = Fixed(torch.zeros(1, 2, 8, 8))
+    image = torch.full((3, 5, 8), 255, dtype=torch.uint8)
+    batch = model.preprocess_image([{"image": image}]).tensor
+    assert batch.shape == (1, 3, 8, 8)
+    assert (batch[0, :, :5] == 1).all()
+    assert not batch[0, :, 5:].any()
+
+
+def test_unknown_losses_and_separations_are_refused():
+    with pytest.raises(ValueError, match="MODEL.DENSE.LOSSES"):
+        Fixed(None, ["focal"])
+    with pytest.raises(ValueError, match="SEPARATION 'star', expected one of"):
+        Fixed(None, separation="star")

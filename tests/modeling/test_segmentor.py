@@ -1,0 +1,92 @@
+import pickle
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.model_zoo import get_config_file
+from detectron2.modeling import build_model
+from torch.nn import functional as F
+
+from dsb2018.engine import Trainer
+from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.modeling.segmentor import FCNHead, UNetHead
+from tests.configs import CONFIGS, SMALL_RCNN, SMALL_RESNET, load_cfg
+
+SHAPES = {
+    "fine": ShapeSpec(channels=4, stride=2),
+    "middle": ShapeSpec(channels=6, stride=4),
+    "coarse": ShapeSpec(channels=8, stride=8),
+}
+
+
+def features(height=32, width=48):
+    return {
+        name: torch.randn(1, s.channels, height // s.stride, width // s.stride)
+        for name, s in SHAPES.items()
+    }
+
+
+def test_a_panoptic_fpn_of_the_model_zoo_fills_all_but_the_class_layer(tmp_path):
+    """The files of the model zoo are large and far away: one of their form stands in, made by
+    Detectron2's own `PanopticFPN`."""
+    path = CONFIGS / "semantic_fpn/R_101.yaml"
+    ours = load_cfg(path, *SMALL_RESNET)
+    zoo_cfg = get_cfg()
+    zoo_cfg.merge_from_file(get_config_file("COCO-PanopticSegmentation/panoptic_fpn_R_101_3x.yaml"))
+    zoo_cfg.MODEL.DEVICE = "cpu"
+    zoo_cfg.merge_from_list(SMALL_RESNET + SMALL_RCNN)
+    zoo = {name: tensor.numpy() for name, tensor in build_model(zoo_cfg).state_dict().items()}
+    file = tmp_path / "model_final_cafdb1.pkl"
+    content = {"model": zoo, "__author__": "Detectron2 Model Zoo", "matching_heuristics": True}
+    file.write_bytes(pickle.dumps(content))
+    model = Trainer.build_model(ours)
+    NucleiCheckpointer(model).resume_or_load(str(file), resume=False)
+    loaded = model.state_dict()
+    differing = {name for name in loaded if loaded[name].shape != zoo[name].shape}
+    assert differing == {"sem_seg_head.predictor.weight", "sem_seg_head.predictor.bias"}
+    for name in set(loaded) - differing:
+        torch.testing.assert_close(loaded[name], torch.from_numpy(zoo[name]))
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_the_configs_ask_for_the_model_zoos_files(depth):
+    from detectron2.model_zoo.model_zoo import _ModelZooUrls
+
+    cfg = load_cfg(CONFIGS / f"semantic_fpn/R_{depth}.yaml")
+    cfg.merge_from_file(str(CONFIGS / f"semantic_fpn/R_{depth}.yaml"))
+    url = _ModelZooUrls.query(f"COCO-PanopticSegmentation/panoptic_fpn_R_{depth}_3x.yaml")
+    assert cfg.MODEL.WEIGHTS.removeprefix("detectron2://") in url
+
+
+def test_the_papers_resnet_trains_as_the_paper_says():
+    cfg = load_cfg(CONFIGS / "semantic_fpn/R_101.yaml")
+    assert cfg.MODEL.RESNETS.DEPTH == 101
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD) == (20000, 1000)
+
+
+def test_fcn_adds_the_scores_of_all_strides():
+    head = FCNHead(SHAPES, num_classes=3)
+    maps = features()
+    scores = {name: head.scores[name](maps[name]) for name in maps}
+    kind = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
+    expected = scores["middle"] + F.interpolate(scores["coarse"], **kind)
+    expected = scores["fine"] + F.interpolate(expected, **kind)
+    torch.testing.assert_close(head.layers(maps), expected)
+
+
+def test_u_net_head_ends_at_twice_the_finest_size():
+    head = UNetHead(SHAPES, num_classes=3, widths=[16, 8, 4], norm="BN")
+    assert head.layers(features()).shape == (1, 3, 32, 48)
+    assert [join[0].in_channels for join in head.join] == [8 + 6, 16 + 4, 8]
+    assert [join[0].out_channels for join in head.join] == [16, 8, 4]
+
+
+def test_u_net_head_wants_a_width_for_each_map():
+    with pytest.raises(ValueError, match=r"HEAD_WIDTHS \[16, 8\], expected 3: one for each of"):
+        UNetHead(SHAPES, num_classes=2, widths=[16, 8], norm="BN")
+
+
+def test_the_light_u_net_is_light():
+    model = Trainer.build_model(load_cfg(CONFIGS / "unet/unet_light.yaml"))
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 2.5e6
