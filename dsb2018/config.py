@@ -5,6 +5,15 @@ from detectron2.config import CfgNode, get_cfg
 SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
 
 
+def check_separation(kind: str) -> None:
+    """
+    Raises:
+        ValueError: not in `SEPARATIONS`.
+    """
+    if kind not in SEPARATIONS:
+        raise ValueError(f"MODEL.DENSE.SEPARATION {kind!r}, expected one of {SEPARATIONS}")
+
+
 def add_dsb2018_config(cfg: CfgNode) -> None:
     """Adds the project's keys with their defaults."""
     # What a training image is made of. A window of the image is cut out, zoomed and recoloured.
@@ -33,16 +42,16 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.MODEL.DENSE = CfgNode()
     cfg.MODEL.DENSE.LOSSES = ["cross_entropy", "iou"]
     # A further map that tells nuclei apart that touch: none; border (inside and not near another
-    # nucleus); distance (0 at the edge of each nucleus to 1 in its middle).
+    # nucleus); distance (from the edge of each nucleus, 1 in its middle).
     cfg.MODEL.DENSE.SEPARATION = "none"
     # How their maps become nuclei; see `InstanceOptions`. `tools/tune_instances.py` chooses them.
     cfg.MODEL.INSTANCES = CfgNode()
-    cfg.MODEL.INSTANCES.METHOD = "watershed"  # components or watershed
+    cfg.MODEL.INSTANCES.METHOD = "components"  # components or watershed
     cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # least probability of a nucleus's pixels, 0 to 1
     cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # least interior of a seed, 0 to 1, with a separation
     cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0  # least depth between seeds, pixels, without a separation
-    cfg.MODEL.INSTANCES.MIN_AREA = 12  # smaller nuclei are left out, pixels
-    cfg.MODEL.INSTANCES.MAX_HOLE = 30  # holes up to this size are filled, pixels
+    cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are left out, pixels
+    cfg.MODEL.INSTANCES.MAX_HOLE = 0  # holes up to this size are filled, pixels
     cfg.MODEL.UNET = CfgNode()
     cfg.MODEL.UNET.WIDTH = 16  # channels of the first level; each further one has twice as many
     cfg.MODEL.UNET.DEPTH = 4  # number of times that the image is halved

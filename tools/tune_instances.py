@@ -3,8 +3,9 @@
     python tools/tune_instances.py --config-file configs/unet/unet_light.yaml \\
         --output tuned.yaml MODEL.WEIGHTS output/unet/unet_light/model_final.pth
 
-What is written is a config: the given one with the best thresholds. The images are those of
-DATASETS.TEST, a validation set; the score is the Data Science Bowl's mAP.
+What is written is a config: the given one with the best thresholds (but not the KEY VALUE pairs
+of this command). The images are those of DATASETS.TEST, a validation set; the score is the Data
+Science Bowl's mAP.
 """
 
 import sys
@@ -17,7 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argument_parser(epilog=__doc__)
     parser.add_argument("--output", required=True, help="the YAML that is written")
     args = parser.parse_args(arguments)
-    options, best = tune_command(args)
+    try:
+        options, best = tune_command(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"mAP {best:.1f} with {options}\nWritten: {args.output}")
     return 0
 

@@ -50,6 +50,7 @@ class NucleiMapper:
         stretch_percent: float | None = None,
         min_area: int = 1,
         separation: str = "none",
+        with_instances: bool = True,
     ):
         """
         Args:
@@ -59,6 +60,8 @@ class NucleiMapper:
             stretch_percent: see `stretch_contrast`; None: the grey values stay as they are.
             min_area: nuclei with fewer pixels left after cropping are no instances, pixels.
             separation: kind of the `interior_map` that the model learns.
+            with_instances: whether the model learns from instances; dense ones do not, and a mask
+                for each nucleus takes time and memory.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
@@ -66,6 +69,7 @@ class NucleiMapper:
         self.stretch_percent = stretch_percent
         self.min_area = min_area
         self.separation = separation
+        self.with_instances = with_instances
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True) -> dict:
@@ -77,6 +81,7 @@ class NucleiMapper:
             "stretch_percent": cfg.INPUT.STRETCH_PERCENT if cfg.INPUT.STRETCH else None,
             "min_area": cfg.INPUT.MIN_AREA,
             "separation": cfg.MODEL.DENSE.SEPARATION,
+            "with_instances": cfg.MODEL.MASK_ON,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -87,8 +92,8 @@ class NucleiMapper:
             image: (3, H, W) uint8 tensor;
             in training also sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside;
             interior: (H, W) float32 tensor, see `interior_map`, with a separation; and
-            instances: `gt_boxes`, `gt_classes` (all 0) and `gt_masks` (BitMasks) of N nuclei,
-            N = 0 for an image without any.
+            instances, where they are wanted: `gt_boxes`, `gt_classes` (all 0) and `gt_masks`
+            (BitMasks) of N nuclei, N = 0 for an image without any.
 
         Raises:
             ValueError: the file has another size than the dict says, or is unreadable.
@@ -119,7 +124,8 @@ class NucleiMapper:
         interior = interior_map(labels, self.separation)
         if interior is not None:
             sample["interior"] = torch.from_numpy(interior)
-        sample["instances"] = labels_to_instances(labels, self.min_area)
+        if self.with_instances:
+            sample["instances"] = labels_to_instances(labels, self.min_area)
         return sample
 
 

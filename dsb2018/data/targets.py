@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dsb2018.config import SEPARATIONS
+from dsb2018.config import check_separation
 from dsb2018.masks import flatten_labels
 
 BORDER_REACH = 2  # pixels: a nucleus's pixel so near to another nucleus is border
@@ -15,8 +15,8 @@ def interior_map(layers: np.ndarray, kind: str) -> np.ndarray | None:
     Args:
         layers: (L, H, W) unsigned integer label layers, 0 is background.
         kind: "border": 1 in nuclei, but 0 where another nucleus is `BORDER_REACH` pixels away or
-            less; "distance": distance to the edge of the nucleus, divided by its largest, so 1 in
-            the middle of small and large ones; "none".
+            less; "distance": distance to the edge of the nucleus, whose own pixels have distance
+            1, divided by its largest, so 1 in the middle of small and large ones; "none".
 
     Returns:
         (H, W) float32, 0 outside of nuclei, at most 1; None for "none".
@@ -24,8 +24,7 @@ def interior_map(layers: np.ndarray, kind: str) -> np.ndarray | None:
     Raises:
         ValueError: another kind.
     """
-    if kind not in SEPARATIONS:
-        raise ValueError(f"MODEL.DENSE.SEPARATION {kind!r}, expected one of {SEPARATIONS}")
+    check_separation(kind)
     if kind == "none":
         return None
     labels = flatten_labels(layers)

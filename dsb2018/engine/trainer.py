@@ -37,6 +37,12 @@ class Step(SimpleTrainer):
     """One iteration: Detectron2's `SimpleTrainer`, with autocast on any device."""
 
     def __init__(self, model, data_loader, optimizer, precision: torch.dtype, device: str):
+        """
+        Args:
+            model, data_loader, optimizer: see `SimpleTrainer`.
+            precision: of autocast; float32 for none.
+            device: as in `MODEL.DEVICE`.
+        """
         super().__init__(model, data_loader, optimizer)
         self.precision, self.device = precision, device
         # Small gradients would become 0 in float16; in the other precisions it does nothing.

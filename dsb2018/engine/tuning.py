@@ -3,8 +3,8 @@
 import argparse
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,8 @@ class Maps:
     truth: np.ndarray
 
 
-def predict_maps(cfg, model: DenseModel, dataset_name: str) -> Iterator[Maps]:
-    """The maps of each image of a dataset; all of 75 images take some 100 MB.
+def predict_maps(cfg, model: DenseModel, dataset_name: str) -> list[Maps]:
+    """The maps of each image of a dataset; those of 75 images take some 100 MB.
 
     Raises:
         ValueError: the model has no maps: Mask R-CNN.
@@ -58,12 +58,14 @@ def predict_maps(cfg, model: DenseModel, dataset_name: str) -> Iterator[Maps]:
         raise ValueError(f"{type(model).__name__} finds nuclei without maps: nothing to tune")
     precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
     model.eval()
-    for batch in Trainer.build_test_loader(cfg, dataset_name):
-        with torch.no_grad(), autocast(precision, cfg.MODEL.DEVICE):
+    images = []
+    with torch.no_grad(), autocast(precision, cfg.MODEL.DEVICE):
+        for batch in Trainer.build_test_loader(cfg, dataset_name):
             for sample, logits in zip(batch, model.logits(batch), strict=True):
                 maps = model.probabilities(logits)
                 nucleus, interior = (m if m is None else m.astype(np.float16) for m in maps)
-                yield Maps(nucleus, interior, read_label_layers(sample))
+                images.append(Maps(nucleus, interior, read_label_layers(sample)))
+    return images
 
 
 def score(images: Sequence[Maps], options: InstanceOptions) -> float:
@@ -118,7 +120,7 @@ def _relevant(image: Maps, options: InstanceOptions) -> list[str]:
 
 def tune_command(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
     """Runs `tools/tune_instances.py`: tunes on the first dataset of `DATASETS.TEST` and writes a
-    config to `args.output`.
+    config to `args.output`, and the log to a folder of the same name.
 
     Returns:
         The best options and their mAP, percent.
@@ -126,15 +128,16 @@ def tune_command(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
     Raises:
         ValueError: the model has no maps.
     """
+    output = Path(args.output).resolve()
+    args.opts = [*args.opts, "OUTPUT_DIR", str(output.with_suffix(""))]
     cfg = setup(args)
     model = Trainer.build_model(cfg)
     NucleiCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    images = list(predict_maps(cfg, model, cfg.DATASETS.TEST[0]))
+    images = predict_maps(cfg, model, cfg.DATASETS.TEST[0])
     options, best = tune(images, InstanceOptions.from_config(cfg))
-    output = Path(args.output).resolve()
     base = os.path.relpath(Path(args.config_file).resolve(), output.parent)
-    keys = {name.upper(): value for name, value in asdict(options).items()}
-    text = yaml.safe_dump({"_BASE_": base, "MODEL": {"INSTANCES": keys}}, sort_keys=False)
+    keys = {name.upper(): getattr(options, name) for name in CHOICES}
+    content = {"_BASE_": base, "MODEL": {"INSTANCES": {"METHOD": options.method, **keys}}}
     comment = f"# Chosen by tools/tune_instances.py on {cfg.DATASETS.TEST[0]}: mAP {best:.2f}.\n"
-    write_atomically(output, comment + text)
+    write_atomically(output, comment + yaml.safe_dump(content, sort_keys=False))
     return options, best

@@ -7,7 +7,7 @@ from detectron2.structures import ImageList
 from torch import nn
 from torch.nn import functional as F
 
-from dsb2018.config import SEPARATIONS
+from dsb2018.config import check_separation
 from dsb2018.modeling.instances import InstanceOptions, maps_to_instances
 from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss
 
@@ -23,7 +23,8 @@ class DenseModel(nn.Module):
     In training: a list of dicts with `image` (3, H, W), `sem_seg` (H, W) of 0 and 1, and, with a
     separation, `interior` (H, W) float 0 to 1 → a dict of losses.
     In inference: a list of dicts with `image`, and `height` and `width` of the output → a list of
-    dicts with `sem_seg` (2, height, width) float32 logits and `instances`.
+    dicts with `sem_seg` (2, height, width) float32 logits, on the model's device, and `instances`
+    (see `maps_to_instances`), on the CPU, where they are made.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DenseModel(nn.Module):
         Args:
             losses: some of `LOSSES`; they are added up.
             separation: what the third map is: "border" (inside and not near another nucleus),
-                "distance" (0 at the edge to 1 in the middle), "none": there is no third.
+                "distance" (from the edge, 1 in the middle), "none": there is no third.
             instance_options: how maps become nuclei.
             pixel_mean, pixel_std: 3 values each, in grey values.
             channels_last: run the network in memory layout NHWC.
@@ -50,12 +51,8 @@ class DenseModel(nn.Module):
         """
         super().__init__()
         check_losses(losses)
-        if separation not in SEPARATIONS:
-            raise ValueError(
-                f"MODEL.DENSE.SEPARATION {separation!r}, expected one of {SEPARATIONS}"
-            )
         self.loss_names = list(losses)
-        self.has_interior = separation != "none"
+        self.map_count = count_maps(separation)
         self.instance_options = instance_options
         self.channels_last = channels_last
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -134,7 +131,7 @@ class DenseModel(nn.Module):
         truth = self._gather(batched_inputs, "sem_seg")
         logits = self._cut(nucleus, batched_inputs)
         result = {f"loss_{name}": LOSSES[name](logits, truth) for name in self.loss_names}
-        if self.has_interior:
+        if self.map_count > 2:
             interior = self._gather(batched_inputs, "interior")
             logits = self._cut(maps[:, 2], batched_inputs)
             result["loss_interior"] = cross_entropy_loss(logits, interior)
@@ -152,6 +149,16 @@ class DenseModel(nn.Module):
         if all(size == maps.shape[1:] for size in sizes):
             return maps.flatten()
         return torch.cat([m[:h, :w].flatten() for m, (h, w) in zip(maps, sizes, strict=True)])
+
+
+def count_maps(separation: str) -> int:
+    """Number of a model's maps: background, nucleus, and with a separation the interior.
+
+    Raises:
+        ValueError: another separation than `SEPARATIONS`.
+    """
+    check_separation(separation)
+    return 2 if separation == "none" else 3
 
 
 def upsample_to(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:

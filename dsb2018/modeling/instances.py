@@ -29,6 +29,7 @@ class InstanceOptions:
             from the edge; where there is no interior map.
         min_area: nuclei with fewer pixels are left out.
         max_hole: holes of at most so many pixels are filled.
+        max_nuclei: an image's best nuclei that are kept as instances.
 
     Raises:
         ValueError: another method.
@@ -40,6 +41,7 @@ class InstanceOptions:
     seed_depth: float = 1.0
     min_area: int = 1
     max_hole: int = 0
+    max_nuclei: int = 1000
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -47,8 +49,9 @@ class InstanceOptions:
 
     @classmethod
     def from_config(cls, cfg) -> "InstanceOptions":
-        """The options of `MODEL.INSTANCES`."""
-        return cls(**{name.lower(): value for name, value in cfg.MODEL.INSTANCES.items()})
+        """The options of `MODEL.INSTANCES`, and `TEST.DETECTIONS_PER_IMAGE`."""
+        options = {name.lower(): value for name, value in cfg.MODEL.INSTANCES.items()}
+        return cls(**options, max_nuclei=cfg.TEST.DETECTIONS_PER_IMAGE)
 
 
 def maps_to_instances(
@@ -67,7 +70,7 @@ def maps_to_instances(
     """
     labels = find_nuclei(nucleus, interior, options)
     scores = score_nuclei(labels, nucleus)
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")[: options.max_nuclei]  # each has a mask of its own
     masks = labels == (order + 1).astype(np.int32)[:, None, None]
     x, y, w, h = find_boxes(labels)[order].T
     instances = Instances(labels.shape)
@@ -81,13 +84,17 @@ def maps_to_instances(
 def find_nuclei(
     nucleus: np.ndarray, interior: np.ndarray | None, options: InstanceOptions
 ) -> np.ndarray:
-    """Labels of the nuclei.
+    """Labels of the nuclei, all of them.
 
     Args:
         nucleus: probability of nucleus.
         interior: high inside of each nucleus and low where it touches another; None: the method
-            "watershed" takes the distance from the edge of what hangs together.
+            "watershed" takes the distance from the edge of what hangs together. The method
+            "components" does not look at it.
         options: how.
+
+    Returns:
+        (H, W) int32.
     """
     mask = fill_holes(nucleus >= options.nucleus_thresh, options.max_hole)
     parts = label_components(mask)
@@ -98,7 +105,7 @@ def find_nuclei(
             height = distance_from_edge(mask)
             seeds = find_peaks(height, options.seed_depth) & mask
         markers = add_seedless(label_components(seeds), parts)
-        parts = watershed(-height, markers, mask=mask).astype(np.int32)
+        parts = watershed(-height, markers, connectivity=2, mask=mask).astype(np.int32)
     return drop_small(parts, options.min_area)
 
 

@@ -13,7 +13,7 @@ def iou_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """The paper's loss, 1 - I / U on probabilities.
 
     With x the probabilities and y the truth, I = Σ x·y and U = Σ (x + y - x·y). Without a nucleus
-    in the truth it falls as the probabilities do, but stays near 1: there the mean alone counts.
+    in the truth I / U is 0 whatever x is; then the loss is the mean probability.
 
     Args:
         logits: (P,) float, of nucleus against background.
@@ -23,7 +23,7 @@ def iou_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         A number from 0 (perfect) to 1.
     """
     x = logits.sigmoid()
-    if not truth.any():  # I is 0 whatever x is: without this, nothing could be learned
+    if not truth.any():
         return x.mean()
     intersection = (x * truth).sum()
     return 1 - intersection / (x.sum() + truth.sum() - intersection)

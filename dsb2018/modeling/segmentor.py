@@ -7,7 +7,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, Back
 from detectron2.modeling.meta_arch.semantic_seg import build_sem_seg_head
 from torch import nn
 
-from dsb2018.modeling.dense import DenseModel, upsample_to
+from dsb2018.modeling.dense import DenseModel, count_maps, upsample_to
 from dsb2018.modeling.unet import double_conv
 
 
@@ -39,7 +39,7 @@ class NucleiSegmentor(DenseModel):
         backbone = build_backbone(cfg)
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2 + (cfg.MODEL.DENSE.SEPARATION != "none")
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = count_maps(cfg.MODEL.DENSE.SEPARATION)
         return {
             **super().from_config(cfg),
             "backbone": backbone,
@@ -50,17 +50,18 @@ class NucleiSegmentor(DenseModel):
     def size_divisibility(self) -> int:
         """Images are padded to a multiple of this, pixels."""
         strides = [shape.stride for shape in self.backbone.output_shape().values()]
-        return max(self.backbone.size_divisibility, *strides)
+        return self.backbone.size_divisibility or max(strides)
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
         """See `DenseModel.maps`."""
-        return upsample_to(self.sem_seg_head.layers(self.backbone(images)), images.shape[-2:])
+        logits = self.sem_seg_head.layers(self.backbone(images))
+        return upsample_to(logits.float(), images.shape[-2:])  # in float32 under autocast, too
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCNHead(nn.Module):
     """The head of the FCN of Long et al. (2015): a score of each pixel from each feature map,
-    coarse ones enlarged and added to finer ones."""
+    coarse ones enlarged and added to finer ones. For `NucleiSegmentor`, which has the losses."""
 
     @configurable
     def __init__(self, input_shape: dict[str, ShapeSpec], *, num_classes: int):
@@ -96,7 +97,8 @@ class UNetHead(nn.Module):
     """The expanding path of a U-Net on any backbone's feature maps.
 
     Each step enlarges what it has to the next finer map, joins that on, and convolves twice; a
-    last step goes from the finest map to twice its size.
+    last step goes from the finest map to twice its size. For `NucleiSegmentor`, which has the
+    losses.
     """
 
     @configurable

@@ -33,7 +33,7 @@ class SimpleCNN(DenseModel):
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
             channels = width
         self.network = nn.Sequential(*layers)
-        self.predictor = nn.Conv2d(channels, 2 + self.has_interior, 3, padding=1)
+        self.predictor = nn.Conv2d(channels, self.map_count, 3, padding=1)
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
 

@@ -79,7 +79,7 @@ class UNet(DenseModel):
             **kwargs: see `DenseModel`.
         """
         super().__init__(**kwargs)
-        self.network = UNetNetwork(3, 2 + self.has_interior, width, depth, norm)
+        self.network = UNetNetwork(3, self.map_count, width, depth, norm)
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
 

@@ -7,6 +7,7 @@ from detectron2.data import transforms as T
 from dsb2018.config import get_dsb2018_cfg
 from dsb2018.data import NucleiMapper
 from dsb2018.data.mapper import labels_to_instances
+from dsb2018.data.targets import interior_map
 from dsb2018.masks import encode
 
 
@@ -42,7 +43,8 @@ def test_agrees_with_detectron2s_own_mapper(registered):
 
 def test_everything_is_in_step_under_the_projects_augmentations(registered):
     cfg = get_dsb2018_cfg()
-    cfg.INPUT.CROP_TRAIN, cfg.INPUT.MIN_AREA = 128, 1
+    cfg.INPUT.CROP_TRAIN, cfg.INPUT.MIN_AREA, cfg.MODEL.MASK_ON = 128, 1, True
+    cfg.MODEL.DENSE.SEPARATION = "distance"
     mapper = NucleiMapper(cfg, True)
     np.random.seed(0)
     for item in DatasetCatalog.get("dsb2018_sample_train")[:6]:
@@ -52,6 +54,9 @@ def test_everything_is_in_step_under_the_projects_augmentations(registered):
         assert sample["image"].shape == (3, *union.shape)
         masks = instances.gt_masks.tensor
         torch.testing.assert_close(masks.any(dim=0).long(), union)
+        labels = (masks * torch.arange(1, len(masks) + 1)[:, None, None]).sum(dim=0)
+        expected = interior_map(labels[None].numpy().astype(np.uint16), "distance")
+        np.testing.assert_allclose(sample["interior"], expected, atol=1e-6)
         boxes = instances.gt_masks.get_bounding_boxes().tensor
         torch.testing.assert_close(boxes, instances.gt_boxes.tensor)
         assert "annotations" not in sample
@@ -101,3 +106,11 @@ def test_specks_are_no_instances():
     layers = np.zeros((1, 9, 9), np.uint8)
     layers[0, 0, 0], layers[0, 3:6, 3:6] = 1, 2
     assert len(labels_to_instances(layers, min_area=2)) == 1
+
+
+def test_dense_models_get_no_instances(registered):
+    cfg = get_dsb2018_cfg()
+    sample = NucleiMapper(cfg, True)(DatasetCatalog.get("dsb2018_sample_train")[0])
+    assert "instances" not in sample
+    assert "interior" not in sample
+    assert sample["sem_seg"].any()

@@ -75,6 +75,32 @@ def test_thresholds():
         assert find_nuclei(np.ones((1, 4), np.float32), interior, options).max() == count
 
 
+def test_what_hangs_together_over_a_corner_is_not_lost():
+    nucleus = np.zeros((16, 16), np.float32)
+    nucleus[2:8, 2:8] = nucleus[8:14, 8:14] = 1
+    interior = np.zeros_like(nucleus)
+    interior[4, 4] = 1  # one seed for both squares
+    np.testing.assert_array_equal(find_nuclei(nucleus, interior, WATERSHED), nucleus)
+
+
+@pytest.mark.parametrize("with_interior", [True, False])
+def test_watershed_divides_and_takes_nothing_away(with_interior):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        nucleus, interior = rng.random((2, 40, 50)).astype(np.float32)
+        labels = find_nuclei(nucleus, interior if with_interior else None, WATERSHED)
+        np.testing.assert_array_equal(labels > 0, nucleus >= 0.5)
+        assert labels.max() >= label_components(nucleus >= 0.5).max()
+
+
+def test_only_the_best_become_instances():
+    nucleus = np.zeros((3, 9), np.float32)
+    nucleus[1, 1], nucleus[1, 4], nucleus[1, 7] = 0.7, 0.9, 0.8
+    instances = maps_to_instances(nucleus, None, InstanceOptions(max_nuclei=2))
+    np.testing.assert_allclose(instances.scores, [0.9, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(instances.pred_boxes.tensor[:, 0], [4, 7])
+
+
 def test_depth_of_seeds():
     """Two discs of radius 9 that overlap a little: shallow seeds divide them, deep ones do not."""
     nucleus = (disc(18, 15, 9) | disc(18, 29, 9)).astype(np.float32)

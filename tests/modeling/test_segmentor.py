@@ -56,7 +56,9 @@ def test_the_configs_ask_for_the_model_zoos_files(depth):
     cfg = load_cfg(CONFIGS / f"semantic_fpn/R_{depth}.yaml")
     cfg.merge_from_file(str(CONFIGS / f"semantic_fpn/R_{depth}.yaml"))
     url = _ModelZooUrls.query(f"COCO-PanopticSegmentation/panoptic_fpn_R_{depth}_3x.yaml")
-    assert cfg.MODEL.WEIGHTS.removeprefix("detectron2://") in url
+    folder, name = cfg.MODEL.WEIGHTS.split("detectron2://COCO-PanopticSegmentation/")
+    assert folder == ""
+    assert url.endswith(f"COCO-PanopticSegmentation/{name}")
 
 
 def test_the_papers_resnet_trains_as_the_paper_says():
@@ -90,3 +92,20 @@ def test_u_net_head_wants_a_width_for_each_map():
 def test_the_light_u_net_is_light():
     model = Trainer.build_model(load_cfg(CONFIGS / "unet/unet_light.yaml"))
     assert sum(parameter.numel() for parameter in model.parameters()) <= 2.5e6
+
+
+@pytest.mark.parametrize(
+    ("config", "stride"), [("semantic_fpn/R_50", 32), ("fcn/R_50", 32), ("unet/unet_light", 16)]
+)
+def test_images_are_padded_no_more_than_must_be(config, stride):
+    model = Trainer.build_model(load_cfg(CONFIGS / f"{config}.yaml", *SMALL_RESNET))
+    assert model.size_divisibility == stride
+
+
+def test_logits_are_enlarged_in_float32():
+    """In bfloat16 neighbouring pixels would take the same few values."""
+    model = Trainer.build_model(load_cfg(CONFIGS / "fcn/R_50.yaml", *SMALL_RESNET)).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        maps = model.maps(torch.randn(1, 3, 64, 64))
+    assert maps.dtype == torch.float32
+    assert (maps.bfloat16().float() != maps).float().mean() > 0.5

@@ -26,9 +26,7 @@ def run(project, *arguments, **env):
     )
 
 
-@pytest.mark.parametrize(
-    "tool", ["prepare_dsb2018", "train_net", "install_detectron2", "package_weights"]
-)
+@pytest.mark.parametrize("tool", sorted(p.stem for p in (CONFIGS.parent / "tools").glob("*.py")))
 def test_help(project, tool):
     done = run(project, f"tools/{tool}.py", "--help")
     assert done.returncode == 0, done.stderr
