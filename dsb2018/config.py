@@ -48,8 +48,10 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.MODEL.INSTANCES = CfgNode()
     cfg.MODEL.INSTANCES.METHOD = "components"  # components or watershed
     cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # least probability of a nucleus's pixels, 0 to 1
-    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # least interior of a seed, 0 to 1, with a separation
-    cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0  # least depth between seeds, pixels, without a separation
+    cfg.MODEL.INSTANCES.SEEDS = "peaks"  # of watershed: peaks, or with a separation threshold
+    # peaks: least climb down to a higher one, 0 to 1; without a separation in pixels.
+    cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0
+    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # threshold: least interior of a seed, 0 to 1
     cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are left out, pixels
     cfg.MODEL.INSTANCES.MAX_HOLE = 0  # holes up to this size are filled, pixels
     cfg.MODEL.UNET = CfgNode()

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 # What is tried for each option, others staying as they are.
 CHOICES: dict[str, tuple] = {
     "nucleus_thresh": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
+    "seed_depth": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
     "seed_thresh": (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9),
-    "seed_depth": (0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
     "min_area": (6, 12, 18, 24, 36),
     "max_hole": (0, 15, 30, 60, 120),
 }
@@ -112,7 +112,8 @@ def tune(
 
 def _relevant(image: Maps, options: InstanceOptions) -> list[str]:
     """Names of the options that change anything."""
-    unused = {"seed_depth" if image.interior is not None else "seed_thresh"}
+    peaks = options.seeds == "peaks" or image.interior is None
+    unused = {"seed_thresh" if peaks else "seed_depth"}
     if options.method == "components":
         unused = {"seed_depth", "seed_thresh"}
     return [name for name in CHOICES if name not in unused]
@@ -137,7 +138,7 @@ def tune_command(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
     options, best = tune(images, InstanceOptions.from_config(cfg))
     base = os.path.relpath(Path(args.config_file).resolve(), output.parent)
     keys = {name.upper(): getattr(options, name) for name in CHOICES}
-    content = {"_BASE_": base, "MODEL": {"INSTANCES": {"METHOD": options.method, **keys}}}
+    content = {"_BASE_": base, "MODEL": {"INSTANCES": keys}}
     comment = f"# Chosen by tools/tune_instances.py on {cfg.DATASETS.TEST[0]}: mAP {best:.2f}.\n"
     write_atomically(output, comment + yaml.safe_dump(content, sort_keys=False))
     return options, best

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
-from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 METHODS = ("components", "watershed")
+SEEDS = ("peaks", "threshold")
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,25 @@ class InstanceOptions:
         method: "components": pixels that hang together are one nucleus; "watershed": they are
             divided between seeds.
         nucleus_thresh: least probability of a nucleus's pixels, 0 to 1.
-        seed_thresh: least interior of a seed's pixels, 0 to 1; where there is an interior map.
-        seed_depth: how much higher than the saddle to the next one a seed lies, pixels of distance
-            from the edge; where there is no interior map.
+        seeds: of watershed: "peaks" of the interior; "threshold": where it is high, for maps that
+            are flat inside of nuclei. Without an interior map always peaks, of the distance to the
+            edge.
+        seed_depth: how far one must climb down from a peak to come to a higher one: 0 to 1, or
+            pixels where there is no interior map.
+        seed_thresh: least interior of a seed's pixels, 0 to 1, with "threshold".
         min_area: nuclei with fewer pixels are left out.
         max_hole: holes of at most so many pixels are filled.
         max_nuclei: an image's best nuclei that are kept as instances.
 
     Raises:
-        ValueError: another method.
+        ValueError: another method, or other seeds.
     """
 
     method: str = "components"
     nucleus_thresh: float = 0.5
-    seed_thresh: float = 0.5
+    seeds: str = "peaks"
     seed_depth: float = 1.0
+    seed_thresh: float = 0.5
     min_area: int = 1
     max_hole: int = 0
     max_nuclei: int = 1000
@@ -46,6 +50,8 @@ class InstanceOptions:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"MODEL.INSTANCES.METHOD {self.method!r}, expected one of {METHODS}")
+        if self.seeds not in SEEDS:
+            raise ValueError(f"MODEL.INSTANCES.SEEDS {self.seeds!r}, expected one of {SEEDS}")
 
     @classmethod
     def from_config(cls, cfg) -> "InstanceOptions":
@@ -99,11 +105,11 @@ def find_nuclei(
     mask = fill_holes(nucleus >= options.nucleus_thresh, options.max_hole)
     parts = label_components(mask)
     if options.method == "watershed" and mask.any():
-        if interior is not None:
-            seeds, height = mask & (interior >= options.seed_thresh), interior
+        height = distance_from_edge(mask) if interior is None else interior
+        if interior is not None and options.seeds == "threshold":
+            seeds = mask & (height >= options.seed_thresh)
         else:
-            height = distance_from_edge(mask)
-            seeds = find_peaks(height, options.seed_depth) & mask
+            seeds = find_peaks(np.where(mask, height, 0), options.seed_depth)
         markers = add_seedless(label_components(seeds), parts)
         parts = watershed(-height, markers, connectivity=2, mask=mask).astype(np.int32)
     return drop_small(parts, options.min_area)
@@ -135,10 +141,35 @@ def distance_from_edge(mask: np.ndarray) -> np.ndarray:
 
 
 def find_peaks(height: np.ndarray, depth: float) -> np.ndarray:
-    """(H, W) bool, true on each peak of (H, W) float32 from which one must climb down by more than
-    `depth` on any way to a higher one (the h-maxima of Soille, Morphological Image Analysis, 1999;
-    scikit-image's own of that name keeps both of two equal peaks, however shallow)."""
-    return local_maxima(reconstruction(height - depth, height)).astype(bool)
+    """Peaks from which one must climb down by more than `depth` on any way to a higher one.
+
+    These are the h-maxima of Soille, Morphological Image Analysis (1999). The function of that name
+    in scikit-image keeps both of two equal peaks, however shallow the saddle between them.
+
+    Args:
+        height: (H, W) float32, 0 or more; the time is that of the largest region above 0.
+        depth: in the unit of the height.
+
+    Returns:
+        (H, W) bool, true on the top of each peak.
+    """
+    steps = np.iinfo(np.uint16).max / max(float(height.max()), depth, 1e-6)
+    levels = (height * steps).astype(np.uint16)  # whole numbers: OpenCV is fast, and equal is equal
+    cut = reconstruct(cv2.subtract(levels, round(depth * steps)), levels)
+    return cut > reconstruct(cv2.subtract(cut, 1), cut)
+
+
+def reconstruct(marker: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Morphological reconstruction by dilation: the marker grows over edges and corners, but
+    nowhere beyond the limit, until nothing changes. All (H, W) uint16; the marker is no higher than
+    the limit."""
+    neighbours = np.ones((3, 3), np.uint8)
+    while True:
+        before = marker
+        for _ in range(8):
+            marker = cv2.min(cv2.dilate(marker, neighbours), limit)
+        if np.array_equal(marker, before):
+            return marker
 
 
 def add_seedless(seeds: np.ndarray, parts: np.ndarray) -> np.ndarray:

@@ -38,17 +38,19 @@ def test_tuning_finds_what_fits(images):
 
 
 @pytest.mark.parametrize(
-    ("method", "separation", "unused"),
+    ("method", "separation", "seeds", "unused"),
     [
-        ("components", "none", {"seed_thresh", "seed_depth"}),
-        ("watershed", "none", {"seed_thresh"}),
-        ("watershed", "distance", {"seed_depth"}),
+        ("components", "none", "peaks", {"seed_thresh", "seed_depth"}),
+        ("watershed", "none", "peaks", {"seed_thresh"}),
+        ("watershed", "none", "threshold", {"seed_thresh"}),
+        ("watershed", "distance", "peaks", {"seed_thresh"}),
+        ("watershed", "border", "threshold", {"seed_depth"}),
     ],
 )
-def test_only_what_matters_is_tried(images, monkeypatch, method, separation, unused):
+def test_only_what_matters_is_tried(images, monkeypatch, method, separation, seeds, unused):
     tried = []
     monkeypatch.setattr("dsb2018.engine.tuning.score", lambda images, o: tried.append(o) or 0.0)
-    start = InstanceOptions(method)
+    start = InstanceOptions(method, seeds=seeds)
     interior = interior_map(images[0].truth, separation)
     tune([Maps(images[0].nucleus, interior, images[0].truth)], start)
     for name, values in CHOICES.items():

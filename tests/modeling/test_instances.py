@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
 
 from dsb2018.data.targets import interior_map
 from dsb2018.evaluation import matching
@@ -11,12 +12,15 @@ from dsb2018.modeling.instances import (
     fill_holes,
     find_boxes,
     find_nuclei,
+    find_peaks,
     label_components,
     maps_to_instances,
+    reconstruct,
     score_nuclei,
 )
 
-WATERSHED = InstanceOptions(method="watershed")
+WATERSHED = InstanceOptions("watershed", seeds="threshold")
+PEAKS = InstanceOptions("watershed", seeds="peaks", seed_depth=0.2)
 
 
 def disc(y, x, radius, shape=(40, 60)):
@@ -41,9 +45,10 @@ def test_components_join_what_touches(touching):
 
 
 @pytest.mark.parametrize("separation", ["none", "border", "distance"])
-def test_watershed_divides_what_touches(touching, separation):
+@pytest.mark.parametrize("options", [WATERSHED, PEAKS])
+def test_watershed_divides_what_touches(touching, separation, options):
     nucleus = (touching[0] > 0).astype(np.float32)
-    labels = find_nuclei(nucleus, interior_map(touching, separation), WATERSHED)
+    labels = find_nuclei(nucleus, interior_map(touching, separation), options)
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels > 0, touching[0] > 0)
     assert matching.kaggle_map([matching.compare(touching, labels)]) > 85
@@ -71,7 +76,7 @@ def test_thresholds():
     np.testing.assert_array_equal(found, [[0, 1, 1, 0, 2]])
     interior = np.array([[0.9, 0.5, 0.8, 0.9]], np.float32)
     for thresh, count in ((0.4, 1), (0.6, 2), (0.85, 2), (0.95, 1)):
-        options = InstanceOptions("watershed", seed_thresh=thresh)
+        options = InstanceOptions("watershed", seeds="threshold", seed_thresh=thresh)
         assert find_nuclei(np.ones((1, 4), np.float32), interior, options).max() == count
 
 
@@ -107,6 +112,41 @@ def test_depth_of_seeds():
     for depth, count in ((0.5, 2), (6.0, 1)):
         options = InstanceOptions("watershed", seed_depth=depth)
         assert find_nuclei(nucleus, None, options).max() == count
+
+
+def test_peaks_by_hand():
+    height = np.array([[0, 5, 3, 4, 0, 2, 2, 1.5, 2, 0]], np.float32)
+    for depth, expected in (
+        (0.4, [0, 1, 0, 1, 0, 1, 1, 0, 1, 0]),
+        (0.6, [0, 1, 0, 1, 0, 1, 1, 1, 1, 0]),  # the dip between equal peaks is too shallow
+        (1.2, [0, 1, 0, 0, 0, 1, 1, 1, 1, 0]),
+        (3.0, [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ):
+        found = find_peaks(height, depth)
+        # Where the top is cut off at a depth, what is above the cut belongs to it.
+        above = height >= np.where(expected, 0, np.inf)
+        assert found[above].all(), depth
+        assert not found[0, height[0] == 0].any()
+        assert label_components(found).max() == label_components(np.array([expected], bool)).max()
+
+
+@pytest.mark.parametrize("depth", [0.05, 0.2, 0.6])
+def test_peaks_against_scikit_image(depth):
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).random((60, 70)), 2)
+    height = ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+    expected = local_maxima(reconstruction(height - depth, height))
+    np.testing.assert_array_equal(find_peaks(height, depth), expected)
+
+
+def test_a_flat_map_has_no_peak():
+    assert not find_peaks(np.zeros((5, 6), np.float32), 0.2).any()
+
+
+def test_reconstruction_against_scikit_image():
+    rng = np.random.default_rng(0)
+    limit = rng.integers(0, 1000, (50, 60)).astype(np.uint16)
+    marker = np.where(rng.random(limit.shape) > 0.99, limit, 0).astype(np.uint16)
+    np.testing.assert_array_equal(reconstruct(marker, limit), reconstruction(marker, limit))
 
 
 def test_small_holes_are_filled_and_large_and_open_ones_are_not():
@@ -174,3 +214,5 @@ def test_scores_against_scipy():
 def test_another_method():
     with pytest.raises(ValueError, match="METHOD 'magic', expected one of"):
         InstanceOptions(method="magic")
+    with pytest.raises(ValueError, match="SEEDS 'all', expected one of"):
+        InstanceOptions(seeds="all")
