@@ -15,7 +15,7 @@ from dsb2018.prepare import Options, prepare
 from dsb2018.prepare.splits import read_image_info
 from tests.configs import CONFIGS
 
-WEIGHTS = "mask_rcnn_lite0_FPN"
+PACKAGED = {"mask_rcnn_lite0_FPN": "mask_rcnn/lite0_FPN", "unet_light": "unet/unet_light"}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,14 @@ def test_real_masks_come_back_bit_for_bit(some):
             np.testing.assert_array_equal(decode(annotation["segmentation"]), mask == 255)
 
 
-@pytest.mark.skipif(not (FOLDER / f"{WEIGHTS}.safetensors").exists(), reason="no such weights")
-def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path):
-    config = str(CONFIGS / "mask_rcnn/lite0_FPN.yaml")
-    options = ["MODEL.WEIGHTS", f"dsb2018://{WEIGHTS}", "OUTPUT_DIR", str(tmp_path)]
+def test_all_packaged_weights_are_tested():
+    assert {path.stem for path in FOLDER.glob("*.safetensors")} == set(PACKAGED)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path, name):
+    config = str(CONFIGS / f"{PACKAGED[name]}.yaml")
+    options = ["MODEL.WEIGHTS", f"dsb2018://{name}", "OUTPUT_DIR", str(tmp_path)]
     options += ["DATASETS.TEST", "('dsb2018_some',)", "DATALOADER.NUM_WORKERS", "0"]
     command = ["--config-file", config, "--data", str(some[0]), "--eval-only", *options]
     unregister_dsb2018()
