@@ -65,8 +65,8 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
 
     # Optimizer; "SGD" is Detectron2's own, with its momentum and weight decay keys.
     cfg.SOLVER.OPTIMIZER = "SGD"  # SGD, ADAM or ADAMW
-    # Arithmetic of the network: "auto" takes bf16 where the processor or GPU has it, else fp16 on a
-    # GPU and fp32 on a processor.
+    # Arithmetic of the network: "auto" takes what the device does best: on a GPU bf16, or fp16
+    # where it has no bf16; on a processor bf16 where that is faster than fp32.
     cfg.SOLVER.PRECISION = "auto"  # auto, fp32, bf16, or on a GPU fp16
     cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC; the same numbers, faster convolutions
 

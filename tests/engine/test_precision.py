@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ def test_what_was_asked_for():
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_auto_asks_the_device_and_says_what_it_took(monkeypatch, caplog, has_bf16):
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(precision, "_bf16_pays_off", lambda: True)
     capability = (9, 0) if has_bf16 else (7, 5)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with caplog.at_level("INFO", logger=precision.__name__):
@@ -31,3 +34,24 @@ def test_autocast_runs_matrix_products_in_the_precision():
     for dtype in (torch.float32, torch.bfloat16):
         with precision.autocast(dtype, "cpu"):
             assert (x @ x).dtype == dtype
+
+
+@pytest.mark.parametrize("slower", [torch.float32, torch.bfloat16])
+def test_a_processor_takes_bf16_only_where_that_is_faster(monkeypatch, slower):
+    """A clock that runs faster in one of the precisions stands in for another processor."""
+    fp32, bf16 = (2.0, 1.0) if slower == torch.float32 else (1.0, 2.0)
+    steps = itertools.cycle([0.0, fp32, 0.0, bf16])  # start and end of a step in each precision
+    clock = itertools.accumulate(steps)
+
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
+    precision._bf16_pays_off.cache_clear()
+    try:
+        torch.manual_seed(0)
+        expected = torch.bfloat16 if slower == torch.float32 else torch.float32
+        assert precision.choose_precision("auto", "cpu") == expected
+        after = torch.rand(1)
+    finally:
+        precision._bf16_pays_off.cache_clear()
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), after)  # the random state is as it was
