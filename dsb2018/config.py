@@ -16,6 +16,12 @@ def check_separation(kind: str) -> None:
 
 def add_dsb2018_config(cfg: CfgNode) -> None:
     """Adds the project's keys with their defaults."""
+    _add_input(cfg)
+    _add_models(cfg)
+    _add_solver_and_test(cfg)
+
+
+def _add_input(cfg: CfgNode) -> None:
     # What a training image is made of. A window of the image is cut out, zoomed and recoloured.
     cfg.INPUT.CROP_TRAIN = 320  # height and width of what the model sees, pixels
     cfg.INPUT.ZOOM_TRAIN = [1.0, 3.0]  # least and most zoom (model pixels per image pixel)
@@ -32,6 +38,8 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.INPUT.STRETCH = True
     cfg.INPUT.STRETCH_PERCENT = 0.1  # percent of the darkest and of the brightest that are cut off
 
+
+def _add_models(cfg: CfgNode) -> None:
     # A backbone of the `timm` library (build_timm_fpn_backbone).
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "efficientnet_lite0"  # any timm model with feature maps
@@ -63,6 +71,8 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     cfg.MODEL.SIMPLE_CNN.WIDTH = 32  # channels of each convolution
     cfg.MODEL.SIMPLE_CNN.DEPTH = 6  # convolutions before the output
 
+
+def _add_solver_and_test(cfg: CfgNode) -> None:
     # Optimizer; "SGD" is Detectron2's own, with its momentum and weight decay keys.
     cfg.SOLVER.OPTIMIZER = "SGD"  # SGD, ADAM or ADAMW
     # Arithmetic of the network: "auto" takes what the device does best: on a GPU bf16, or fp16
