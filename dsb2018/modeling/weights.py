@@ -7,7 +7,12 @@ Beside these, Detectron2's own: `detectron2://…` of its model zoo, URLs and lo
 """
 
 import importlib
+import logging
+import pickle
+import re
+import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -16,7 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dsb2018.files import replacing, write_atomically
 from dsb2018.modeling.timm_backbone import find_timm_backbone
+
+logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 # timm's name of a model → pip package, its module and the class that knows the file
@@ -69,20 +77,135 @@ for _handler in (PackagedWeights(), ImageNetWeights()):
 
 
 class NucleiCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer; also reads safetensors and the pip packages' ImageNet files."""
+    """Detectron2's checkpointer; also reads safetensors and the pip packages' ImageNet files.
+
+    Files are written whole or not at all, and read without running any code that is in them. Where
+    the last checkpoint is damaged, the one before it is taken.
+    """
+
+    def save(self, name: str, tag: bool = True, **kwargs) -> None:
+        """Writes `name`.pth to the folder.
+
+        Args:
+            name: of the file.
+            tag: whether this is where a resumed training goes on.
+            kwargs: what the checkpoint holds beside the model and the checkpointables.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: each.state_dict() for key, each in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        with replacing(path) as file:
+            torch.save({"model": self.model.state_dict(), **states, **kwargs}, file)
+        logger.info("Saved %s", path)
+        if tag:
+            self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Makes it the file where a resumed training goes on."""
+        write_atomically(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """With `resume`, loads the last checkpoint of the folder that can be read, where there is
+        one; else weights alone, from `path`.
+
+        Returns:
+            What the checkpoint holds beside that.
+
+        Raises:
+            ValueError: there are checkpoints, and all of them are damaged.
+        """
+        if not resume or not self.has_checkpoint():
+            return self.load(path, checkpointables=[])
+        last = Path(self.get_checkpoint_file())
+        files = [last, *(each for each in numbered_checkpoints(self.save_dir) if each != last)]
+        for file in files:
+            try:
+                return self.load(str(file))
+            except (DamagedWeightsError, FileNotFoundError) as error:
+                logger.warning("%s; the checkpoint before it is taken", error)
+        raise ValueError(f"{self.save_dir}: no checkpoint can be read; start without --resume")
+
+    def load(self, path: str, *args, **kwargs) -> dict:
+        """Loads a checkpoint or weights, see `Checkpointer.load`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: damaged, or not a checkpoint.
+        """
+        if path and "://" not in path and not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such checkpoint")
+        return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict:
-        if filename.endswith(".safetensors"):
-            try:
-                return {"model": load_file(filename)}
-            except SafetensorError as error:
-                raise ValueError(
-                    f"{filename}: damaged weights ({error}); get them again"
-                ) from error
-        checkpoint = super()._load_file(filename)
+        try:
+            checkpoint = self._read(filename)
+        except READING_ERRORS as error:
+            raise DamagedWeightsError(
+                f"{filename}: damaged, or not a file of weights ({error})"
+            ) from error
         if "_conv_stem.weight" in checkpoint["model"]:
             checkpoint["model"] = name_as_timm(checkpoint["model"], self.model)
         return checkpoint
+
+    @staticmethod
+    def _read(filename: str) -> dict:
+        if filename.endswith(".safetensors"):
+            return {"model": load_file(filename)}
+        if filename.endswith(".pkl"):
+            with open(filename, "rb") as file:
+                content = ArraysUnpickler(file, encoding="latin1").load()
+            if "model" in content and "__author__" in content:
+                return content
+            weights = content.get("blobs", content)  # of Caffe2
+            weights = {k: v for k, v in weights.items() if not k.endswith("_momentum")}
+            return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+        if zipfile.is_zipfile(filename):
+            with zipfile.ZipFile(filename) as archive:  # torch does not look at the checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        content = torch.load(filename, map_location="cpu", weights_only=True)
+        return content if "model" in content else {"model": content}
+
+
+class DamagedWeightsError(ValueError):
+    """A file of weights cannot be read."""
+
+
+READING_ERRORS = (
+    *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError),
+    *(AttributeError, KeyError, IndexError, TypeError, ValueError),  # of what pickle makes of noise
+)
+
+
+class ArraysUnpickler(pickle.Unpickler):
+    """Reads the model zoo's files, which are pickles of NumPy arrays; anything else in them, which
+    could run code, is refused."""
+
+    ALLOWED: ClassVar = {
+        ("collections", "OrderedDict"),
+        ("_codecs", "encode"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+        *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    }
+
+    def find_class(self, module: str, name: str):
+        """The class or function of a pickle.
+
+        Raises:
+            UnpicklingError: one that arrays do not need.
+        """
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which could run code")
+        return super().find_class(module, name)
+
+
+def numbered_checkpoints(folder: str | Path) -> list[Path]:
+    """`model_<iteration>.pth` in a folder, the last iteration first."""
+    found = [path for path in Path(folder).glob("model_*.pth") if re.search(r"_\d+$", path.stem)]
+    return sorted(found, key=lambda path: int(path.stem.split("_")[-1]), reverse=True)
 
 
 def name_as_timm(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,5 @@
 import pickle
+import struct
 import sys
 
 import pytest
@@ -104,7 +105,94 @@ def test_the_configs_ask_for_the_model_zoos_files():
         assert cfg.MODEL.WEIGHTS.removeprefix("detectron2://") in url
 
 
-def test_a_damaged_file_is_an_error(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 20)
-    with pytest.raises(ValueError, match=r"model\.safetensors: damaged weights"):
-        NucleiCheckpointer(torch.nn.Linear(1, 1)).load(str(tmp_path / "model.safetensors"))
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth", "model.pkl"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 20, b"PK\x03\x04 cut", b"\x80\x04K\x01."])
+def test_a_damaged_file_is_an_error(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: damaged, or not a file of weights"):
+        NucleiCheckpointer(torch.nn.Linear(1, 1)).load(str(tmp_path / name))
+
+
+class Attack:
+    """What a pickle can do when it is loaded."""
+
+    def __reduce__(self):
+        return open, ("attacked", "w")
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.pth"])
+def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": {"weight": Attack()}, "__author__": "someone"}
+    if name.endswith("pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, tmp_path / name)
+    with pytest.raises(ValueError, match="damaged, or not a file of weights"):
+        NucleiCheckpointer(torch.nn.Linear(1, 1)).load(name)
+    assert not (tmp_path / "attacked").exists()
+
+
+def saved(folder, *values):
+    """A checkpointer whose folder has a checkpoint for each value of the weight."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    checkpointer = NucleiCheckpointer(model, str(folder))
+    for iteration, value in enumerate(values):
+        torch.nn.init.constant_(model.weight, value)
+        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    return checkpointer
+
+
+def test_resume_takes_the_last_checkpoint(tmp_path):
+    checkpointer = saved(tmp_path, 1.0, 2.0)
+    torch.nn.init.constant_(checkpointer.model.weight, 9.0)
+    checkpointer.save("model_best", tag=False, iteration=0)
+    assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
+    assert checkpointer.model.weight.item() == 2
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("last_checkpoint", "model_best.pth", "model_0000000.pth", "model_0000001.pth")
+    }
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "absent", "noise"])
+def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(tmp_path, caplog, damage):
+    checkpointer = saved(tmp_path, 1.0, 2.0, 3.0)
+    last = tmp_path / "model_0000002.pth"
+    content = bytearray(last.read_bytes())
+    if damage == "noise":
+        middle = content.index(struct.pack("f", 3.0))  # the weight itself
+        content[middle] ^= 255
+    elif damage in ("cut", "empty"):
+        content = content[: len(content) // 2 if damage == "cut" else 0]
+    last.write_bytes(content)
+    if damage == "absent":
+        last.unlink()
+    with caplog.at_level("WARNING"):
+        assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
+    assert checkpointer.model.weight.item() == 2
+    assert "model_0000002.pth" in caplog.text
+    assert "the checkpoint before it is taken" in caplog.text
+
+
+def test_no_checkpoint_can_be_read(tmp_path):
+    checkpointer = saved(tmp_path, 1.0)
+    (tmp_path / "model_0000000.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match="no checkpoint can be read; start without --resume"):
+        checkpointer.resume_or_load("", resume=True)
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such checkpoint"):
+        checkpointer.resume_or_load(str(tmp_path / "absent.pth"), resume=False)
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpointer = saved(tmp_path, 1.0)
+    before = (tmp_path / "model_0000000.pth").read_bytes()
+
+    def full_disk(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        checkpointer.save("model_0000000")
+    assert (tmp_path / "model_0000000.pth").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
