@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
 from dsb2018.evaluation.coco_evaluator import CocoEvaluator
+from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.evaluation.nuclei_evaluator import NucleiEvaluator
 from dsb2018.evaluation.overlay_writer import OverlayWriter
 
@@ -13,10 +14,15 @@ from dsb2018.evaluation.overlay_writer import OverlayWriter
 def _nuclei(cfg, dataset_name: str) -> list:
     folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
     json_file = MetadataCatalog.get(dataset_name).json_file
+    thresh = cfg.TEST.SCORE_THRESH
+    # Always the same images, however many processes share the dataset.
+    ids = [item["image_id"] for item in DatasetCatalog.get(dataset_name)]
+    shown = cfg.WANDB.IMAGES if cfg.WANDB.ENABLED else 0
     return [
         CocoEvaluator(json_file, str(folder)),
-        NucleiEvaluator(cfg.TEST.SCORE_THRESH),
-        OverlayWriter(folder / "overlays", cfg.TEST.OVERLAYS, cfg.TEST.SCORE_THRESH),
+        NucleiEvaluator(thresh, folder / "images.csv"),
+        OverlayWriter(folder / "overlays", set(ids[: cfg.TEST.OVERLAYS]), thresh),
+        LabelWriter(folder / "labels", set(ids[:shown]), thresh),
     ]
 
 

@@ -1,13 +1,29 @@
 """Semantic and nuclei scores as a Detectron2 evaluator."""
 
+import csv
+import io
+import math
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from dsb2018.evaluation import matching, semantic
+from dsb2018.files import write_atomically
 from dsb2018.masks import crop_mask
 from dsb2018.truth import has_truth, read_label_layers
+
+
+class Image(NamedTuple):
+    """What is counted in one image."""
+
+    name: str
+    modality: str | None
+    pixels: semantic.Pixels
+    counts: matching.Counts
 
 
 class NucleiEvaluator(DatasetEvaluator):
@@ -18,13 +34,15 @@ class NucleiEvaluator(DatasetEvaluator):
     modality has its name behind a slash, as in "mAP/histology".
     """
 
-    def __init__(self, score_thresh: float, distributed: bool = True):
+    def __init__(self, score_thresh: float, table: Path | None = None, distributed: bool = True):
         """
         Args:
             score_thresh: instances below it are not counted as found, 0 to 1.
+            table: CSV file for the scores of each image; None: not written.
             distributed: gather from all processes; False: this one alone.
         """
         self._score_thresh = score_thresh
+        self._table = table
         self._distributed = distributed
         self.reset()
 
@@ -42,7 +60,8 @@ class NucleiEvaluator(DatasetEvaluator):
             labels = instances_to_labels(output["instances"], self._score_thresh)
             background, nucleus = output["sem_seg"]  # comparing is 20 times as fast as argmax
             nuclei = (nucleus > background).cpu().numpy()
-            self._images[sample["image_id"]] = (
+            self._images[sample["image_id"]] = Image(
+                str(sample.get("dsb_id", sample["image_id"])),
                 sample.get("modality"),
                 semantic.count_pixels((truth > 0).any(axis=0), nuclei),
                 matching.compare(truth, labels),
@@ -57,18 +76,37 @@ class NucleiEvaluator(DatasetEvaluator):
         images = {key: value for part in parts for key, value in part.items()}
         if not images:
             return {}
-        results = _scores(list(images.values()), "")
-        modalities = {modality for modality, *_ in images.values() if modality}
-        for modality in sorted(modalities):
-            chosen = [image for image in images.values() if image[0] == modality]
+        images = [images[key] for key in sorted(images)]
+        if self._table:
+            write_atomically(self._table, image_table(images))
+        results = _scores(images, "")
+        for modality in sorted({image.modality for image in images if image.modality}):
+            chosen = [image for image in images if image.modality == modality]
             for task, values in _scores(chosen, f"/{modality}").items():
                 results[task].update(values)
         return results
 
 
-def _scores(images: list[tuple], suffix: str) -> dict[str, dict[str, float]]:
-    _, pixels, counts = zip(*images, strict=True)
-    both = {"sem_seg": semantic.scores(pixels), "nuclei": matching.scores(counts)}
+def image_table(images: list[Image]) -> str:
+    """CSV with a line for each image: its name and modality, numbers of nuclei, and its scores in
+    percent, empty where there is nothing to divide by."""
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    for image in images:
+        scores = {**semantic.scores([image.pixels]), **matching.scores([image.counts])}
+        if not file.tell():
+            table.writerow(["image", "modality", "true", "predicted", *scores])
+        numbers = ["" if math.isnan(score) else round(score, 4) for score in scores.values()]
+        counts = image.counts.true, image.counts.predicted
+        table.writerow([image.name, image.modality or "", *counts, *numbers])
+    return file.getvalue()
+
+
+def _scores(images: list[Image], suffix: str) -> dict[str, dict[str, float]]:
+    both = {
+        "sem_seg": semantic.scores([image.pixels for image in images]),
+        "nuclei": matching.scores([image.counts for image in images]),
+    }
     return {
         task: {f"{name}{suffix}": value for name, value in values.items()}
         for task, values in both.items()

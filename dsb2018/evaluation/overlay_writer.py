@@ -15,26 +15,20 @@ from dsb2018.truth import has_truth, read_label_layers
 class OverlayWriter(DatasetEvaluator):
     """Writes `<image>.png`: the image, its true nuclei where known, the predicted ones."""
 
-    def __init__(self, folder: Path, count: int, score_thresh: float):
+    def __init__(self, folder: Path, image_ids: set[int], score_thresh: float):
         """
         Args:
             folder: where the pictures go.
-            count: number of images that are drawn in each process, the first that pass.
+            image_ids: of the images that are drawn.
             score_thresh: instances below it are not drawn, 0 to 1.
         """
-        self._folder, self._count, self._score_thresh = folder, count, score_thresh
-        self.reset()
-
-    def reset(self) -> None:
-        """Starts to count anew."""
-        self._left = self._count
+        self._folder, self._image_ids, self._score_thresh = folder, image_ids, score_thresh
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Draws the images of a batch, as long as there are some to be drawn."""
+        """Draws the images of a batch that are wanted."""
         for sample, output in zip(inputs, outputs, strict=True):
-            if self._left <= 0:
-                return
-            self._left -= 1
+            if sample["image_id"] not in self._image_ids:
+                continue
             image = cv2.imread(sample["file_name"], cv2.IMREAD_COLOR)[..., ::-1]
             labels = instances_to_labels(output["instances"], self._score_thresh)
             truth = read_label_layers(sample) if has_truth(sample) else None

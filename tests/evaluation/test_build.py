@@ -19,6 +19,7 @@ def test_a_dataset_gets_its_evaluators_and_pictures(registered, tmp_path):
     cfg = get_dsb2018_cfg()
     cfg.OUTPUT_DIR = str(tmp_path)
     cfg.TEST.OVERLAYS = 2
+    cfg.WANDB.ENABLED, cfg.WANDB.IMAGES = True, 3
     evaluators = build_evaluators(cfg, "dsb2018_sample_val")
     evaluators.reset()
     for item in DatasetCatalog.get("dsb2018_sample_val"):
@@ -28,6 +29,14 @@ def test_a_dataset_gets_its_evaluators_and_pictures(registered, tmp_path):
     assert set(results) == {"bbox", "segm", "sem_seg", "nuclei"}
     folder = tmp_path / "inference" / "dsb2018_sample_val"
     assert (folder / "coco_instances.json").exists()
+    names = sorted(os.listdir(folder / "labels"))
+    assert names == [f"sample_val_0{number}.png" for number in range(3)]
+    labels = cv2.imread(str(folder / "labels" / names[1]), cv2.IMREAD_UNCHANGED)
+    truth = masks_of(read_label_layers(DatasetCatalog.get("dsb2018_sample_val")[1]))
+    assert labels.dtype == np.uint16
+    assert [np.array_equal(labels == n + 1, mask) for n, mask in enumerate(truth)] == [
+        True for _ in truth
+    ]
     pictures = sorted(os.listdir(folder / "overlays"))
     assert pictures == ["sample_val_00.png", "sample_val_01.png"]
     picture = cv2.imread(str(folder / "overlays" / pictures[0]))

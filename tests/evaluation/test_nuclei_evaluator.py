@@ -1,11 +1,13 @@
+import csv
+
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
-from dsb2018.evaluation import NucleiEvaluator
-from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
+from dsb2018.evaluation import NucleiEvaluator, matching, semantic
+from dsb2018.evaluation.nuclei_evaluator import Image, image_table, instances_to_labels
 from dsb2018.truth import read_label_layers
 from tests.evaluation.cases import masks_of, spoiled, to_instances, to_output
 
@@ -46,6 +48,28 @@ def test_two_halves_gathered_are_the_whole(pairs, monkeypatch):
     evaluate(pairs[2:], second)  # an image that two processes have seen counts once
     monkeypatch.setattr(comm, "gather", lambda images: [images, second._images])
     assert first.evaluate() == whole
+
+
+def test_the_table_has_each_image_alone(pairs, tmp_path):
+    evaluate(pairs, NucleiEvaluator(0.5, tmp_path / "images.csv"))
+    with (tmp_path / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [sample["dsb_id"] for sample, _ in pairs]
+    for row, (sample, output) in zip(rows, pairs, strict=True):
+        alone = evaluate([(sample, output)])
+        assert row["modality"] == sample["modality"]
+        assert int(row["true"]) == len(masks_of(read_label_layers(sample)))
+        for task, names in (("sem_seg", ("IoU", "Dice")), ("nuclei", ("mAP", "PQ"))):
+            for name in names:
+                assert float(row[name]) == pytest.approx(alone[task][name], abs=1e-3)
+
+
+def test_the_table_leaves_empty_what_cannot_be_computed():
+    nothing = matching.compare(np.zeros((1, 4, 4), np.uint8), np.zeros((4, 4), np.int32))
+    image = Image("a,b", None, semantic.Pixels(0, 0, 0, 16), nothing)
+    (row,) = csv.DictReader(image_table([image]).splitlines())
+    assert (row["image"], row["modality"], row["true"]) == ("a,b", "", "0")
+    assert (row["PQ"], row["mAP"]) == ("", "100.0")
 
 
 def test_scores_by_modality(pairs):

@@ -1,0 +1,35 @@
+"""Label images of predictions, as a Detectron2 evaluator."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+
+from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
+from dsb2018.files import write_atomically
+
+
+class LabelWriter(DatasetEvaluator):
+    """Writes `<image>.png`: 16 bit, 0 is background, 1 the nucleus with the best score, …"""
+
+    def __init__(self, folder: Path, image_ids: set[int], score_thresh: float):
+        """
+        Args:
+            folder: where they go.
+            image_ids: of the images that are written.
+            score_thresh: instances below it are left out, 0 to 1.
+        """
+        self._folder, self._image_ids, self._score_thresh = folder, image_ids, score_thresh
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Writes the labels of a batch's images."""
+        for sample, output in zip(inputs, outputs, strict=True):
+            if sample["image_id"] in self._image_ids:
+                labels = instances_to_labels(output["instances"], self._score_thresh)
+                name = f"{sample.get('dsb_id', sample['image_id'])}.png"
+                png = cv2.imencode(".png", labels.astype(np.uint16))[1]
+                write_atomically(self._folder / name, png.tobytes())
+
+    def evaluate(self) -> None:
+        """No scores."""
