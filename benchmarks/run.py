@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import evaluation, inference, loading, preparation, training
+from benchmarks import evaluation, inference, loading, preparation, training, waiting
 from benchmarks.timing import Row
 from dsb2018.data import register_dsb2018
 
@@ -26,6 +26,11 @@ PARTS = {
     "evaluation": lambda images, root: evaluation.measure("dsb2018_val"),
     "training": lambda images, root: [
         row for name in TRAINED for row in training.measure(f"configs/{name}.yaml", "dsb2018_train")
+    ],
+    "waiting": lambda images, root: [
+        row
+        for name in ("mask_rcnn/lite0_FPN", "unet/unet_light")
+        for row in waiting.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],
     "inference": lambda images, root: inference.measure(root, "dsb2018_val"),
 }

@@ -19,6 +19,7 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
     _add_input(cfg)
     _add_models(cfg)
     _add_solver_and_test(cfg)
+    _add_tracking(cfg)
 
 
 def _add_input(cfg: CfgNode) -> None:
@@ -65,7 +66,7 @@ def _add_models(cfg: CfgNode) -> None:
     cfg.MODEL.UNET = CfgNode()
     cfg.MODEL.UNET.WIDTH = 16  # channels of the first level; each further one has twice as many
     cfg.MODEL.UNET.DEPTH = 4  # number of times that the image is halved
-    cfg.MODEL.UNET.NORM = "BN"  # Detectron2's norms; "" for none
+    cfg.MODEL.UNET.NORM = "BN"  # IN (of each image alone) or Detectron2's norms; "" for none
     cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # UNetHead: channels from coarse to fine
     cfg.MODEL.SIMPLE_CNN = CfgNode()
     cfg.MODEL.SIMPLE_CNN.WIDTH = 32  # channels of each convolution
@@ -78,12 +79,36 @@ def _add_solver_and_test(cfg: CfgNode) -> None:
     # Arithmetic of the network: "auto" takes what the device does best: on a GPU bf16, or fp16
     # where it has no bf16; on a processor bf16 where that is faster than fp32.
     cfg.SOLVER.PRECISION = "auto"  # auto, fp32, bf16, or on a GPU fp16
+    cfg.SOLVER.EMA_DECAY = 0.0  # moving average of the weights is evaluated and saved; 0: none
+    cfg.SOLVER.ACCUMULATION = 1  # parts that a batch is taken in, for less memory
+    cfg.SOLVER.CHECKPOINTS = 0  # number of checkpoints that are kept, beside best and final; 0: all
+    cfg.MODEL.SYNC_BN = True  # several processes share the statistics of batch normalisation
     cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC; the same numbers, faster convolutions
 
     # Which instances count as found in the metrics that need a decision ("nuclei" and the semantic
     # map of models that have instances only); COCO AP uses all of them, ranked.
     cfg.TEST.SCORE_THRESH = 0.5  # 0 to 1
     cfg.TEST.OVERLAYS = 0  # number of test images of which a picture is written
+    # At each evaluation (Detectron2's TEST.EVAL_PERIOD) also the losses of the test images.
+    cfg.TEST.LOSS = False
+    # model_best.pth is of the evaluation with the best of this, named as in metrics.json; "": none
+    cfg.TEST.BEST_METRIC = "nuclei/mAP"
+    cfg.TEST.PATIENCE = 0  # evaluations without a better BEST_METRIC that end a training; 0: never
+
+
+def _add_tracking(cfg: CfgNode) -> None:
+    # Weights & Biases, beside TensorBoard and metrics.json, which are always written. What is
+    # empty is left to wandb's own environment variables (WANDB_PROJECT, WANDB_MODE, …).
+    cfg.WANDB = CfgNode()
+    cfg.WANDB.ENABLED = False
+    cfg.WANDB.PROJECT = ""
+    cfg.WANDB.ENTITY = ""
+    cfg.WANDB.NAME = ""
+    cfg.WANDB.GROUP = ""
+    cfg.WANDB.TAGS = []
+    cfg.WANDB.MODE = ""  # online, offline or disabled
+    cfg.WANDB.IMAGES = 8  # number of test images shown with their true and predicted nuclei
+    cfg.WANDB.SAVE_BEST = False  # uploads model_best.pth, or else model_final.pth
 
 
 def get_dsb2018_cfg() -> CfgNode:

@@ -17,7 +17,7 @@ def modality_repeat_factors(dataset_dicts: list[dict], power: float) -> torch.Te
         power: 1: as they come; 0: every modality equally often.
 
     Returns:
-        (number of images,) float32, 1 or more: for Detectron2's `RepeatFactorTrainingSampler`.
+        (number of images,) float32, 1 or more: times in a round, see `draw_indices`.
 
     Raises:
         ValueError: power is not between 0 and 1.

@@ -6,6 +6,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from detectron2.utils import comm
 from torch import nn
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -30,6 +31,7 @@ def choose_precision(wanted: str, device: str) -> torch.dtype:
         raise ValueError(f"SOLVER.PRECISION fp16 on {device}: only a GPU is fast at it; use bf16")
     if wanted == "auto":
         wanted = "bf16" if _has_bf16(device) else "fp16" if on_gpu else "fp32"
+        wanted = comm.all_gather(wanted)[0]  # processes that train together compute alike
         logger.info("SOLVER.PRECISION auto: %s on %s", wanted, device)
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
 

@@ -3,29 +3,44 @@
 import json
 import logging
 import math
-import time
+import signal
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from detectron2.data import (
-    build_detection_test_loader,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import DefaultTrainer, SimpleTrainer, create_ddp_model
+from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
+from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
-from detectron2.solver import build_optimizer
+from detectron2.solver import LRMultiplier, build_lr_scheduler, build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from fvcore.common.param_scheduler import CompositeParamScheduler, CosineParamScheduler
+from torch.utils.data import DataLoader
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dsb2018.data import NucleiMapper
+from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader
 from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.engine.hooks import (
+    BestCheckpoint,
+    EarlyStop,
+    OldCheckpoints,
+    ProgressBar,
+    Usage,
+    WeightAverage,
+)
+from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.processes import distribute
+from dsb2018.engine.step import Step
 from dsb2018.engine.summary import score_table
+from dsb2018.engine.tracking import WandbWriter
+from dsb2018.engine.validation import validation_losses
 from dsb2018.evaluation import build_evaluators
 from dsb2018.files import write_atomically
 from dsb2018.modeling import NucleiCheckpointer
@@ -33,54 +48,8 @@ from dsb2018.modeling import NucleiCheckpointer
 logger = logging.getLogger(__name__)
 
 
-class Step(SimpleTrainer):
-    """One iteration: Detectron2's `SimpleTrainer`, with autocast on any device."""
-
-    def __init__(self, model, data_loader, optimizer, precision: torch.dtype, device: str):
-        """
-        Args:
-            model, data_loader, optimizer: see `SimpleTrainer`.
-            precision: of autocast; float32 for none.
-            device: as in `MODEL.DEVICE`.
-        """
-        super().__init__(model, data_loader, optimizer)
-        self.precision, self.device = precision, device
-        # Small gradients would become 0 in float16; in the other precisions it does nothing.
-        self.grad_scaler = torch.amp.GradScaler(
-            torch.device(device).type, enabled=precision == torch.float16
-        )
-
-    def run_step(self) -> None:
-        """Loads a batch, computes losses and gradients, and updates the model.
-
-        Raises:
-            FloatingPointError: a loss is NaN or infinite; the update is not made.
-        """
-        start = time.perf_counter()
-        data = next(self._data_loader_iter)
-        data_time = time.perf_counter() - start
-        with autocast(self.precision, self.device):
-            losses = self.model(data)
-        self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum(losses.values())).backward()
-        self._write_metrics(losses, data_time)
-        self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
-
-    def state_dict(self) -> dict:
-        """Optimizer and scale of the gradients."""
-        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`."""
-        super().load_state_dict(state_dict)
-        if state_dict.get("grad_scaler"):  # empty in other precisions than float16
-            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
 class Trainer(DefaultTrainer):
-    """Detectron2's `DefaultTrainer` with this project's data, evaluators and precision."""
+    """Detectron2's `DefaultTrainer` with this project's data, evaluators, hooks and precision."""
 
     def __init__(self, cfg):
         """
@@ -88,24 +57,76 @@ class Trainer(DefaultTrainer):
             cfg: a complete config; see `dsb2018.engine.setup`.
         """
         TrainerBase.__init__(self)  # DefaultTrainer's own cannot take another step
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        model = self.build_model(cfg)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self._trained_model = model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
-        model = create_ddp_model(model, broadcast_buffers=False)
-        precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
-        self._trainer = Step(model, data_loader, optimizer, precision, cfg.MODEL.DEVICE)
+        decay = cfg.SOLVER.EMA_DECAY
+        self._average = WeightAverage(model, decay) if decay else None
+        self._trainer = Step(
+            distribute(model, cfg.MODEL.DEVICE, cfg.MODEL.SYNC_BN),
+            self._load_batches,
+            optimizer,
+            precision=choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE),
+            device=cfg.MODEL.DEVICE,
+            seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            parts=cfg.SOLVER.ACCUMULATION,
+            folder=cfg.OUTPUT_DIR,
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = NucleiCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        # What is evaluated is what is saved; with an average, its hook keeps the trained weights.
+        self.evaluated_model = self._average.model if self._average else model
+        self.checkpointer = NucleiCheckpointer(
+            self.evaluated_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
+        self._stop = False
+        self._last_eval_results: dict = {}
         self.register_hooks(self.build_hooks())
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Goes on from the last checkpoint in `OUTPUT_DIR` where there is one and `resume`, else
+        starts from `MODEL.WEIGHTS`."""
+        if comm.is_main_process():  # what a process left that was killed while it wrote
+            for unfinished in Path(self.cfg.OUTPUT_DIR).glob(".model_*.pth.*"):
+                unfinished.unlink(missing_ok=True)
+        super().resume_or_load(resume)
+        if self._average and not self.start_iter:
+            self._trained_model.load_state_dict(self.evaluated_model.state_dict())
+
     def train(self) -> dict:
-        """Trains to `SOLVER.MAX_ITER`; returns the last evaluation's results, see `test`."""
-        super().train()
-        return getattr(self, "_last_eval_results", {})
+        """Trains to `SOLVER.MAX_ITER`, or until the scores stop rising (`TEST.PATIENCE`).
+
+        Returns:
+            The last evaluation's results, see `test`.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint of the last iteration is written.
+        """
+        try:
+            with self._trainer.stop_signal.watched(), self._log_beside_bar():
+                super().train()
+        except EarlyStop as reason:
+            logger.info("Stopped early: %s", reason)
+            self.checkpointer.save("model_final", iteration=self.iter)
+        except Interrupted as stop:
+            self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
+            logger.info("%s after iteration %d; --resume goes on from there", stop, self.iter)
+            raise
+        finally:
+            self._trainer.close()
+        return self._last_eval_results
+
+    def run_step(self) -> None:
+        """One iteration."""
+        self._trainer.iter = self.iter
+        self._stop = self._trainer.run_step()
+
+    def after_step(self) -> None:
+        """All hooks; then stops, if that was asked for."""
+        super().after_step()
+        if self._stop:
+            raise Interrupted(self._trainer.stop_signal.received or signal.SIGTERM)
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the model: iteration, hooks and optimizer."""
@@ -113,8 +134,68 @@ class Trainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict: dict) -> None:
         """The reverse of `state_dict`."""
-        super().load_state_dict(state_dict)
+        states = dict(state_dict.get("hooks", {}))
+        if self._average and WeightAverage.__name__ not in states:  # switched on only now
+            self._trained_model.load_state_dict(self.evaluated_model.state_dict())
+        elif not self._average and WeightAverage.__name__ in states:  # switched off
+            self._trained_model.load_state_dict(states.pop(WeightAverage.__name__)["model"])
+        super().load_state_dict({**state_dict, "hooks": states})
         self._trainer.load_state_dict(state_dict["_trainer"])
+
+    def build_hooks(self) -> list[HookBase]:
+        """What happens around iterations, in this order."""
+        cfg, is_main = self.cfg, comm.is_main_process()
+        period = cfg.TEST.EVAL_PERIOD
+        made = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            self._average,
+            Usage(cfg.SOLVER.IMS_PER_BATCH),
+            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
+            OldCheckpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS)
+            if is_main
+            else None,
+            hooks.EvalHook(period, self._evaluate),
+            BestCheckpoint(self._save_best, cfg.TEST.BEST_METRIC, period, cfg.TEST.PATIENCE)
+            if period and cfg.TEST.BEST_METRIC
+            else None,
+            ProgressBar() if is_main and ProgressBar.wanted() else None,
+            hooks.PeriodicWriter(self.build_writers(), period=20) if is_main else None,
+        ]
+        return [hook for hook in made if hook]
+
+    def build_writers(self) -> list[EventWriter]:
+        """Log lines, metrics.json, TensorBoard, and Weights & Biases where the config says so."""
+        writers = super().build_writers()
+        if self.cfg.WANDB.ENABLED:
+            writers.append(WandbWriter(self.cfg, lambda: self.start_iter > 0))
+        return writers
+
+    def _evaluate(self) -> dict:
+        """Scores, and the losses of validation images under "validation"."""
+        with self._trainer.stop_signal.at_once():
+            self._last_eval_results = self.test(self.cfg, self.evaluated_model)
+            if not (self.cfg.TEST.LOSS and self.cfg.DATASETS.TEST):
+                return self._last_eval_results
+            names = self.cfg.DATASETS.TEST
+            losses = validation_losses(self.cfg, self.evaluated_model, names)
+            return {**self._last_eval_results, "validation": losses}
+
+    def _save_best(self) -> None:
+        self.checkpointer.save("model_best", tag=False, iteration=self.iter)
+
+    def _load_batches(self, start_iter: int) -> Iterable[list[dict]]:
+        return self.build_train_loader(self.cfg, start_iter, self._trainer.seed)
+
+    @contextmanager
+    def _log_beside_bar(self) -> Iterator[None]:
+        """Lets log lines pass above the progress bar."""
+        if comm.is_main_process() and ProgressBar.wanted():
+            loggers = [logging.getLogger(name) for name in ("detectron2", "dsb2018", "fvcore")]
+            with logging_redirect_tqdm(loggers):
+                yield
+        else:
+            yield
 
     @classmethod
     def build_optimizer(cls, cfg, model) -> torch.optim.Optimizer:
@@ -139,19 +220,49 @@ class Trainer(DefaultTrainer):
         raise ValueError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
 
     @classmethod
-    def build_train_loader(cls, cfg):
+    def build_lr_scheduler(cls, cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """Detectron2's schedules, and `OneCycleLR`: a cosine from 1/25 of the learning rate up to
+        it in `WARMUP_ITERS` iterations, and one down to 1/10,000 of it in the others."""
+        if cfg.SOLVER.LR_SCHEDULER_NAME != "OneCycleLR":
+            return build_lr_scheduler(cfg, optimizer)
+        rise = cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER
+        if not 0 < rise < 1:
+            raise ValueError(
+                f"OneCycleLR with SOLVER.WARMUP_ITERS {cfg.SOLVER.WARMUP_ITERS}, expected more "
+                f"than 0 and less than SOLVER.MAX_ITER, {cfg.SOLVER.MAX_ITER}"
+            )
+        parts = [CosineParamScheduler(1 / 25, 1), CosineParamScheduler(1, 1e-4)]
+        cycle = CompositeParamScheduler(parts, [rise, 1 - rise], ["rescaled", "rescaled"])
+        return LRMultiplier(optimizer, cycle, max_iter=cfg.SOLVER.MAX_ITER)
+
+    @classmethod
+    def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
         """Batches of training samples, without end; see `modality_repeat_factors` for how often
-        each image is drawn."""
+        each image is drawn.
+
+        Args:
+            cfg: a complete config.
+            start_iter: number of iterations that were made before.
+            seed: of order and augmentations.
+
+        Raises:
+            ValueError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
+        """
         dicts = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
+        parts, processes = cfg.SOLVER.ACCUMULATION, comm.get_world_size()
+        size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, parts * processes)
+        if rest or not size:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of "
+                f"SOLVER.ACCUMULATION, {parts}, times the number of processes, {processes}"
+            )
         factors = modality_repeat_factors(dicts, cfg.DATALOADER.MODALITY_POWER)
-        return build_detection_train_loader(
-            cfg,
-            mapper=NucleiMapper(cfg, is_train=True),
-            dataset=dicts,
-            sampler=RepeatFactorTrainingSampler(factors),
-        )
+        start = start_iter * parts
+        batches = SeededBatches(factors, seed, size, start, comm.get_rank(), processes)
+        samples = SeededSamples(dicts, NucleiMapper(cfg, is_train=True))
+        return build_loader(samples, batches, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):

@@ -6,7 +6,17 @@ Shapes: P pixels of a batch that count, all images together; padding is left out
 from collections.abc import Callable
 
 import torch
+from detectron2.utils import comm
+from fvcore.nn.distributed import differentiable_all_reduce
 from torch.nn import functional as F
+
+
+def _total(*sums: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Sums over the batches of all processes that train together, so that several learn the same
+    as one that has all their images."""
+    if torch.is_grad_enabled() and comm.get_world_size() > 1:
+        return differentiable_all_reduce(torch.stack(sums)).unbind()
+    return sums
 
 
 def iou_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -22,25 +32,28 @@ def iou_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     Returns:
         A number from 0 (perfect) to 1.
     """
-    x = logits.sigmoid()
-    if not truth.any():
-        return x.mean()
-    intersection = (x * truth).sum()
-    return 1 - intersection / (x.sum() + truth.sum() - intersection)
+    both, found, true, pixels = _overlap(logits, truth)
+    return 1 - both / (found + true - both) if true else found / pixels
 
 
 def dice_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """1 - 2 Σ x·y / Σ (x + y); arguments, range and the case without nuclei as in `iou_loss`."""
+    both, found, true, pixels = _overlap(logits, truth)
+    return 1 - 2 * both / (found + true) if true else found / pixels
+
+
+def _overlap(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Σ x·y, Σ x, Σ y and the number of pixels."""
     x = logits.sigmoid()
-    if not truth.any():
-        return x.mean()
-    return 1 - 2 * (x * truth).sum() / (x.sum() + truth.sum())
+    return _total((x * truth).sum(), x.sum(), truth.sum(), x.new_tensor(float(x.numel())))
 
 
 def cross_entropy_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Mean over pixels of -log of the probability of the truth; arguments as in `iou_loss`, but
     the truth may lie between 0 and 1."""
-    return F.binary_cross_entropy_with_logits(logits, truth)
+    loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
+    loss, pixels = _total(loss, loss.new_tensor(float(logits.numel())))
+    return loss / pixels
 
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {

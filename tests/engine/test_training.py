@@ -11,7 +11,6 @@ from detectron2.utils.events import EventStorage
 
 from dsb2018.data import NucleiMapper, unregister_dsb2018
 from dsb2018.engine import Trainer, argument_parser, run
-from dsb2018.engine.trainer import Step
 from tests.configs import CONFIGS, FAMILIES, SMALL_INPUT, small_cfg
 
 SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *SMALL_INPUT, "TEST.OVERLAYS", 1]
@@ -100,14 +99,122 @@ def test_every_kind_of_model_trains(sample_root, tmp_path, other):
     assert np.isfinite(metrics(tmp_path)[0]["total_loss"])
 
 
+def losses_of(output):
+    """{iteration: total loss} of a run."""
+    return {row["iteration"]: row["total_loss"] for row in metrics(output) if "total_loss" in row}
+
+
 def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
     losses = []
     for number in range(2):
         output = tmp_path / str(number)
         run(arguments(sample_root, output, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"))
-        losses.append([row["total_loss"] for row in metrics(output) if "total_loss" in row])
+        losses.append(losses_of(output))
     assert losses[0]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["SOLVER.LR_SCHEDULER_NAME", "OneCycleLR", "SOLVER.EMA_DECAY", "0.9"],
+        ["SOLVER.ACCUMULATION", "2", "SOLVER.OPTIMIZER", "SGD"],
+    ],
+)
+def test_resume_is_exact(sample_root, tmp_path, options):
+    """40 iterations at once, and 20 + 20: the same losses, the same weights, to the last bit."""
+    options += ["DATASETS.TEST", "()", "SOLVER.WARMUP_ITERS", "5", "SOLVER.CHECKPOINT_PERIOD", "20"]
+    options += ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "40"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(arguments(sample_root, whole, *options, family="unet/unet"))
+    parts.mkdir()
+    shutil.copy(whole / "model_0000019.pth", parts)
+    (parts / "last_checkpoint").write_text("model_0000019.pth")
+    workers = ["--resume", "DATALOADER.NUM_WORKERS", "1"]  # they change nothing
+    run(arguments(sample_root, parts, *options, *workers, family="unet/unet"))
+    assert losses_of(parts)[39] == losses_of(whole)[39]
+    finals = [torch.load(folder / "model_final.pth") for folder in (whole, parts)]
+    compare_states(*finals)
+
+
+def compare_states(one, other):
+    """Asserts that two checkpoints are the same."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            compare_states(one[key], other[key])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, list):
+        for pair in zip(one, other, strict=True):
+            compare_states(*pair)
+    else:
+        assert one == other
+
+
+def test_everything_at_once(sample_root, tmp_path):
+    """Evaluation while training, validation loss, average, best checkpoint, early stop."""
+    options = ["TEST.EVAL_PERIOD", "2", "TEST.LOSS", "True", "SOLVER.EMA_DECAY", "0.5"]
+    options += ["SOLVER.MAX_ITER", "20", "SOLVER.CHECKPOINTS", "1", "TEST.PATIENCE", "1"]
+    options += ["SOLVER.BASE_LR", "0.0", "TEST.OVERLAYS", "0"]  # nothing is learned
+    results = run(arguments(sample_root, tmp_path, *options, family="unet/unet"))
+    log = (tmp_path / "log.txt").read_text()
+    assert "Stopped early: nuclei/mAP was not better than" in log
+    assert "Best nuclei/mAP:" in log
+    names = {path.name for path in tmp_path.glob("*.pth")}
+    assert names == {"model_0000003.pth", "model_best.pth", "model_final.pth"}
+    final = torch.load(tmp_path / "model_final.pth")
+    assert final["iteration"] == 3
+    rows = {row["iteration"]: row for row in metrics(tmp_path)}
+    assert rows[3]["nuclei/mAP"] == results["nuclei"]["mAP"]
+    assert rows[3]["validation/total_loss"] > 0
+    assert rows[3]["images_per_second"] > 0
+    averaged = final["model"]["network.predictor.weight"]
+    trained = final["trainer"]["hooks"]["WeightAverage"]["model"]["network.predictor.weight"]
+    assert averaged.shape == trained.shape
+
+
+def test_a_weight_average_can_be_switched_on_and_off(sample_root, tmp_path):
+    options = ["DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "--resume"]
+    for iterations, decay in ((2, 0.0), (4, 0.9), (6, 0.0)):
+        more = ["SOLVER.MAX_ITER", str(iterations), "SOLVER.EMA_DECAY", str(decay)]
+        run(arguments(sample_root, tmp_path, *options, *more, family="unet/unet"))
+    first, second, third = (
+        torch.load(tmp_path / f"model_000000{iteration}.pth") for iteration in (1, 3, 5)
+    )
+    trained = second["trainer"]["hooks"]["WeightAverage"]["model"]
+    name = "network.predictor.weight"
+    assert not torch.equal(second["model"][name], trained[name])
+    assert not torch.equal(first["model"][name], trained[name])
+    assert "WeightAverage" not in third["trainer"]["hooks"]
+
+
+def test_one_cycle():
+    cfg = small_cfg("SOLVER.LR_SCHEDULER_NAME", "OneCycleLR", "SOLVER.BASE_LR", 0.5)
+    cfg.merge_from_list(["SOLVER.MAX_ITER", 100, "SOLVER.WARMUP_ITERS", 20])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = Trainer.build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert rates[10] == pytest.approx((0.5 + 0.5 / 25) / 2)
+    assert rates[20] == max(rates) == pytest.approx(0.5)
+    assert rates[60] == pytest.approx(0.5 / 2, rel=0.01)
+    assert rates[-1] < 0.001
+    cfg.SOLVER.WARMUP_ITERS = 100
+    with pytest.raises(ValueError, match="OneCycleLR with SOLVER.WARMUP_ITERS 100"):
+        Trainer.build_lr_scheduler(cfg, optimizer)
+
+
+def test_a_batch_that_cannot_be_divided(registered):
+    cfg = small_cfg("SOLVER.ACCUMULATION", 3, "SOLVER.IMS_PER_BATCH", 4)
+    cfg.DATASETS.TRAIN = ("dsb2018_sample_train",)
+    with pytest.raises(ValueError, match="IMS_PER_BATCH 4, expected a multiple of SOLVER.ACC"):
+        Trainer.build_train_loader(cfg)
 
 
 def test_unknown_key_and_unknown_optimizer(sample_root, tmp_path):
@@ -124,19 +231,6 @@ def test_data_that_were_not_prepared(tmp_path):
             run(arguments(tmp_path / "absent", tmp_path / "out"))
     finally:
         unregister_dsb2018()
-
-
-def test_a_loss_that_is_not_finite_stops_the_training(registered, tmp_path):
-    cfg = small_cfg("DATASETS.TRAIN", ("dsb2018_sample_train",), "SOLVER.IMS_PER_BATCH", 1)
-    cfg.OUTPUT_DIR = str(tmp_path)
-    trainer = Trainer(cfg)
-    with torch.no_grad():
-        trainer.model.roi_heads.box_predictor.cls_score.bias.fill_(float("nan"))
-    before = trainer.model.backbone.state_dict()["fpn_output2.weight"].clone()
-    trainer.iter = 0
-    with EventStorage(0), pytest.raises(FloatingPointError):
-        trainer.run_step()
-    assert torch.equal(trainer.model.backbone.state_dict()["fpn_output2.weight"], before)
 
 
 def test_sgd_can_be_chosen():
@@ -188,46 +282,6 @@ def test_one_image_can_be_learned_by_heart(registered, each, options):
     if each != "mask_rcnn/lite0_FPN":  # it takes longer to find each of them
         count = len(sample["instances"])
         assert 0.7 * count < len(output["instances"]) < 1.3 * count
-
-
-class Linear(torch.nn.Module):
-    """A model of four weights; its loss is their product with what it is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.weights = torch.nn.Parameter(torch.ones(4))
-
-    def forward(self, data):
-        return {"loss": (self.weights * data).sum()}
-
-
-def scaled_step(gradient):
-    """A step in float16 arithmetic on a gradient; SGD with clipping to a norm of 1."""
-    cfg = small_cfg("SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.1, "SOLVER.WEIGHT_DECAY", 0.0)
-    cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, "SOLVER.MOMENTUM", 0.0])
-    model = Linear()
-    optimizer = Trainer.build_optimizer(cfg, model)
-    step = Step(model, [gradient], optimizer, torch.float32, "cpu")
-    step.grad_scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with EventStorage():
-        step.run_step()
-    return step
-
-
-def test_scaled_gradients_are_clipped_at_their_true_size():
-    small = scaled_step(torch.tensor([0.01, 0, 0, 0]))  # not clipped, however it is scaled
-    torch.testing.assert_close(small.model.weights.data, torch.tensor([0.999, 1, 1, 1]))
-    large = scaled_step(torch.tensor([0, 5.0, 0, 0]))
-    torch.testing.assert_close(large.model.weights.data, torch.tensor([1, 0.9, 1, 1]))
-
-
-def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_halved():
-    step = scaled_step(torch.full((4,), 3e36))  # finite, but not 1024 times as large
-    torch.testing.assert_close(step.model.weights.data, torch.ones(4))
-    assert step.grad_scaler.get_scale() == 512
-    other = scaled_step(torch.zeros(4))
-    other.load_state_dict(step.state_dict())
-    assert other.grad_scaler.get_scale() == 512
 
 
 @pytest.mark.gpu

@@ -1,0 +1,233 @@
+"""Weights & Biases, as one more event writer. Nothing that fails here ever stops a training."""
+
+import csv
+import logging
+import os
+import secrets
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from detectron2.data import DatasetCatalog
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.events import EventWriter, get_event_storage
+
+from dsb2018.data.images import read_image
+from dsb2018.engine.hooks import EarlyStop
+from dsb2018.files import write_atomically
+from dsb2018.masks import flatten_labels
+from dsb2018.truth import has_truth, read_label_layers
+
+logger = logging.getLogger(__name__)
+
+RUN_ID = "wandb_run_id.txt"
+CLASSES = {1: "nucleus", 2: "edge"}
+
+
+class WandbWriter(EventWriter):
+    """Writes scalars at their iteration and, after an evaluation, scores by image and by modality
+    as tables, and images with their true and predicted nuclei as masks that can be toggled.
+
+    Without wandb, without an account or without a network a warning is logged; without an account
+    or network the run is kept offline, in `OUTPUT_DIR/wandb`, from where `wandb sync` sends it.
+    """
+
+    def __init__(self, cfg, resumed: Callable[[], bool]):
+        """
+        Args:
+            cfg: of the run; see its WANDB keys.
+            resumed: whether the training goes on from a checkpoint; asked at the first write. The
+                same run is then continued.
+        """
+        self._cfg, self._resumed = cfg, resumed
+        self._folder = Path(cfg.OUTPUT_DIR)
+        self._run = None
+        self._broken = False
+        self._last_write = -1
+
+    def write(self) -> None:
+        """Sends what is new in the event storage."""
+        new = defaultdict(dict)
+        for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(20).items():
+            if iteration > self._last_write:
+                new[iteration][name] = value
+        for iteration in sorted(new):
+            self._last_write = iteration
+            self._try(self._log, new[iteration], iteration)
+
+    def close(self) -> None:
+        """Ends the run, and uploads the model where that is asked for."""
+        if self._run is not None:
+            self._try(self._finish)
+            self._broken = True
+
+    def _try(self, action: Callable, *arguments) -> None:
+        if self._broken:
+            return
+        try:
+            if self._run is None:
+                self._run = self._start()
+            action(*arguments)
+        except Exception as error:  # noqa: BLE001, a service, a network, versions: all can fail
+            self._broken = True
+            logger.warning("Weights & Biases is off from here on: %r", error)
+
+    def _start(self):
+        import wandb
+
+        cfg = self._cfg.WANDB
+        path = self._folder / RUN_ID
+        run_id = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        if self._resumed() and path.exists():
+            run_id = path.read_text()
+        options = {
+            "id": run_id,
+            "resume": "allow",
+            "dir": str(self._folder),
+            "project": cfg.PROJECT or os.environ.get("WANDB_PROJECT") or "dsb2018",
+            "entity": cfg.ENTITY or None,
+            "name": cfg.NAME or None,
+            "group": cfg.GROUP or None,
+            "tags": list(cfg.TAGS) or None,
+            "config": {
+                **yaml.safe_load(self._cfg.dump()),
+                "environment": collect_env_info(),
+                "git_revision": git_revision(),
+            },
+            "settings": wandb.Settings(console="off"),  # log.txt has it
+        }
+        mode = cfg.MODE or os.environ.get("WANDB_MODE") or "online"
+        if mode == "online" and not _has_account(wandb):
+            logger.warning("Weights & Biases: no account on this machine; the run is kept offline")
+            mode = "offline"
+        try:
+            run = wandb.init(mode=mode, **options)
+        except Exception as error:
+            if mode != "online":
+                raise
+            logger.warning("Weights & Biases, kept offline since it cannot be reached: %s", error)
+            run = wandb.init(mode="offline", **options)
+        write_atomically(path, run_id)
+        return run
+
+    def _log(self, scalars: dict[str, float], iteration: int) -> None:
+        self._run.log({**scalars, **self._media(scalars)}, step=iteration)
+
+    def _media(self, scalars: dict[str, float]) -> dict:
+        """Tables and pictures of the datasets that were evaluated in an iteration."""
+        import wandb
+
+        found = {}
+        for name in self._cfg.DATASETS.TEST if any("nuclei/mAP" in key for key in scalars) else ():
+            folder = self._folder / "inference" / name
+            table = _read_table(folder / "images.csv")
+            if table:
+                found[f"{name}/images"] = wandb.Table(columns=table[0], data=table[1:])
+            prefix = f"{name}/" if len(self._cfg.DATASETS.TEST) > 1 else ""
+            rows = modality_rows(scalars, prefix)
+            found[f"{name}/modalities"] = wandb.Table(["modality", "metric", "percent"], data=rows)
+            found[f"{name}/nuclei"] = [
+                wandb.Image(image, caption=caption, masks=masks)
+                for image, caption, masks in _pictures(name, folder / "labels")
+            ]
+        return found
+
+    def _finish(self) -> None:
+        import wandb
+
+        if self._cfg.WANDB.SAVE_BEST:
+            models = [self._folder / f"model_{kind}.pth" for kind in ("best", "final")]
+            for model in [path for path in models if path.exists()][:1]:
+                artifact = wandb.Artifact(f"model-{self._run.id}", type="model")
+                artifact.add_file(str(model))
+                self._run.log_artifact(artifact, aliases=[model.stem.split("_")[1]])
+        failed = sys.exc_info()[0] not in (None, EarlyStop)
+        self._run.finish(exit_code=int(failed))
+
+
+def _has_account(wandb) -> bool:
+    """Whether there is a key, without asking the person for one."""
+    try:
+        return bool(wandb.login(prompt=False))
+    except TypeError:  # versions that have no such argument
+        return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+
+
+def git_revision() -> str | None:
+    """Commit of this project's code, "-dirty" behind it where files were changed; None outside of
+    a git checkout."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _read_table(path: Path) -> list[list]:
+    """Rows of a CSV file, the names of the columns first; [] where there is none."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        names, *rows = csv.reader(file)
+    return [names, *([_number(value) for value in row] for row in rows)]
+
+
+def _number(value: str) -> float | str | None:
+    try:
+        return float(value)
+    except ValueError:
+        return value or None
+
+
+def modality_rows(scalars: dict[str, float], prefix: str = "") -> list[list]:
+    """[modality, metric, percent] of each score that is of one modality alone.
+
+    Args:
+        scalars: scores by name; of one modality as "nuclei/mAP/histology".
+        prefix: of the names that count.
+    """
+    rows = []
+    for name, value in sorted(scalars.items()):
+        task, _, rest = name.removeprefix(prefix).partition("/")
+        metric, _, modality = rest.partition("/")
+        if name.startswith(prefix) and task in ("sem_seg", "nuclei") and modality:
+            rows.append([modality, metric, value])
+    return rows
+
+
+def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str, dict]]:
+    """Images of which predicted labels were written: RGB, caption, masks for `wandb.Image`."""
+    for item in DatasetCatalog.get(dataset_name):
+        name = item.get("dsb_id", item["image_id"])
+        path = folder / f"{name}.png"
+        if not path.exists():
+            continue
+        labels = {"prediction": cv2.imread(str(path), cv2.IMREAD_UNCHANGED)}
+        if has_truth(item):
+            labels["truth"] = flatten_labels(read_label_layers(item))
+        masks = {
+            kind: {"mask_data": with_edges(each), "class_labels": CLASSES}
+            for kind, each in labels.items()
+        }
+        yield read_image(item["file_name"]), str(name), masks
+
+
+def with_edges(labels: np.ndarray) -> np.ndarray:
+    """Labels as two classes, so that touching nuclei stay apart: 1 in nuclei, 2 at their edges.
+
+    Args:
+        labels: (H, W) integer, 0 is background.
+
+    Returns:
+        (H, W) uint8.
+    """
+    values, kernel = labels.astype(np.float32), np.ones((3, 3), np.uint8)
+    edge = cv2.erode(values, kernel) != cv2.dilate(values, kernel)
+    return np.where(labels > 0, 1 + edge, 0).astype(np.uint8)

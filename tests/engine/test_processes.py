@@ -1,0 +1,192 @@
+"""Real processes: launched, stopped, killed, and gone on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dsb2018.data import unregister_dsb2018
+from dsb2018.engine import processes, run
+from dsb2018.modeling.weights import numbered_checkpoints
+from tests.configs import CONFIGS
+from tests.engine.test_training import arguments, losses_of
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+# The same number of pixels in each window: else it matters which windows are batched together.
+OPTIONS = ["INPUT.ZOOM_TRAIN", "[1.0,1.0]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.PRECISION", "fp32"]
+OPTIONS += ["TEST.OVERLAYS", "3", "SOLVER.CHECKPOINT_PERIOD", "4", "SOLVER.WARMUP_ITERS", "2"]
+
+
+def train_net(root, output, *options, family="unet/unet"):
+    """The command line of a small run."""
+    args = arguments(root, output, *OPTIONS, *options, family=family)
+    flags = [option for option in options if option.startswith("--")]
+    command = ["--config-file", str(CONFIGS / f"{family}.yaml"), "--data", str(root), *flags]
+    return ["tools/train_net.py", *command, *args.opts]
+
+
+def start(project, *command):
+    return subprocess.Popen(
+        command,
+        cwd=project,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process, status=0):
+    """Waits for the end; returns what was printed."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    return output
+
+
+def results_of(output):
+    path = output / "inference" / "dsb2018_sample_val" / "results.json"
+    return json.loads(path.read_text())
+
+
+def wait_for(path, process):
+    """Until a file is there."""
+    for _ in range(1200):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+@pytest.fixture(autouse=True)
+def _registered_by_the_runs():
+    unregister_dsb2018()
+    yield
+    unregister_dsb2018()
+
+
+@pytest.mark.parametrize("family", ["unet/unet", "unet/unet_light"])
+def test_two_processes_do_what_one_does(sample_root, tmp_path, project, family):
+    """The same losses, and of the same weights the same scores, every image counted once."""
+    alone, together, evaluated = (tmp_path / name for name in ("one", "two", "evaluated"))
+    command = train_net(sample_root, together, "--num-gpus=2", family=family)
+    process = start(project, sys.executable, *command)
+    results = run(arguments(sample_root, alone, *OPTIONS, family=family))
+    finish(process)
+    losses = losses_of(together)
+    assert losses == pytest.approx(losses_of(alone), rel=1e-3)
+    for task, scores in results_of(together).items():
+        assert scores.keys() == results[task].keys()
+    options = ["--eval-only", "MODEL.WEIGHTS", str(together / "model_final.pth")]
+    run(arguments(sample_root, evaluated, *OPTIONS, *options, family=family))
+    assert results_of(evaluated) == results_of(together)
+    folder = together / "inference" / "dsb2018_sample_val"
+    assert len((folder / "images.csv").read_text().splitlines()) == 1 + 8
+    assert len(list((folder / "overlays").glob("*.png"))) == 3
+
+
+ENDLESS = ["SOLVER.MAX_ITER", "100000", "DATALOADER.NUM_WORKERS", "1", "DATASETS.TEST", "()"]
+
+
+def go_on(root, output, last):
+    """Resumes a run and trains for three more iterations."""
+    args = arguments(root, output, *OPTIONS, *ENDLESS, "--resume", family="unet/unet")
+    args.opts += ["SOLVER.MAX_ITER", str(last + 4)]
+    run(args)
+    assert torch.load(output / "model_final.pth")["iteration"] == last + 3
+    assert f"Starting training from iteration {last + 1}" in (output / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(signal.SIGTERM, []), (signal.SIGINT, []), (signal.SIGTERM, ["--num-gpus=2"])],
+)
+def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, project, number, options):
+    command = train_net(sample_root, tmp_path, *ENDLESS, *options)
+    process = start(project, sys.executable, *command)
+    wait_for(tmp_path / "model_0000003.pth", process)
+    process.send_signal(number)
+    output = finish(process, status=128 + number)
+    assert "--resume goes on from there" in output
+    assert "Traceback" not in output
+    last = (tmp_path / "last_checkpoint").read_text()
+    iteration = torch.load(tmp_path / last)["iteration"]
+    assert last == f"model_{iteration:07d}.pth"
+    go_on(sample_root, tmp_path, iteration)
+
+
+def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, project):
+    """At any moment: most of its time it writes checkpoints here."""
+    often = ["SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.UNET.WIDTH", "32"]
+    process = start(project, sys.executable, *train_net(sample_root, tmp_path, *ENDLESS, *often))
+    wait_for(tmp_path / "model_0000005.pth", process)
+    process.kill()
+    finish(process, status=-signal.SIGKILL)
+    (tmp_path / ".model_0000099.pth.half").touch()
+    checkpoints = numbered_checkpoints(tmp_path)
+    for path in checkpoints:
+        assert torch.load(path)["iteration"] == int(path.stem.split("_")[1])
+    last = (tmp_path / "last_checkpoint").read_text()
+    assert last in [path.name for path in checkpoints[:2]]
+    args = arguments(
+        sample_root, tmp_path, *OPTIONS, *ENDLESS, *often, "--resume", family="unet/unet"
+    )
+    args.opts += ["SOLVER.MAX_ITER", str(int(last[6:13]) + 2)]
+    run(args)
+    assert not list(tmp_path.glob(".model_*"))
+
+
+def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, project):
+    """Under torchrun with restarts; killed with a signal that nothing can be done about."""
+    options = ["SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
+    command = train_net(sample_root, tmp_path, *options)
+    elastic = ["--nproc-per-node=2", "--max-restarts=1"]
+    process = start(project, *TORCHRUN, *elastic, *command)
+    wait_for(tmp_path / "model_0000003.pth", process)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    finish(process)
+    log = (tmp_path / "log.txt").read_text()
+    starts = [line for line in log.splitlines() if "Starting training from iteration" in line]
+    first, second = (int(line.split()[-1]) for line in starts)
+    assert first == 0
+    assert second >= 4
+    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
+
+
+def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path, project):
+    command = train_net(sample_root, tmp_path, "--num-gpus=2", "SOLVER.IMS_PER_BATCH", "3")
+    output = finish(start(project, sys.executable, *command), status=1)
+    assert "SOLVER.IMS_PER_BATCH 3, expected a multiple of" in output
+
+
+def test_several_machines_need_an_address():
+    args = Namespace(num_gpus=8, num_machines=2, machine_rank=1, dist_url="auto")
+    with pytest.raises(ValueError, match=r"--dist-url auto, expected tcp://HOST:PORT"):
+        processes._launch_config(args)
+    args.dist_url = "tcp://node0:1234"
+    config = processes._launch_config(args)
+    assert (config.min_nodes, config.max_nodes, config.nproc_per_node) == (2, 2, 8)
+    assert (config.rdzv_backend, config.rdzv_endpoint) == ("static", "node0:1234")
+    assert config.rdzv_configs["rank"] == 1
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(device_count=lambda: 1))
+    with (
+        pytest.raises(ValueError, match="2 processes, but 1 GPUs on this machine"),
+        processes.process_group("cuda"),
+    ):
+        pytest.fail("no group is made")
