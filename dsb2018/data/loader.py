@@ -103,13 +103,13 @@ def build_loader(samples: SeededSamples, batches: SeededBatches, num_workers: in
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         # Batches differ in cost; a longer queue evens that out.
         prefetch_factor=4 if num_workers else None,
     )
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
     """Each worker has one processor; and stops with the training, not at its signals."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

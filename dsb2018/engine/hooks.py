@@ -1,6 +1,7 @@
 """What happens around iterations; each hook does one thing, and a config key turns it on."""
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -49,10 +50,10 @@ class WeightAverage(HookBase):
         """The model with the averaged weights."""
         return self._average.module
 
-    def _mix(self, average: torch.Tensor, new: torch.Tensor, count) -> torch.Tensor:
+    def _mix(self, average: torch.Tensor, new: torch.Tensor, _) -> torch.Tensor:
         if not average.is_floating_point():  # counters of batch normalisation
             return new
-        count = int(count)
+        count = int(self._average.n_averaged)  # on the CPU, where nothing has to be waited for
         return torch.lerp(new, average, min(self._decay, (1 + count) / (10 + count)))
 
     def after_step(self) -> None:
@@ -84,8 +85,8 @@ class Usage(HookBase):
     def after_step(self) -> None:
         """Writes both."""
         storage = self.trainer.storage
-        if "time" in storage.latest():  # the first iterations are not timed
-            seconds = storage.history("time").latest()
+        seconds, measured_at = storage.latest().get("time", (0, -1))
+        if seconds and measured_at == storage.iter:  # the first iterations are not timed
             storage.put_scalar("images_per_second", self._batch_size / seconds)
         on_gpu = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
         used = torch.cuda.max_memory_allocated() if on_gpu else psutil.Process().memory_info().rss
@@ -107,7 +108,7 @@ class OldCheckpoints(HookBase):
     def after_step(self) -> None:
         """Deletes, when a new one was just written."""
         if self._kept and (self.trainer.iter + 1) % self._period == 0:
-            for path in numbered_checkpoints(self._folder)[self._kept :]:
+            for path in numbered_checkpoints(self._folder, self.trainer.iter)[self._kept :]:
                 path.unlink(missing_ok=True)
 
 
@@ -115,20 +116,42 @@ class BestCheckpoint(HookBase):
     """Saves `model_best.pth` after each evaluation that is better than all before, and stops the
     training when `patience` of them in a row were not."""
 
-    def __init__(self, save: Callable[[], None], metric: str, period: int, patience: int = 0):
+    NAME = "model_best"
+
+    def __init__(
+        self,
+        save: Callable[[str], None],
+        folder: str | Path,
+        metric: str,
+        period: int,
+        patience: int,
+    ):
         """
         Args:
-            save: writes the checkpoint.
+            save: writes a checkpoint of a name.
+            folder: where it is written.
             metric: as in metrics.json, "nuclei/mAP"; one with "loss" or "error" in its name is
                 better when it is lower.
             period: iterations between two evaluations.
             patience: number of evaluations; 0: never stops.
         """
-        self._save, self._metric, self._period, self._patience = save, metric, period, patience
+        self._save, self._path = save, Path(folder) / f"{self.NAME}.pth"
+        self._metric, self._period, self._patience = metric, period, patience
         self._sign = -1 if re.search("loss|error", metric) else 1
         self.best: float | None = None
         self.best_iteration: int | None = None
         self._failures = 0
+
+    def before_train(self) -> None:
+        """A resumed training knows the best that there is, also where it was killed between that
+        and its next checkpoint."""
+        if self.trainer.start_iter and self._path.exists():
+            hooks = torch.load(self._path, map_location="cpu", weights_only=True)["trainer"][
+                "hooks"
+            ]
+            found = hooks[type(self).__name__]
+            if found["metric"] == self._metric and self._is_better(found["best"]):
+                self.best, self.best_iteration = found["best"], found["iteration"]
 
     def after_step(self) -> None:
         """Looks at the evaluation of this iteration, if there was one."""
@@ -149,25 +172,40 @@ class BestCheckpoint(HookBase):
             logger.info("Best %s: %.2f, iteration %d", self._metric, self.best, self.best_iteration)
 
     def _look(self) -> None:
-        latest = self.trainer.storage.latest()
-        value = comm.all_gather(latest.get(self._metric, (None, 0))[0])[0]  # the main process's
+        latest, iteration = self.trainer.storage.latest(), self.trainer.storage.iter
+        value, measured_at = latest.get(self._metric, (None, iteration))
+        # What the main process has measured; an evaluation that was broken off is none.
+        value, measured_at = comm.all_gather((value, measured_at))[0]
+        if measured_at != iteration:
+            return
         if value is None:
             known = sorted(name for name in latest if "/" in name)
             logger.warning("TEST.BEST_METRIC %s was not measured, but %s", self._metric, known)
-        elif self.best is None or self._sign * (value - self.best) > 0:
-            self.best, self.best_iteration, self._failures = value, self.trainer.storage.iter, 0
-            self._save()
-        else:  # not a number is never better
+        elif self._is_better(value):
+            self.best, self.best_iteration, self._failures = value, iteration, 0
+            self._save(self.NAME)
+        else:
             self._failures += 1
+
+    def _is_better(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        return self.best is None or self._sign * (value - self.best) > 0
 
     def state_dict(self) -> dict:
         """The best so far."""
-        return {"best": self.best, "iteration": self.best_iteration, "failures": self._failures}
+        return {
+            "metric": self._metric,
+            "best": self.best,
+            "iteration": self.best_iteration,
+            "failures": self._failures,
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`."""
-        self.best, self.best_iteration = state_dict["best"], state_dict["iteration"]
-        self._failures = state_dict["failures"]
+        """The reverse of `state_dict`; of another metric nothing is known yet."""
+        if state_dict["metric"] == self._metric:
+            self.best, self.best_iteration = state_dict["best"], state_dict["iteration"]
+            self._failures = state_dict["failures"]
 
 
 class ProgressBar(HookBase):

@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class StopSignal:
 
     def __init__(self):
         self.received: int | None = None  # number of the signal
-        self._at_once = False
+        self._call: Callable[[int], None] | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -45,15 +45,16 @@ class StopSignal:
                 signal.signal(number, handler)
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """In this context, for long work that may be broken off, a signal raises `Interrupted`."""
-        self._at_once = True
+    def calling(self, function: Callable[[int], None]) -> Iterator[None]:
+        """In this context, for long work, a signal calls the function at once, with its number;
+        one that came before does so now."""
+        self._call = function
         try:
             if self.received is not None:
-                raise Interrupted(self.received)
+                function(self.received)
             yield
         finally:
-            self._at_once = False
+            self._call = None
 
     def _receive(self, number: int, frame) -> None:
         if self.received is not None:
@@ -61,5 +62,5 @@ class StopSignal:
         self.received = number
         name = signal.Signals(number).name
         logger.warning("%s: a checkpoint is written after this iteration, then it stops", name)
-        if self._at_once:
-            raise Interrupted(number)
+        if self._call:
+            self._call(number)

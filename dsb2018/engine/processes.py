@@ -138,6 +138,13 @@ def _group_by_machine(local_size: int) -> None:
             comm._LOCAL_PROCESS_GROUP = group
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Gives all processes the first one's running statistics, which are those that are saved."""
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
 def distribute(model: nn.Module, device: str, sync_bn: bool) -> nn.Module:
     """The model, its gradients averaged over all processes where there are several.
 

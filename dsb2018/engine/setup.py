@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> dict:
                 verify_results(cfg, results)  # TEST.EXPECTED_RESULTS, as in training
         else:
             trainer = Trainer(cfg)
-            trainer.resume_or_load(resume=args.resume or was_restarted())
+            # Of several machines a launcher may count the restart on one alone.
+            trainer.resume_or_load(any(comm.all_gather(args.resume or was_restarted())))
             results = trainer.train()
         logger.info("Written:\n%s", places(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
     return results

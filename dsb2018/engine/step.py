@@ -87,6 +87,8 @@ class Step(TrainerBase):
         checked = [*losses.values(), 0.0 if self.grad_scaler.is_enabled() else norm]
         if not all(map(math.isfinite, checked)):
             raise FloatingPointError(self._report({**losses, "grad_norm": norm}, batches))
+        if not math.isfinite(norm) and self.grad_scaler.get_scale() < 1:  # no scale is small enough
+            raise FloatingPointError(self._report({**losses, "grad_norm": norm}, batches))
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         storage = get_event_storage()
@@ -142,7 +144,8 @@ class Step(TrainerBase):
         return (
             f"iteration {self.iter}: {said}; the weights were not changed. The batch is in {path}. "
             "A lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS, SOLVER.CLIP_GRADIENTS or "
-            "SOLVER.PRECISION fp32 may help; --resume goes on from the last checkpoint."
+            "SOLVER.PRECISION fp32 may help, in a new run that starts with MODEL.WEIGHTS of the "
+            "last checkpoint: --resume would do the same again."
         )
 
     def state_dict(self) -> dict:
@@ -152,6 +155,7 @@ class Step(TrainerBase):
             "optimizer": self.optimizer.state_dict(),
             "grad_scaler": self.grad_scaler.state_dict(),
             "seed": self.seed,
+            "precision": str(self.precision).removeprefix("torch."),
         }
 
     def load_state_dict(self, state_dict: dict) -> None:

@@ -171,19 +171,16 @@ def git_revision() -> str | None:
 
 
 def _read_table(path: Path) -> list[list]:
-    """Rows of a CSV file, the names of the columns first; [] where there is none."""
+    """The scores by image, the names of the columns first; [] where there are none."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
-    return [names, *([_number(value) for value in row] for row in rows)]
+    return [names, *([row[0], row[1] or None, *map(_number, row[2:])] for row in rows)]
 
 
-def _number(value: str) -> float | str | None:
-    try:
-        return float(value)
-    except ValueError:
-        return value or None
+def _number(value: str) -> float | None:
+    return float(value) if value else None
 
 
 def modality_rows(scalars: dict[str, float], prefix: str = "") -> list[list]:

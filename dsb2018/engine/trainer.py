@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dsb2018.data import NucleiMapper
-from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader
+from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, start_worker
 from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.engine.hooks import (
     BestCheckpoint,
@@ -36,7 +36,7 @@ from dsb2018.engine.hooks import (
 )
 from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.precision import autocast, choose_precision
-from dsb2018.engine.processes import distribute
+from dsb2018.engine.processes import distribute, share_buffers
 from dsb2018.engine.step import Step
 from dsb2018.engine.summary import score_table
 from dsb2018.engine.tracking import WandbWriter
@@ -60,10 +60,11 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self._trained_model = model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        decay = cfg.SOLVER.EMA_DECAY
+        distributed_model = distribute(model, cfg.MODEL.DEVICE, cfg.MODEL.SYNC_BN)
+        decay = cfg.SOLVER.EMA_DECAY  # a copy of the model, which is the same in all processes now
         self._average = WeightAverage(model, decay) if decay else None
         self._trainer = Step(
-            distribute(model, cfg.MODEL.DEVICE, cfg.MODEL.SYNC_BN),
+            distributed_model,
             self._load_batches,
             optimizer,
             precision=choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE),
@@ -90,6 +91,9 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():  # what a process left that was killed while it wrote
             for unfinished in Path(self.cfg.OUTPUT_DIR).glob(".model_*.pth.*"):
                 unfinished.unlink(missing_ok=True)
+            if not resume:  # of a run before, which this one replaces
+                (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
+        comm.synchronize()
         super().resume_or_load(resume)
         if self._average and not self.start_iter:
             self._trained_model.load_state_dict(self.evaluated_model.state_dict())
@@ -109,10 +113,6 @@ class Trainer(DefaultTrainer):
         except EarlyStop as reason:
             logger.info("Stopped early: %s", reason)
             self.checkpointer.save("model_final", iteration=self.iter)
-        except Interrupted as stop:
-            self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
-            logger.info("%s after iteration %d; --resume goes on from there", stop, self.iter)
-            raise
         finally:
             self._trainer.close()
         return self._last_eval_results
@@ -126,7 +126,14 @@ class Trainer(DefaultTrainer):
         """All hooks; then stops, if that was asked for."""
         super().after_step()
         if self._stop:
+            self._save_to_resume()
+            comm.synchronize()  # nobody leaves before it is written
             raise Interrupted(self._trainer.stop_signal.received or signal.SIGTERM)
+
+    def _save_to_resume(self) -> None:
+        if self.iter < self.max_iter:  # else model_final.pth is that
+            self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
+            logger.info("Stopped after iteration %d; --resume goes on from there", self.iter)
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the model: iteration, hooks and optimizer."""
@@ -135,6 +142,9 @@ class Trainer(DefaultTrainer):
     def load_state_dict(self, state_dict: dict) -> None:
         """The reverse of `state_dict`."""
         states = dict(state_dict.get("hooks", {}))
+        precision = state_dict["_trainer"].get("precision")
+        if precision and self.cfg.SOLVER.PRECISION == "auto" and self.cfg.MODEL.DEVICE == "cpu":
+            self._trainer.precision = getattr(torch, precision)  # a busy moment may choose another
         if self._average and WeightAverage.__name__ not in states:  # switched on only now
             self._trained_model.load_state_dict(self.evaluated_model.state_dict())
         elif not self._average and WeightAverage.__name__ in states:  # switched off
@@ -146,19 +156,20 @@ class Trainer(DefaultTrainer):
         """What happens around iterations, in this order."""
         cfg, is_main = self.cfg, comm.is_main_process()
         period = cfg.TEST.EVAL_PERIOD
+        checkpoints = [self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD]
         made = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
             Usage(cfg.SOLVER.IMS_PER_BATCH),
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
+            hooks.PeriodicCheckpointer(*checkpoints),
             OldCheckpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS)
             if is_main
             else None,
             hooks.EvalHook(period, self._evaluate),
-            BestCheckpoint(self._save_best, cfg.TEST.BEST_METRIC, period, cfg.TEST.PATIENCE)
-            if period and cfg.TEST.BEST_METRIC
-            else None,
+            self._build_best_checkpoint() if period and cfg.TEST.BEST_METRIC else None,
+            # Once more, to know of the evaluation, which might have failed.
+            hooks.PeriodicCheckpointer(*checkpoints) if period else None,
             ProgressBar() if is_main and ProgressBar.wanted() else None,
             hooks.PeriodicWriter(self.build_writers(), period=20) if is_main else None,
         ]
@@ -172,8 +183,12 @@ class Trainer(DefaultTrainer):
         return writers
 
     def _evaluate(self) -> dict:
-        """Scores, and the losses of validation images under "validation"."""
-        with self._trainer.stop_signal.at_once():
+        """Scores, and the losses of validation images under "validation"; {} where the training
+        is about to stop."""
+        if self._stop:
+            return {}
+        share_buffers(self.evaluated_model)
+        with self._trainer.stop_signal.calling(self._stop_evaluation):
             self._last_eval_results = self.test(self.cfg, self.evaluated_model)
             if not (self.cfg.TEST.LOSS and self.cfg.DATASETS.TEST):
                 return self._last_eval_results
@@ -181,8 +196,25 @@ class Trainer(DefaultTrainer):
             losses = validation_losses(self.cfg, self.evaluated_model, names)
             return {**self._last_eval_results, "validation": losses}
 
-    def _save_best(self) -> None:
-        self.checkpointer.save("model_best", tag=False, iteration=self.iter)
+    def _stop_evaluation(self, number: int) -> None:
+        """Saves at once, as launchers do not wait for long; and breaks off, but not where other
+        processes would wait for this one."""
+        self._save_to_resume()
+        if comm.get_world_size() == 1:
+            self._stop = True
+            raise Interrupted(number)
+
+    def _build_best_checkpoint(self) -> BestCheckpoint:
+        names, metric = self.cfg.DATASETS.TEST, self.cfg.TEST.BEST_METRIC
+        if len(names) > 1 and not metric.startswith((*names, "validation/")):
+            metric = f"{names[0]}/{metric}"
+        return BestCheckpoint(
+            lambda name: self.checkpointer.save(name, tag=False, iteration=self.iter),
+            self.cfg.OUTPUT_DIR,
+            metric,
+            self.cfg.TEST.EVAL_PERIOD,
+            self.cfg.TEST.PATIENCE,
+        )
 
     def _load_batches(self, start_iter: int) -> Iterable[list[dict]]:
         return self.build_train_loader(self.cfg, start_iter, self._trainer.seed)
@@ -268,7 +300,9 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg, dataset_name: str):
         """Each image of a dataset once."""
         mapper = NucleiMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader.worker_init_fn = start_worker
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluators:

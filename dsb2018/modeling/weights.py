@@ -118,12 +118,14 @@ class NucleiCheckpointer(DetectionCheckpointer):
         if not resume or not self.has_checkpoint():
             return self.load(path, checkpointables=[])
         last = Path(self.get_checkpoint_file())
-        files = [last, *(each for each in numbered_checkpoints(self.save_dir) if each != last)]
-        for file in files:
+        number = re.search(r"_(\d+)$", last.stem)  # of model_final there is none
+        before = numbered_checkpoints(self.save_dir, int(number[1]) if number else None)
+        for file in dict.fromkeys([last, *before]):
             try:
                 return self.load(str(file))
             except (DamagedWeightsError, FileNotFoundError) as error:
                 logger.warning("%s; the checkpoint before it is taken", error)
+                self._parsed_url_during_load = None  # Detectron2's main branch expects that
         raise ValueError(f"{self.save_dir}: no checkpoint can be read; start without --resume")
 
     def load(self, path: str, *args, **kwargs) -> dict:
@@ -165,6 +167,10 @@ class NucleiCheckpointer(DetectionCheckpointer):
                 if (damaged := archive.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(filename, map_location="cpu", weights_only=True)
+        if "model_state" in content:  # of pycls
+            weights = content["model_state"]
+            weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+            return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
         return content if "model" in content else {"model": content}
 
 
@@ -202,10 +208,19 @@ class ArraysUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def numbered_checkpoints(folder: str | Path) -> list[Path]:
-    """`model_<iteration>.pth` in a folder, the last iteration first."""
-    found = [path for path in Path(folder).glob("model_*.pth") if re.search(r"_\d+$", path.stem)]
-    return sorted(found, key=lambda path: int(path.stem.split("_")[-1]), reverse=True)
+def numbered_checkpoints(folder: str | Path, up_to: int | None = None) -> list[Path]:
+    """`model_<iteration>.pth` in a folder, the last iteration first.
+
+    Args:
+        folder: where they are.
+        up_to: the last iteration that counts; None: all. Later ones are of a run before.
+    """
+    found = {
+        int(path.stem.split("_")[1]): path
+        for path in Path(folder).glob("model_*.pth")
+        if re.fullmatch(r"model_\d+", path.stem)
+    }
+    return [found[each] for each in sorted(found, reverse=True) if up_to is None or each <= up_to]
 
 
 def name_as_timm(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:

@@ -68,7 +68,7 @@ def test_old_checkpoints_go(tmp_path):
         (tmp_path / name).touch()
     hook = OldCheckpoints(tmp_path, period=10, kept=2)
     for iteration in (8, 9):
-        hook.trainer = SimpleNamespace(iter=iteration)
+        hook.trainer = SimpleNamespace(iter=iteration + 100)
         hook.after_step()
         assert (tmp_path / names[0]).exists() == (iteration == 8)
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -80,11 +80,11 @@ def test_old_checkpoints_go(tmp_path):
     assert (tmp_path / names[1]).exists()
 
 
-def watch(metric, values, patience=0, hook=None):
+def watch(folder, metric, values, patience=0):
     """A `BestCheckpoint` that has seen an evaluation every second iteration, and at which
     iterations it saved."""
     saved = []
-    hook = hook or BestCheckpoint(lambda: saved.append(trainer.iter), metric, 2, patience)
+    hook = BestCheckpoint(lambda name: saved.append(trainer.iter), folder, metric, 2, patience)
     with EventStorage() as storage:
         end = 2 * len(values)
         hook.trainer = trainer = SimpleNamespace(storage=storage, iter=0, max_iter=end)
@@ -99,29 +99,56 @@ def watch(metric, values, patience=0, hook=None):
     return hook, saved
 
 
-def test_the_best_is_saved():
-    hook, saved = watch("nuclei/mAP", [10, 30, 20, math.nan, 40])
-    assert saved == [1, 3, 10]
-    assert (hook.best, hook.best_iteration) == (40, 10)
-    other, _ = watch("nuclei/mAP", [1])
+def test_the_best_is_saved(tmp_path):
+    hook, saved = watch(tmp_path, "nuclei/mAP", [math.nan, 10, 30, 20, math.nan, 40])
+    assert saved == [3, 5, 12]
+    assert (hook.best, hook.best_iteration) == (40, 12)
+    other, _ = watch(tmp_path, "nuclei/mAP", [1])
     other.load_state_dict(hook.state_dict())
-    assert (other.best, other.best_iteration) == (40, 10)
+    assert (other.best, other.best_iteration) == (40, 12)
+    different, _ = watch(tmp_path, "segm/AP", [1])
+    different.load_state_dict(hook.state_dict())
+    assert different.best == 1
+
+
+@pytest.mark.parametrize(("start_iter", "best"), [(0, None), (4, 70)])
+def test_a_resumed_training_knows_the_best_file(tmp_path, start_iter, best):
+    def hook():
+        return BestCheckpoint(pytest.fail, tmp_path, "nuclei/mAP", 2, 0)
+
+    state = {"metric": "nuclei/mAP", "best": 70.0, "iteration": 3, "failures": 0}
+    torch.save({"trainer": {"hooks": {"BestCheckpoint": state}}}, tmp_path / "model_best.pth")
+    resumed = hook()
+    resumed.trainer = SimpleNamespace(start_iter=start_iter)
+    resumed.before_train()
+    assert resumed.best == best
+
+
+def test_an_evaluation_that_was_broken_off_is_none(tmp_path, caplog):
+    hook = BestCheckpoint(lambda name: None, tmp_path, "nuclei/mAP", 1, 1)
+    with EventStorage() as storage:
+        hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=9)
+        storage.put_scalar("nuclei/mAP", 5, smoothing_hint=False)
+        hook.after_step()
+        storage.iter = hook.trainer.iter = 1
+        hook.after_step()  # would be a failure and the end
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("metric", ["validation/total_loss", "nuclei/count_error"])
-def test_of_losses_and_errors_the_lowest_is_best(metric):
-    assert watch(metric, [3, 1, 2])[1] == [1, 3]
+def test_of_losses_and_errors_the_lowest_is_best(tmp_path, metric):
+    assert watch(tmp_path, metric, [3, 1, 2])[1] == [1, 3]
 
 
-def test_training_ends_when_nothing_gets_better():
+def test_training_ends_when_nothing_gets_better(tmp_path):
     with pytest.raises(EarlyStop, match=r"not better than 30.00 \(iteration 3\) in 2 evaluations"):
-        watch("nuclei/mAP", [10, 30, 20, 30, 90], patience=2)
-    assert watch("nuclei/mAP", [10, 30, 20, 40, 20], patience=2)[1] == [1, 3, 7]
+        watch(tmp_path, "nuclei/mAP", [10, 30, 20, 30, 90], patience=2)
+    assert watch(tmp_path, "nuclei/mAP", [10, 30, 20, 40, 20], patience=2)[1] == [1, 3, 7]
     assert not issubclass(EarlyStop, Exception)
 
 
-def test_a_metric_that_is_not_measured_is_said(caplog):
-    hook = BestCheckpoint(pytest.fail, "nuclei/map", 1)
+def test_a_metric_that_is_not_measured_is_said(tmp_path, caplog):
+    hook = BestCheckpoint(pytest.fail, tmp_path, "nuclei/map", 1, 0)
     with EventStorage() as storage:
         storage.put_scalar("nuclei/mAP", 1)
         hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=2)

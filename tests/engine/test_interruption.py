@@ -19,13 +19,20 @@ def test_a_signal_is_remembered_and_the_handlers_come_back(number, caplog):
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def give_up(number):
+    raise Interrupted(number)
+
+
 def test_long_work_is_broken_off():
     stop = StopSignal()
     with stop.watched():
-        with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught, stop.at_once():
+        with (
+            pytest.raises(Interrupted, match="stopped by SIGTERM") as caught,
+            stop.calling(give_up),
+        ):
             os.kill(os.getpid(), signal.SIGTERM)
         assert caught.value.exit_status == 143
-        with pytest.raises(Interrupted), stop.at_once():
+        with pytest.raises(Interrupted), stop.calling(give_up):
             pytest.fail("nothing long is begun any more")
     assert not isinstance(caught.value, Exception)  # no `except Exception` takes it for an error
 

@@ -41,6 +41,7 @@ def start(project, *command):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # a process group of its own, as in a terminal
     )
 
 
@@ -105,15 +106,27 @@ def go_on(root, output, last):
     assert f"Starting training from iteration {last + 1}" in (output / "log.txt").read_text()
 
 
+EVALUATING = ["DATASETS.TEST", "('dsb2018_sample_val',)", "TEST.EVAL_PERIOD", "1"]
+
+
 @pytest.mark.parametrize(
     ("number", "options"),
-    [(signal.SIGTERM, []), (signal.SIGINT, []), (signal.SIGTERM, ["--num-gpus=2"])],
+    [
+        (signal.SIGTERM, []),
+        (signal.SIGINT, []),
+        (signal.SIGINT, EVALUATING),
+        (signal.SIGTERM, ["--num-gpus=2"]),
+    ],
 )
 def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, project, number, options):
     command = train_net(sample_root, tmp_path, *ENDLESS, *options)
     process = start(project, sys.executable, *command)
-    wait_for(tmp_path / "model_0000003.pth", process)
-    process.send_signal(number)
+    evaluated = "inference/dsb2018_sample_val/results.json"
+    wait_for(tmp_path / (evaluated if options == EVALUATING else "model_0000003.pth"), process)
+    if "--num-gpus=2" in options:
+        process.send_signal(number)  # the launcher passes it on
+    else:
+        os.killpg(process.pid, number)  # to all, also to those that load data
     output = finish(process, status=128 + number)
     assert "--resume goes on from there" in output
     assert "Traceback" not in output
