@@ -111,6 +111,6 @@ def build_loader(samples: SeededSamples, batches: SeededBatches, num_workers: in
 
 def start_worker(_: int) -> None:
     """Each worker has one processor; and stops with the training, not at its signals."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # 1 would wait for threads that a forked process does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

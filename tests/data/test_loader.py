@@ -1,5 +1,7 @@
 import itertools
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,3 +74,27 @@ def test_mixed_seeds_are_all_different():
     seeds = {mix_seeds(a, b) for a in range(40) for b in range(40)}
     assert len(seeds) == 1600
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+AFTER_THREADS = """
+import itertools
+import cv2, numpy as np, torch
+from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader
+
+cv2.setNumThreads(2)
+image = np.random.rand(2000, 2000).astype(np.float32)
+cv2.GaussianBlur(image, (0, 0), 3)
+cv2.connectedComponents((image > 0.5).astype(np.uint8))
+samples = SeededSamples([{}] * 4, lambda item: cv2.GaussianBlur(image, (0, 0), 2).mean())
+loader = build_loader(samples, SeededBatches(torch.ones(4), 1, 2), num_workers=1)
+print(len(list(itertools.islice(loader, 2))))
+"""
+
+
+def test_workers_start_where_opencv_has_had_threads(project):
+    """As after an evaluation; a forked process has OpenCV's locks, but not its threads."""
+    command = [sys.executable, "-W", "ignore", "-c", AFTER_THREADS]
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout == "2\n"

@@ -1,5 +1,6 @@
 """Real processes: launched, stopped, killed, and gone on."""
 
+import contextlib
 import json
 import os
 import signal
@@ -33,16 +34,28 @@ def train_net(root, output, *options, family="unet/unet"):
     return ["tools/train_net.py", *command, *args.opts]
 
 
-def start(project, *command):
-    return subprocess.Popen(
-        command,
-        cwd=project,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # a process group of its own, as in a terminal
-    )
+@pytest.fixture
+def start(project):
+    """Starts a command; at the end of the test nothing of it is left."""
+    started = []
+
+    def run_command(*command):
+        process = subprocess.Popen(
+            command,
+            cwd=project,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a process group of its own, as in a terminal
+        )
+        started.append(process)
+        return process
+
+    yield run_command
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def finish(process, status=0):
@@ -75,11 +88,11 @@ def _registered_by_the_runs():
 
 
 @pytest.mark.parametrize("family", ["unet/unet", "unet/unet_light"])
-def test_two_processes_do_what_one_does(sample_root, tmp_path, project, family):
+def test_two_processes_do_what_one_does(sample_root, tmp_path, start, family):
     """The same losses, and of the same weights the same scores, every image counted once."""
     alone, together, evaluated = (tmp_path / name for name in ("one", "two", "evaluated"))
     command = train_net(sample_root, together, "--num-gpus=2", family=family)
-    process = start(project, sys.executable, *command)
+    process = start(sys.executable, *command)
     results = run(arguments(sample_root, alone, *OPTIONS, family=family))
     finish(process)
     losses = losses_of(together)
@@ -118,9 +131,9 @@ EVALUATING = ["DATASETS.TEST", "('dsb2018_sample_val',)", "TEST.EVAL_PERIOD", "1
         (signal.SIGTERM, ["--num-gpus=2"]),
     ],
 )
-def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, project, number, options):
+def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, start, number, options):
     command = train_net(sample_root, tmp_path, *ENDLESS, *options)
-    process = start(project, sys.executable, *command)
+    process = start(sys.executable, *command)
     evaluated = "inference/dsb2018_sample_val/results.json"
     wait_for(tmp_path / (evaluated if options == EVALUATING else "model_0000003.pth"), process)
     if "--num-gpus=2" in options:
@@ -136,10 +149,10 @@ def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, projec
     go_on(sample_root, tmp_path, iteration)
 
 
-def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, project):
+def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, start):
     """At any moment: most of its time it writes checkpoints here."""
     often = ["SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.UNET.WIDTH", "32"]
-    process = start(project, sys.executable, *train_net(sample_root, tmp_path, *ENDLESS, *often))
+    process = start(sys.executable, *train_net(sample_root, tmp_path, *ENDLESS, *often))
     wait_for(tmp_path / "model_0000005.pth", process)
     process.kill()
     finish(process, status=-signal.SIGKILL)
@@ -157,12 +170,12 @@ def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, project):
     assert not list(tmp_path.glob(".model_*"))
 
 
-def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, project):
+def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, start):
     """Under torchrun with restarts; killed with a signal that nothing can be done about."""
     options = ["SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
     command = train_net(sample_root, tmp_path, *options)
     elastic = ["--nproc-per-node=2", "--max-restarts=1"]
-    process = start(project, *TORCHRUN, *elastic, *command)
+    process = start(*TORCHRUN, *elastic, *command)
     wait_for(tmp_path / "model_0000003.pth", process)
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
@@ -177,9 +190,9 @@ def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, project):
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
 
 
-def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path, project):
+def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path, start):
     command = train_net(sample_root, tmp_path, "--num-gpus=2", "SOLVER.IMS_PER_BATCH", "3")
-    output = finish(start(project, sys.executable, *command), status=1)
+    output = finish(start(sys.executable, *command), status=1)
     assert "SOLVER.IMS_PER_BATCH 3, expected a multiple of" in output
 
 
