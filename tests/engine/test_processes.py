@@ -72,7 +72,7 @@ def results_of(output):
 
 def wait_for(path, process):
     """Until a file is there."""
-    for _ in range(1200):
+    for _ in range(4800):
         if path.exists():
             return
         assert process.poll() is None, process.communicate()[0]
