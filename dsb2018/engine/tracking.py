@@ -131,10 +131,9 @@ class WandbWriter(EventWriter):
             prefix = f"{name}/" if len(self._cfg.DATASETS.TEST) > 1 else ""
             rows = modality_rows(scalars, prefix)
             found[f"{name}/modalities"] = wandb.Table(["modality", "metric", "percent"], data=rows)
-            found[f"{name}/nuclei"] = [
-                wandb.Image(image, caption=caption, masks=masks)
-                for image, caption, masks in _pictures(name, folder / "labels")
-            ]
+            for image, caption, masks in _pictures(name, folder / "labels"):
+                picture = wandb.Image(image, caption=caption, masks=masks)
+                found[f"{name}/nuclei/{caption}"] = picture  # a list would want one size for all
         return found
 
     def _finish(self) -> None:

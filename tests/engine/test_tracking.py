@@ -78,12 +78,11 @@ def history_of(records):
         if record.WhichOneof("record_type") == "history":
             row = rows.setdefault(record.history.step.num, {})
             for item in record.history.item:
-                name, *part = item.nested_key or [item.key]
-                value = json.loads(item.value_json)
-                if part:
-                    row.setdefault(name, {})[part[0]] = value
-                else:
-                    row[name] = value
+                *path, name = item.nested_key or [item.key]
+                place = row
+                for part in path:
+                    place = place.setdefault(part, {})
+                place[name] = json.loads(item.value_json)
     return rows
 
 
@@ -114,11 +113,12 @@ def test_a_run_is_tracked_and_a_resumed_one_continues_it(sample_root, tmp_path):
         table = json.loads(path.read_text())
         assert rows in (None, len(table["data"]))
         assert table["data"]
-    pictures = last["dsb2018_sample_val/nuclei"]
-    assert pictures["count"] == 2
-    for masks in pictures["all_masks"]:
-        assert set(masks) == {"prediction", "truth"}
-        for mask in masks.values():
+    pictures = [last[name] for name in last if name.startswith("dsb2018_sample_val/nuclei/")]
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (first / "files" / picture["path"]).exists()
+        assert set(picture["masks"]) == {"prediction", "truth"}
+        for mask in picture["masks"].values():
             assert (first / "files" / mask["path"]).exists()
     uploads = [each.artifact for each in records if each.WhichOneof("record_type") == "artifact"]
     assert [each.name for each in uploads if each.type == "model"] == [f"model-{run_id}"]
