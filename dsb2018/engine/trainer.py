@@ -15,11 +15,8 @@ from detectron2.data import build_detection_test_loader, get_detection_dataset_d
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
-from detectron2.solver import LRMultiplier, build_lr_scheduler, build_optimizer
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
-from fvcore.common.param_scheduler import CompositeParamScheduler, CosineParamScheduler
 from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -37,6 +34,7 @@ from dsb2018.engine.hooks import (
 from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.precision import autocast, choose_precision
 from dsb2018.engine.processes import distribute, share_buffers
+from dsb2018.engine.solver import build_lr_scheduler, build_optimizer
 from dsb2018.engine.step import Step
 from dsb2018.engine.summary import score_table
 from dsb2018.engine.tracking import WandbWriter
@@ -231,41 +229,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model) -> torch.optim.Optimizer:
-        """SGD as Detectron2 builds it, Adam, or AdamW.
-
-        Raises:
-            ValueError: SOLVER.OPTIMIZER is another.
-        """
-        if cfg.SOLVER.OPTIMIZER == "SGD":
-            return build_optimizer(cfg, model)
-        kinds = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
-        if cfg.SOLVER.OPTIMIZER in kinds:
-            parameters = get_default_optimizer_params(
-                model,
-                base_lr=cfg.SOLVER.BASE_LR,
-                weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-                bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-                weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-            )
-            kind = maybe_add_gradient_clipping(cfg, kinds[cfg.SOLVER.OPTIMIZER])
-            return kind(parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-        raise ValueError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
+        """See `dsb2018.engine.solver`."""
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """Detectron2's schedules, and `OneCycleLR`: a cosine from 1/25 of the learning rate up to
-        it in `WARMUP_ITERS` iterations, and one down to 1/10,000 of it in the others."""
-        if cfg.SOLVER.LR_SCHEDULER_NAME != "OneCycleLR":
-            return build_lr_scheduler(cfg, optimizer)
-        rise = cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER
-        if not 0 < rise < 1:
-            raise ValueError(
-                f"OneCycleLR with SOLVER.WARMUP_ITERS {cfg.SOLVER.WARMUP_ITERS}, expected more "
-                f"than 0 and less than SOLVER.MAX_ITER, {cfg.SOLVER.MAX_ITER}"
-            )
-        parts = [CosineParamScheduler(1 / 25, 1), CosineParamScheduler(1, 1e-4)]
-        cycle = CompositeParamScheduler(parts, [rise, 1 - rise], ["rescaled", "rescaled"])
-        return LRMultiplier(optimizer, cycle, max_iter=cfg.SOLVER.MAX_ITER)
+        """See `dsb2018.engine.solver`."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
