@@ -83,11 +83,10 @@ class Step(TrainerBase):
         self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)  # measured, not clipped
         losses, norm, stop = self._average(losses, norm)
-        # In float16 a gradient that overflows is usual: the scaler leaves out the update.
-        checked = [*losses.values(), 0.0 if self.grad_scaler.is_enabled() else norm]
-        if not all(map(math.isfinite, checked)):
-            raise FloatingPointError(self._report({**losses, "grad_norm": norm}, batches))
-        if not math.isfinite(norm) and self.grad_scaler.get_scale() < 1:  # no scale is small enough
+        # In float16 a gradient that overflows is usual: the scaler leaves out the update and halves
+        # its scale; below 1 that does not help either.
+        usual = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() >= 1
+        if not all(map(math.isfinite, [*losses.values(), 0.0 if usual else norm])):
             raise FloatingPointError(self._report({**losses, "grad_norm": norm}, batches))
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()

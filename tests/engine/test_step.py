@@ -1,4 +1,5 @@
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -113,6 +114,16 @@ def test_a_gradient_that_is_not_finite_stops_it_too(tmp_path):
     step = make_step([torch.ones(4)], folder=tmp_path)
     step.model.weights.register_hook(lambda gradient: gradient * float("nan"))
     with EventStorage(), pytest.raises(FloatingPointError, match="grad_norm nan"):
+        step.run_step()
+    assert torch.equal(step.model.weights.data, torch.ones(4))
+
+
+@pytest.mark.parametrize(("scale", "stops"), [(2.0, False), (0.5, True)])
+def test_scaled_gradients_that_stay_bad_stop_it_in_the_end(tmp_path, scale, stops):
+    step = make_step([torch.ones(4)], folder=tmp_path)
+    step.grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    step.model.weights.register_hook(lambda gradient: gradient * float("nan"))
+    with EventStorage(), pytest.raises(FloatingPointError) if stops else nullcontext():
         step.run_step()
     assert torch.equal(step.model.weights.data, torch.ones(4))
 
