@@ -53,14 +53,17 @@ def _add_models(cfg: CfgNode) -> None:
     # A further map that tells nuclei apart that touch: none; border (inside and not near another
     # nucleus); distance (from the edge of each nucleus, 1 in its middle).
     cfg.MODEL.DENSE.SEPARATION = "none"
+    cfg.MODEL.DENSE.BORDER_WEIGHT = 10.0  # weight of pixels between nuclei in the loss of `border`
     # How their maps become nuclei; see `InstanceOptions`. `tools/tune_instances.py` chooses them.
     cfg.MODEL.INSTANCES = CfgNode()
     cfg.MODEL.INSTANCES.METHOD = "components"  # components or watershed
     cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # least probability of a nucleus's pixels, 0 to 1
-    cfg.MODEL.INSTANCES.SEEDS = "peaks"  # of watershed: peaks, or with a separation threshold
-    # peaks: least climb down to a higher one, 0 to 1; without a separation in pixels.
+    # Seeds of watershed are peaks: of the further map (map), or of the distance to the edge of
+    # where that is at least SEED_THRESH (distance); without that map of the distance to the edge.
+    cfg.MODEL.INSTANCES.SEEDS = "map"
+    # Least climb down from a peak to a higher one: with map 0 to 1, else pixels.
     cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0
-    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # threshold: least interior of a seed, 0 to 1
+    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # 0 to 1
     cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are left out, pixels
     cfg.MODEL.INSTANCES.MAX_HOLE = 0  # holes up to this size are filled, pixels
     cfg.MODEL.UNET = CfgNode()

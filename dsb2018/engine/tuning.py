@@ -112,10 +112,11 @@ def tune(
 
 def _relevant(image: Maps, options: InstanceOptions) -> list[str]:
     """Names of the options that change anything."""
-    peaks = options.seeds == "peaks" or image.interior is None
-    unused = {"seed_thresh" if peaks else "seed_depth"}
+    unused = set()
     if options.method == "components":
         unused = {"seed_depth", "seed_thresh"}
+    elif options.seeds == "map" or image.interior is None:
+        unused = {"seed_thresh"}
     return [name for name in CHOICES if name not in unused]
 
 

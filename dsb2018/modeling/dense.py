@@ -32,6 +32,7 @@ class DenseModel(nn.Module):
         *,
         losses: list[str],
         separation: str,
+        border_weight: float,
         instance_options: InstanceOptions,
         pixel_mean: list[float],
         pixel_std: list[float],
@@ -42,6 +43,8 @@ class DenseModel(nn.Module):
             losses: some of `LOSSES`; they are added up.
             separation: what the third map is: "border" (inside and not near another nucleus),
                 "distance" (from the edge, 1 in the middle), "none": there is no third.
+            border_weight: with "border", how much more than others those few pixels count in the
+                loss that lie between nuclei, since they decide whether two come apart.
             instance_options: how maps become nuclei.
             pixel_mean, pixel_std: 3 values each, in grey values.
             channels_last: run the network in memory layout NHWC.
@@ -53,6 +56,7 @@ class DenseModel(nn.Module):
         check_losses(losses)
         self.loss_names = list(losses)
         self.map_count = count_maps(separation)
+        self.border_weight = border_weight
         self.instance_options = instance_options
         self.channels_last = channels_last
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -64,6 +68,7 @@ class DenseModel(nn.Module):
         return {
             "losses": cfg.MODEL.DENSE.LOSSES,
             "separation": cfg.MODEL.DENSE.SEPARATION,
+            "border_weight": cfg.MODEL.DENSE.BORDER_WEIGHT,
             "instance_options": InstanceOptions.from_config(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -134,7 +139,9 @@ class DenseModel(nn.Module):
         if self.map_count > 2:
             interior = self._gather(batched_inputs, "interior")
             logits = self._cut(maps[:, 2], batched_inputs)
-            result["loss_interior"] = cross_entropy_loss(logits, interior)
+            border = truth * (interior == 0)  # with "distance" there are no such pixels
+            weights = 1 + border * (self.border_weight - 1)
+            result["loss_interior"] = cross_entropy_loss(logits, interior, weights)
         return result
 
     def _gather(self, batched_inputs: list[dict], key: str) -> torch.Tensor:

@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from skimage.segmentation import watershed
 
 METHODS = ("components", "watershed")
-SEEDS = ("peaks", "threshold")
+SEEDS = ("map", "distance")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class InstanceOptions:
         method: "components": pixels that hang together are one nucleus; "watershed": they are
             divided between seeds.
         nucleus_thresh: least probability of a nucleus's pixels, 0 to 1.
-        seeds: of watershed: "peaks" of the interior; "threshold": where it is high, for maps that
-            are flat inside of nuclei. Without an interior map always peaks, of the distance to the
-            edge.
-        seed_depth: how far one must climb down from a peak to come to a higher one: 0 to 1, or
-            pixels where there is no interior map.
-        seed_thresh: least interior of a seed's pixels, 0 to 1, with "threshold".
+        seeds: of watershed, peaks: "map": of the interior map; "distance": of the distance to the
+            edge of where that map is high, for one that is flat inside of nuclei. Without an
+            interior map always of the distance to the edge of the nuclei.
+        seed_depth: how far one must climb down from a peak to come to a higher one: with "map" and
+            an interior 0 to 1, else pixels.
+        seed_thresh: least interior, 0 to 1, with "distance".
         min_area: nuclei with fewer pixels are left out.
         max_hole: holes of at most so many pixels are filled.
         max_nuclei: an image's best nuclei that are kept as instances.
@@ -40,7 +40,7 @@ class InstanceOptions:
 
     method: str = "components"
     nucleus_thresh: float = 0.5
-    seeds: str = "peaks"
+    seeds: str = "map"
     seed_depth: float = 1.0
     seed_thresh: float = 0.5
     min_area: int = 1
@@ -94,8 +94,7 @@ def find_nuclei(
 
     Args:
         nucleus: probability of nucleus.
-        interior: high inside of each nucleus and low where it touches another; None: the method
-            "watershed" takes the distance from the edge of what hangs together. The method
+        interior: high inside of each nucleus and low where it touches another, or None. The method
             "components" does not look at it.
         options: how.
 
@@ -105,11 +104,11 @@ def find_nuclei(
     mask = fill_holes(nucleus >= options.nucleus_thresh, options.max_hole)
     parts = label_components(mask)
     if options.method == "watershed" and mask.any():
-        height = distance_from_edge(mask) if interior is None else interior
-        if interior is not None and options.seeds == "threshold":
-            seeds = mask & (height >= options.seed_thresh)
-        else:
-            seeds = find_peaks(np.where(mask, height, 0), options.seed_depth)
+        inside, height = mask, interior
+        if interior is not None and options.seeds == "distance":
+            inside, height = mask & (interior >= options.seed_thresh), None
+        height = np.where(inside, distance_from_edge(inside) if height is None else height, 0)
+        seeds = find_peaks(height, options.seed_depth)
         markers = add_seedless(label_components(seeds), parts)
         parts = watershed(-height, markers, connectivity=2, mask=mask).astype(np.int32)
     return drop_small(parts, options.min_area)

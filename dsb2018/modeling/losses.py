@@ -48,12 +48,20 @@ def _overlap(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, .
     return _total((x * truth).sum(), x.sum(), truth.sum(), x.new_tensor(float(x.numel())))
 
 
-def cross_entropy_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def cross_entropy_loss(
+    logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean over pixels of -log of the probability of the truth; arguments as in `iou_loss`, but
-    the truth may lie between 0 and 1."""
-    loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
-    loss, pixels = _total(loss, loss.new_tensor(float(logits.numel())))
-    return loss / pixels
+    the truth may lie between 0 and 1.
+
+    Args:
+        logits, truth: see above.
+        weights: (P,) float, 0 or more: how much each pixel counts; None: all alike.
+    """
+    weights = torch.ones_like(truth) if weights is None else weights
+    loss = F.binary_cross_entropy_with_logits(logits, truth, weights, reduction="sum")
+    loss, total = _total(loss, weights.sum())
+    return loss / total
 
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {

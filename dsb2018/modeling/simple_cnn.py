@@ -30,7 +30,11 @@ class SimpleCNN(DenseModel):
         layers: list[nn.Module] = [nn.BatchNorm2d(3)]
         channels = 3
         for _ in range(depth):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            conv = nn.Conv2d(channels, width, 3, padding=1)
+            # Without a normalisation in between, torch's own start fades a little in each layer.
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+            layers += [conv, nn.ReLU(inplace=True)]
             channels = width
         self.network = nn.Sequential(*layers)
         self.predictor = nn.Conv2d(channels, self.map_count, 3, padding=1)

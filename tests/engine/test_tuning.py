@@ -40,11 +40,11 @@ def test_tuning_finds_what_fits(images):
 @pytest.mark.parametrize(
     ("method", "separation", "seeds", "unused"),
     [
-        ("components", "none", "peaks", {"seed_thresh", "seed_depth"}),
-        ("watershed", "none", "peaks", {"seed_thresh"}),
-        ("watershed", "none", "threshold", {"seed_thresh"}),
-        ("watershed", "distance", "peaks", {"seed_thresh"}),
-        ("watershed", "border", "threshold", {"seed_depth"}),
+        ("components", "none", "map", {"seed_thresh", "seed_depth"}),
+        ("watershed", "none", "map", {"seed_thresh"}),
+        ("watershed", "none", "distance", {"seed_thresh"}),
+        ("watershed", "distance", "map", {"seed_thresh"}),
+        ("watershed", "border", "distance", set()),
     ],
 )
 def test_only_what_matters_is_tried(images, monkeypatch, method, separation, seeds, unused):

@@ -1,5 +1,7 @@
 """What dense models do with their maps; what all models share is in test_contract."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from dsb2018.modeling.instances import InstanceOptions
 from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
 
 ARGUMENTS = {
+    "border_weight": 10.0,
     "instance_options": InstanceOptions(),
     "pixel_mean": [127.5] * 3,
     "pixel_std": [127.5] * 3,
@@ -19,8 +22,8 @@ ARGUMENTS = {
 class Fixed(DenseModel):
     """Gives the maps that a test wants, padded as a network would."""
 
-    def __init__(self, maps, losses=("iou",), separation="none"):
-        super().__init__(losses=list(losses), separation=separation, **ARGUMENTS)
+    def __init__(self, maps, losses=("iou",), separation="none", **kwargs):
+        super().__init__(losses=list(losses), separation=separation, **{**ARGUMENTS, **kwargs})
         self.given = maps
 
     size_divisibility = 8
@@ -54,6 +57,20 @@ def test_losses_do_not_see_the_padding():
     logits = torch.cat([maps[0, 2, :5].flatten(), maps[1, 2, :, :6].flatten()])
     interior = torch.cat([each["interior"].flatten() for each in samples])
     torch.testing.assert_close(losses["loss_interior"], cross_entropy_loss(logits, interior))
+
+
+def test_pixels_between_nuclei_count_more():
+    """Of four pixels one is border, one background; probabilities of interior are 1/2 and 3/4."""
+    each = {
+        "image": torch.zeros(3, 1, 4, dtype=torch.uint8),
+        "sem_seg": torch.tensor([[1, 1, 1, 0]]),
+        "interior": torch.tensor([[1.0, 1.0, 0.0, 0.0]]),
+    }
+    maps = torch.zeros(1, 3, 8, 8)  # padded
+    maps[0, 2, 0, 2] = math.log(3)
+    loss = Fixed(maps, separation="border", border_weight=5).train()([each])["loss_interior"]
+    expected = (3 * -math.log(1 / 2) + 5 * -math.log(1 / 4)) / (3 + 5)
+    assert loss.item() == pytest.approx(expected)
 
 
 def test_probability_is_the_sigmoid_of_the_difference():

@@ -19,8 +19,8 @@ from dsb2018.modeling.instances import (
     score_nuclei,
 )
 
-WATERSHED = InstanceOptions("watershed", seeds="threshold")
-PEAKS = InstanceOptions("watershed", seeds="peaks", seed_depth=0.2)
+WATERSHED = InstanceOptions("watershed", seeds="distance", seed_depth=0.5)
+PEAKS = InstanceOptions("watershed", seeds="map", seed_depth=0.2)
 
 
 def disc(y, x, radius, shape=(40, 60)):
@@ -74,10 +74,12 @@ def test_thresholds():
     nucleus = np.array([[0.2, 0.4, 0.6, 0, 0.9]], np.float32)
     found = find_nuclei(nucleus, None, InstanceOptions(nucleus_thresh=0.4))
     np.testing.assert_array_equal(found, [[0, 1, 1, 0, 2]])
-    interior = np.array([[0.9, 0.5, 0.8, 0.9]], np.float32)
-    for thresh, count in ((0.4, 1), (0.6, 2), (0.85, 2), (0.95, 1)):
-        options = InstanceOptions("watershed", seeds="threshold", seed_thresh=thresh)
-        assert find_nuclei(np.ones((1, 4), np.float32), interior, options).max() == count
+    nucleus = disc(20, 30, 15).astype(np.float32)
+    interior = nucleus * 0.9
+    interior[:, 29:32] *= 0.6  # a faint line through the middle
+    for thresh, count in ((0.4, 1), (0.6, 2), (0.95, 1)):
+        options = InstanceOptions("watershed", seeds="distance", seed_thresh=thresh)
+        assert find_nuclei(nucleus, interior, options).max() == count
 
 
 def test_what_hangs_together_over_a_corner_is_not_lost():

@@ -34,6 +34,10 @@ def test_cross_entropy_by_hand():
     logits = torch.tensor([0.0, math.log(3)])  # probabilities 1/2 and 3/4
     expected = -(math.log(1 / 2) + math.log(1 / 4)) / 2
     assert cross_entropy_loss(logits, torch.tensor([1.0, 0.0])).item() == pytest.approx(expected)
+    weights = torch.tensor([1.0, 3.0])
+    weighted = -(math.log(1 / 2) + 3 * math.log(1 / 4)) / 4
+    found = cross_entropy_loss(logits, torch.tensor([1.0, 0.0]), weights)
+    assert found.item() == pytest.approx(weighted)
     # A truth between 0 and 1: least where the probability is the truth.
     soft = torch.tensor([0.75])
     at = [cross_entropy_loss(torch.tensor([x]), soft).item() for x in (0.9, math.log(3), 1.3)]
