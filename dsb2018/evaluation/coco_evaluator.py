@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,38 +88,74 @@ def to_coco(instances: Instances, image_id: int) -> list[dict]:
 
 
 def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str) -> dict:
-    """COCO AP and AR.
+    """COCO AP and AR; arguments and errors as of `CocoMatches`, see `CocoMatches.scores`."""
+    return CocoMatches(truth, detections, image_ids, kind).scores()
 
-    Args:
-        truth: COCO dict.
-        detections: in COCO's result format.
-        image_ids: the images that were evaluated.
-        kind: "bbox" or "segm".
 
-    Returns:
-        {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent.
+class CocoMatches:
+    """Which detections match which true nuclei: the part of COCO's scores that each image has for
+    itself. What comes after is fast, so it can be repeated for many draws of images."""
 
-    Raises:
-        ValueError: the truth has other categories than one with id 1.
-    """
-    categories = [category["id"] for category in truth["categories"]]
-    if categories != [1]:
-        raise ValueError(f"the truth has categories {categories}, expected one, with id 1")
-    if kind == "segm":  # else the area of a detection is taken from its box
-        detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
-    per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
-    nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
-    with contextlib.redirect_stdout(io.StringIO()):  # the library prints
-        coco = COCO({**truth, "annotations": _copies(truth["annotations"])})
-        results = (
-            coco.loadRes(_copies(detections)) if detections else COCO({**truth, "annotations": []})
-        )
-        evaluation = COCOeval_faster(coco, results, kind, print_function=_silent)
-        evaluation.params.imgIds = sorted(image_ids)
-        evaluation.params.maxDets = [max(1, int(per_image.max()), int(nuclei.max()))]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return read_coco_eval(evaluation)
+    def __init__(
+        self,
+        truth: dict,
+        detections: list[dict],
+        image_ids: list[int],
+        kind: str,
+        by_area: bool = True,
+    ):
+        """
+        Args:
+            truth: COCO dict.
+            detections: in COCO's result format.
+            image_ids: the images that were evaluated.
+            kind: "bbox" or "segm".
+            by_area: whether APs, APm and APl are wanted, which take three times the time of others.
+
+        Raises:
+            ValueError: the truth has other categories than one with id 1.
+        """
+        categories = [category["id"] for category in truth["categories"]]
+        if categories != [1]:
+            raise ValueError(f"the truth has categories {categories}, expected one, with id 1")
+        if kind == "segm":  # else the area of a detection is taken from its box
+            detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
+        per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
+        nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
+        with contextlib.redirect_stdout(io.StringIO()):  # the library prints
+            coco = COCO({**truth, "annotations": _copies(truth["annotations"])})
+            results = (
+                coco.loadRes(_copies(detections))
+                if detections
+                else COCO({**truth, "annotations": []})
+            )
+            self._evaluation = COCOeval_faster(
+                coco, results, kind, print_function=_silent, separate_eval=True
+            )
+            params = self._evaluation.params
+            if not by_area:
+                params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
+            params.imgIds = sorted(image_ids)
+            params.maxDets = [max(1, int(per_image.max()), int(nuclei.max()))]
+            self._evaluation.evaluate()
+        # One row for each range of areas, one column for each image.
+        self._matches = np.empty((len(params.areaRng), len(image_ids)), object)
+        self._matches.flat = self._evaluation._evalImgs_cpp
+
+    def scores(self, images: Sequence[int] | None = None) -> dict[str, float]:
+        """
+        Args:
+            images: positions among the sorted image ids, each as often as it is to count; None: all
+                images once.
+
+        Returns:
+            {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent, those of sizes if wanted.
+        """
+        chosen = self._matches if images is None else self._matches[:, images]
+        self._evaluation._evalImgs_cpp = chosen.ravel().tolist()
+        self._evaluation._paramsEval.imgIds = list(range(chosen.shape[1]))  # only their number
+        self._evaluation.accumulate()
+        return read_coco_eval(self._evaluation)
 
 
 def _silent(*args) -> None:
@@ -134,14 +171,16 @@ def read_coco_eval(evaluation) -> dict[str, float]:
     """AP and AR of an accumulated COCOeval object with one category and one `maxDets`."""
     precision = np.asarray(evaluation.eval["precision"])[:, :, 0, :, -1]  # IoU, recall, area
     recall = np.asarray(evaluation.eval["recall"])[:, 0, :, -1]  # IoU, area
-    area = {name: evaluation.params.areaRngLbl.index(label) for name, label in AREAS.items()}
+    labels = evaluation.params.areaRngLbl
+    area = {name: labels.index(label) for name, label in AREAS.items() if label in labels}
     ap = {f"AP{name}": _mean(precision[:, :, index]) for name, index in area.items()}
     thresholds = np.asarray(evaluation.params.iouThrs)
     for iou in (0.5, 0.75):
         index = int(np.argmin(np.abs(thresholds - iou)))
         ap[f"AP{iou * 100:.0f}"] = _mean(precision[index, :, area[""]])
     order = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    return {**{name: ap[name] for name in order}, "AR": _mean(recall[:, area[""]])}
+    found = {name: ap[name] for name in order if name in ap}
+    return {**found, "AR": _mean(recall[:, area[""]])}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dsb2018.evaluation import CocoEvaluator
-from dsb2018.evaluation.coco_evaluator import coco_ap, read_coco_eval, to_coco
+from dsb2018.evaluation.coco_evaluator import CocoMatches, coco_ap, read_coco_eval, to_coco
 from dsb2018.masks import encode
 from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
 
@@ -100,6 +100,28 @@ def test_only_the_images_that_were_evaluated_count(crowded):
     found, expected = coco_ap(truth, some, [2, 3], "segm"), judge(truth, some, [2, 3], "segm")
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-10)
     assert found["AP"] > coco_ap(truth, some, list(range(1, 7)), "segm")["AP"]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_images_can_count_several_times(crowded, kind):
+    """As in a dataset that has a copy of the image for each time."""
+    truth, detections = crowded
+    draw = [4, 1, 1, 2, 4, 4]  # the images 5, 2, 2, 3, 5, 5
+    copies, found = {**truth, "images": [], "annotations": []}, []
+    for number, index in enumerate(draw, start=1):
+        copies["images"].append({**truth["images"][index], "id": number})
+        for each in truth["annotations"]:
+            if each["image_id"] == index + 1:
+                name = len(copies["annotations"]) + 1
+                copies["annotations"].append({**each, "image_id": number, "id": name})
+        found += [{**d, "image_id": number} for d in detections if d["image_id"] == index + 1]
+    matches = CocoMatches(truth, detections, list(range(1, 7)), kind)
+    expected = judge(copies, found, list(range(1, 7)), kind)
+    assert matches.scores(draw) == pytest.approx(expected, abs=1e-10, nan_ok=True)
+    whole = coco_ap(truth, detections, list(range(1, 7)), kind)
+    assert matches.scores() == whole
+    without = CocoMatches(truth, detections, list(range(1, 7)), kind, by_area=False).scores()
+    assert without == {name: whole[name] for name in ("AP", "AP50", "AP75", "AR")}
 
 
 def test_an_image_of_more_than_100_nuclei_can_be_perfect():
