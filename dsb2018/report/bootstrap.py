@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
 
 def draw_images(count: int, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:
-    """(rounds, count) positions of images, drawn with replacement; the same for the same numbers."""
+    """(rounds, count) positions of images, drawn with replacement; always the same ones."""
     return np.random.default_rng(seed).integers(0, count, (rounds, count))
 
 
