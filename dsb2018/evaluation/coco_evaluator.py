@@ -53,15 +53,22 @@ class CocoEvaluator(DatasetEvaluator):
         parts = comm.gather(self._images) if self._distributed else [self._images]
         if self._distributed and not comm.is_main_process():
             return None
-        images = {key: value for part in parts for key, value in part.items()}
-        detections = [detection for key in sorted(images) for detection in images[key]]
+        self._images = {key: value for part in parts for key, value in part.items()}
+        detections = [each for key in sorted(self._images) for each in self._images[key]]
         if self._output_dir:
             path = Path(self._output_dir) / "coco_instances.json"
             write_atomically(path, json.dumps(detections))
         truth = json.loads(Path(self._json_file).read_text())
         if not truth.get("info", {}).get("has_truth", True):
             return {}
-        return {kind: coco_ap(truth, detections, list(images), kind) for kind in ("bbox", "segm")}
+        ids = list(self._images)
+        return {kind: coco_ap(truth, detections, ids, kind) for kind in ("bbox", "segm")}
+
+    def matches(self) -> "CocoMatches":
+        """Of the masks, for scores of draws of images; without those of small and large nuclei."""
+        truth = json.loads(Path(self._json_file).read_text())
+        detections = [each for key in sorted(self._images) for each in self._images[key]]
+        return CocoMatches(truth, detections, list(self._images), "segm", by_area=False)
 
 
 def to_coco(instances: Instances, image_id: int) -> list[dict]:

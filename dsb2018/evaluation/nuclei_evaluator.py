@@ -50,6 +50,12 @@ class NucleiEvaluator(DatasetEvaluator):
         """Forgets all images."""
         self._images: dict = {}
 
+    @property
+    def images(self) -> list[Image]:
+        """What was counted, in the order of the image ids; after `evaluate` that of all
+        processes."""
+        return [self._images[key] for key in sorted(self._images)]
+
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Adds a batch: dataset dicts, and the model's output for each. An image without truth
         is passed over."""
@@ -73,10 +79,10 @@ class NucleiEvaluator(DatasetEvaluator):
         parts = comm.gather(self._images) if self._distributed else [self._images]
         if self._distributed and not comm.is_main_process():
             return None
-        images = {key: value for part in parts for key, value in part.items()}
+        self._images = {key: value for part in parts for key, value in part.items()}
+        images = self.images
         if not images:
             return {}
-        images = [images[key] for key in sorted(images)]
         if self._table:
             write_atomically(self._table, image_table(images))
         results = _scores(images, "")

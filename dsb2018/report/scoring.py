@@ -1,0 +1,148 @@
+"""Scores of one contestant on one dataset, with all that a comparison needs of them, in a folder.
+
+    scores.json   scores by metric, number of images by modality, cost
+    samples.npz   scores of the draws of the bootstrap
+    images.csv    scores of each image
+    labels/       a label image of each image
+
+`scores.json` is written last: where it is, the folder is complete.
+"""
+
+import hashlib
+import json
+import math
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.utils.file_io import PathManager
+from tqdm import tqdm
+
+from dsb2018.data import register_dsb2018
+from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
+from dsb2018.evaluation.label_writer import LabelWriter
+from dsb2018.files import replacing, write_atomically
+from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
+from dsb2018.report.contestants import (
+    Contestant,
+    Predictor,
+    load_predictor,
+    read_config,
+    read_cost,
+)
+from dsb2018.truth import has_truth
+
+SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "labels"
+
+
+def is_scored(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> bool:
+    """Whether the folder holds the scores of this config, these weights and these images."""
+    path = folder / SCORES
+    if not path.exists():
+        return False
+    register_dsb2018(root)
+    return json.loads(path.read_text())["made_from"] == fingerprint(contestant, dataset_name)
+
+
+def score(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> None:
+    """Lets a contestant find the nuclei of each image, scores them, and writes the folder.
+
+    Memory and time are those of this process, so it should do nothing else.
+
+    Args:
+        contestant: who.
+        dataset_name: a registered dataset.
+        root: the prepared root.
+        folder: where the files go.
+
+    Raises:
+        ValueError: the dataset has no truth; else see `load_predictor` and `read_labels`.
+    """
+    register_dsb2018(root)
+    items = DatasetCatalog.get(dataset_name)
+    if not items or not all(has_truth(item) for item in items):
+        raise ValueError(f"{dataset_name}: its nuclei are not known, so nothing can be scored")
+    (folder / SCORES).unlink(missing_ok=True)
+    made_from = fingerprint(contestant, dataset_name)
+    predictor = load_predictor(contestant)
+    coco = CocoEvaluator(MetadataCatalog.get(dataset_name).json_file, distributed=False)
+    nuclei = NucleiEvaluator(predictor.score_thresh, folder / IMAGES, distributed=False)
+    ids = {item["image_id"] for item in items}
+    labels = LabelWriter(folder / LABELS, ids, predictor.score_thresh)
+    seconds = _predict(predictor, items, DatasetEvaluators([coco, nuclei, labels]))
+    cost = {
+        "seconds_per_image": seconds / len(items),
+        "parameters": predictor.parameters,
+        "peak_memory": _peak_memory(),
+    }
+
+    nuclei.evaluate()  # writes the table
+    modalities = [item.get("modality") for item in items]
+    groups = {"": range(len(items))}
+    for modality in sorted({each for each in modalities if each}):
+        groups[modality] = [i for i, each in enumerate(modalities) if each == modality]
+    matches = coco.matches() if predictor.ranked else None
+    scores = {}
+    for group, members in groups.items():
+        found = score_images(nuclei.images, matches, members)
+        scores.update({f"{name}/{group}" if group else name: v for name, v in found.items()})
+    samples = sample_scores(nuclei.images, matches, groups, draw_images(len(items)))
+    with replacing(folder / SAMPLES) as file:
+        np.savez_compressed(file, **samples)
+    record = {
+        "name": contestant.name,
+        "dataset": dataset_name,
+        "images": len(items),
+        "modalities": Counter(each for each in modalities if each),
+        "scores": {name: None if math.isnan(v) else v for name, v in scores.items()},
+        "cost": cost if contestant.is_model else read_cost(contestant.weights),
+        "made_from": made_from,
+    }
+    write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
+
+
+def _predict(predictor: Predictor, items: list[dict], evaluators: DatasetEvaluators) -> float:
+    """Shows each image to the predictor and what it finds to the evaluators.
+
+    Returns:
+        Seconds from image files to nuclei; the first image is seen once before, to warm up.
+    """
+    predictor.predict(items[0])
+    evaluators.reset()
+    seconds = 0.0
+    for item in tqdm(items, unit="image", leave=False, disable=not sys.stderr.isatty()):
+        start = time.perf_counter()
+        output = predictor.predict(item)
+        seconds += time.perf_counter() - start
+        evaluators.process([item], [output])
+    return seconds
+
+
+def _peak_memory() -> int:
+    """Bytes of this process, on a GPU of that."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def fingerprint(contestant: Contestant, dataset_name: str) -> str:
+    """SHA-256 of all that scores are made from: config, weights or labels, and the truth."""
+    digest = hashlib.sha256()
+    files = [Path(MetadataCatalog.get(dataset_name).json_file)]
+    if contestant.is_model:
+        digest.update(read_config(contestant.config).dump().encode())
+        files.append(Path(PathManager.get_local_path(contestant.weights)))
+    else:
+        files += sorted(path for path in Path(contestant.weights).iterdir() if path.is_file())
+    for path in files:
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

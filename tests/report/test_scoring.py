@@ -1,0 +1,142 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog
+from skimage.io import imread, imsave
+
+from dsb2018.engine import Trainer
+from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.report.bootstrap import interval
+from dsb2018.report.contestants import (
+    Contestant,
+    labels_to_output,
+    name_contestants,
+    read_config,
+    read_labels,
+)
+from dsb2018.report.scoring import is_scored, score
+from dsb2018.truth import read_label_layers
+
+DATASET = "dsb2018_sample_val"
+
+
+@pytest.fixture
+def perfect(registered, tmp_path):
+    """A folder with the true nuclei, in each of the forms that are read."""
+    folder = tmp_path / "perfect"
+    folder.mkdir()
+    for number, item in enumerate(DatasetCatalog.get(DATASET)):
+        labels = read_label_layers(item)[0]
+        if number % 3 == 0:
+            np.save(folder / f"{item['dsb_id']}.npy", labels)
+        else:
+            suffix = ("png", "tif")[number % 2]
+            image = labels.astype(np.uint16)
+            imsave(folder / f"{item['dsb_id']}.{suffix}", image, check_contrast=False)
+    (folder / "cost.json").write_text(json.dumps({"seconds_per_image": 0.25}))
+    return Contestant("perfect", "", str(folder))
+
+
+def test_true_labels_are_perfect(perfect, registered, tmp_path):
+    out = tmp_path / "out"
+    assert not is_scored(perfect, DATASET, registered, out)
+    score(perfect, DATASET, registered, out)
+    assert is_scored(perfect, DATASET, registered, out)
+    record = json.loads((out / "scores.json").read_text())
+    items = DatasetCatalog.get(DATASET)
+    assert record["images"] == len(items) == sum(record["modalities"].values())
+    assert record["cost"] == {"seconds_per_image": 0.25}
+    for metric in ("sem_seg/IoU", "sem_seg/accuracy", "nuclei/mAP", "nuclei/AP90", "nuclei/PQ"):
+        assert record["scores"][metric] == pytest.approx(100), metric
+    assert not any(name.startswith("segm/") for name in record["scores"])  # nothing is ranked
+    samples = np.load(out / "samples.npz")
+    assert set(samples.files) == set(record["scores"])
+    assert interval(100.0, samples["nuclei/mAP"]) == (100, 100, 100)
+    with open(out / "images.csv") as file:
+        assert [float(row["mAP"]) for row in csv.DictReader(file)] == [100] * len(items)
+    for item in items:
+        labels = imread(out / "labels" / f"{item['dsb_id']}.png")
+        np.testing.assert_array_equal(labels > 0, read_label_layers(item)[0] > 0)
+
+
+def test_a_model_has_the_scores_of_train_net(registered, project, tmp_path):
+    config = str(project / "configs" / "quick" / "unet_light.yaml")
+    model = Contestant("light", config, "dsb2018://unet_light")
+    score(model, DATASET, registered, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "scores.json").read_text())
+    cfg = read_config(config)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "eval")])
+    network = Trainer.build_model(cfg)
+    NucleiCheckpointer(network).load(model.weights)
+    expected = Trainer.test(cfg, network)
+    for task in ("sem_seg", "nuclei", "segm"):
+        for name, value in expected[task].items():
+            if name not in ("APs", "APm", "APl"):
+                assert record["scores"][f"{task}/{name}"] == pytest.approx(value), name
+    assert {"segm/AP/fluorescence", "segm/AP50"} <= set(record["scores"])
+    assert record["cost"]["parameters"] == sum(p.numel() for p in network.parameters())
+    assert 0 < record["cost"]["seconds_per_image"] < 60
+    assert record["cost"]["peak_memory"] > 1e8
+
+
+def test_other_labels_are_scored_anew(perfect, registered, tmp_path):
+    out = tmp_path / "out"
+    score(perfect, DATASET, registered, out)
+    path = next(path for path in (tmp_path / "perfect").glob("*.npy"))
+    np.save(path, np.zeros_like(np.load(path)))
+    assert not is_scored(perfect, DATASET, registered, out)
+    score(perfect, DATASET, registered, out)
+    scores = json.loads((out / "scores.json").read_text())["scores"]
+    assert scores["nuclei/mAP"] == pytest.approx(100 * 7 / 8)
+
+
+def test_labels_become_an_output():
+    labels = np.array([[0, 9, 9], [4, 0, 9]], np.int32)
+    output = labels_to_output(labels)
+    instances = output["instances"]
+    np.testing.assert_array_equal(instances.pred_masks[0], labels == 4)
+    np.testing.assert_array_equal(instances.pred_masks[1], labels == 9)
+    np.testing.assert_array_equal(instances.pred_boxes.tensor, [[0, 1, 1, 2], [1, 0, 3, 2]])
+    np.testing.assert_array_equal(output["sem_seg"].argmax(dim=0), labels > 0)
+    assert len(labels_to_output(np.full((2, 2), 3, np.int32))["instances"]) == 1
+    assert len(labels_to_output(np.zeros((2, 2), np.int32))["instances"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.zeros((4, 4), np.float32), "float32 of"),
+        (np.zeros((4, 5), np.uint8), r"uint8 of \(4, 5\)"),
+        (np.zeros((4, 4, 3), np.uint8), r"uint8 of \(4, 4, 3\)"),
+        (np.full((4, 4), -1), "int64 of"),
+    ],
+)
+def test_what_is_no_label_image_is_refused(tmp_path, labels, found):
+    np.save(tmp_path / "a.npy", labels)
+    with pytest.raises(ValueError, match=rf"a\.npy: {found}.*expected whole numbers of \(4, 4\)"):
+        read_labels(str(tmp_path), "a", (4, 4))
+
+
+def test_missing_labels_and_folders_are_named(registered, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no b with one of the endings"):
+        read_labels(str(tmp_path), "b", (4, 4))
+    gone = Contestant("gone", "", str(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match="gone"):
+        score(gone, DATASET, registered, tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.json").exists()
+
+
+def test_names():
+    configs = ["configs/unet/unet.yaml", "/a/configs/unet/unet_light.yaml"]
+    named = name_contestants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
+    assert [each.name for each in named] == ["unet/unet", "unet/unet_light", "StarDist"]
+    assert [each.is_model for each in named] == [True, True, False]
+    twice = name_contestants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
+    assert [each.name for each in twice] == ["unet/unet x", "unet/unet y"]
+    assert twice[0].folder_name == "unet-unet_x"
+    with pytest.raises(ValueError, match="two of the name 'unet/unet x'"):
+        name_contestants(configs[:1] * 2, ["a/x.pth", "b/x.pth"], [])
+    with pytest.raises(ValueError, match="2 configs and 1 weights"):
+        name_contestants(configs, ["x.pth"], [])
