@@ -1,0 +1,93 @@
+"""All contestants side by side: scores with intervals, and paired differences between them."""
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.report.bootstrap import Interval, interval
+from dsb2018.report.scoring import SAMPLES, SCORES
+
+COMPARED = ("sem_seg/IoU", "nuclei/mAP", "nuclei/AP50", "nuclei/PQ")  # between every two
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contestant on one dataset.
+
+    Args:
+        name: the contestant.
+        dataset: the dataset.
+        images: number of images.
+        modalities: number of images of each modality.
+        scores: by metric, "task/name" or "task/name/modality", percent.
+        cost: `seconds_per_image`, `parameters` and `peak_memory` (bytes), where known.
+        samples: of the bootstrap, by metric: (rounds,) percent.
+        folder: where all of it comes from.
+    """
+
+    name: str
+    dataset: str
+    images: int
+    modalities: Mapping[str, int]
+    scores: Mapping[str, Interval]
+    cost: Mapping[str, float | None]
+    samples: Mapping[str, np.ndarray]
+    folder: Path
+
+
+def read_entry(folder: Path) -> Entry:
+    """What `scoring.score` wrote.
+
+    Raises:
+        FileNotFoundError: the folder holds no scores.
+    """
+    record = json.loads((folder / SCORES).read_text())
+    with np.load(folder / SAMPLES) as file:
+        samples = {name: file[name] for name in file.files}
+    scores = {
+        metric: interval(math.nan if value is None else value, samples[metric])
+        for metric, value in record["scores"].items()
+    }
+    kept = {key: record[key] for key in ("name", "dataset", "images", "modalities", "cost")}
+    return Entry(**kept, scores=scores, samples=samples, folder=folder)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one contestant is than another on the same images.
+
+    Args:
+        dataset, metric: on what.
+        first, second: who.
+        points: first minus second, in percentage points, of the same draws of images.
+    """
+
+    dataset: str
+    metric: str
+    first: str
+    second: str
+    points: Interval
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves no doubt about who is better."""
+        return self.points.low > 0 or self.points.high < 0
+
+
+def differences(entries: list[Entry]) -> list[Difference]:
+    """Between every two contestants on each dataset, in the order of the entries."""
+    found = []
+    for first, second in itertools.combinations(entries, 2):
+        if first.dataset != second.dataset:
+            continue
+        for metric in COMPARED:
+            value = first.scores[metric].value - second.scores[metric].value
+            samples = first.samples[metric] - second.samples[metric]
+            points = interval(value, samples)
+            found.append(Difference(first.dataset, metric, first.name, second.name, points))
+    return found

@@ -1,0 +1,219 @@
+"""A comparison as files: `results.json`, `results.csv` and `results.md`."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
+from dsb2018.report.comparison import Difference, Entry
+from dsb2018.report.quoted import QUOTED
+
+TRAINING = "dsb2018_train"  # whose accuracy the paper's table calls training accuracy
+# Columns of the table of everything: metric → heading
+COLUMNS = {
+    "sem_seg/accuracy": "accuracy",
+    "sem_seg/IoU": "IoU",
+    "sem_seg/IoU-pooled": "IoU, pooled",
+    "sem_seg/mIoU": "mIoU",
+    "sem_seg/Dice": "Dice",
+    "nuclei/mAP": "mAP (Kaggle)",
+    "nuclei/AP50": "AP50",
+    "nuclei/AP75": "AP75",
+    "nuclei/AP90": "AP90",
+    "nuclei/F1@50": "F1@50",
+    "nuclei/PQ": "PQ",
+    "nuclei/AJI": "AJI",
+    "nuclei/count_error": "count error",
+    "segm/AP": "COCO AP",
+    "segm/AP50": "COCO AP50",
+    "segm/AP75": "COCO AP75",
+}
+BY_MODALITY = ("sem_seg/IoU", "nuclei/mAP")
+DASH = "–"
+
+
+def to_json(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+    """Everything: scores with intervals, cost, differences, and what is quoted."""
+    content = {
+        "interval": {"percent": CONFIDENCE, "draws": ROUNDS},
+        "entries": [
+            {
+                "name": entry.name,
+                "dataset": entry.dataset,
+                "images": entry.images,
+                "modalities": dict(entry.modalities),
+                "cost": dict(entry.cost),
+                "scores": {name: _clean(score) for name, score in entry.scores.items()},
+            }
+            for entry in entries
+        ],
+        "differences": [
+            {
+                "dataset": each.dataset,
+                "metric": each.metric,
+                "first": each.first,
+                "second": each.second,
+                "points": _clean(each.points),
+            }
+            for each in found
+        ],
+        "quoted": [each._asdict() for each in QUOTED],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _clean(score: Interval) -> dict[str, float | None]:
+    """NaN, which JSON does not have, becomes null."""
+    return {key: None if math.isnan(v) else round(v, 4) for key, v in score._asdict().items()}
+
+
+def to_csv(entries: Iterable[Entry]) -> str:
+    """A line for each score: name, dataset, task, metric, modality, value, low, high."""
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["name", "dataset", "task", "metric", "modality", "value", "low", "high"])
+    for entry in entries:
+        for name, score in entry.scores.items():
+            task, metric, modality = (*name.split("/"), "")[:3]
+            numbers = ["" if value is None else value for value in _clean(score).values()]
+            table.writerow([entry.name, entry.dataset, task, metric, modality, *numbers])
+    return file.getvalue()
+
+
+def to_markdown(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+    """The tables to read: the paper's columns, all others, by modality, cost, and differences."""
+    parts = ["# Results", _introduction(), "## The paper's columns", paper_table(entries)]
+    datasets = list(dict.fromkeys(entry.dataset for entry in entries))
+    for dataset in datasets:
+        chosen = [entry for entry in entries if entry.dataset == dataset]
+        counts = ", ".join(f"{n} {name}" for name, n in chosen[0].modalities.items())
+        parts.append(f"## {dataset}: {chosen[0].images} images" + (f" ({counts})" * bool(counts)))
+        parts.append(score_table(chosen))
+        if len(chosen[0].modalities) > 1:
+            parts += ["By modality:", modality_table(chosen)]
+        parts += ["Cost:", cost_table(chosen)]
+        some = [each for each in found if each.dataset == dataset]
+        if some:
+            parts += ["Differences of the first to the second, in points:", difference_table(some)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction() -> str:
+    return (
+        f"Scores in percent. In brackets the {CONFIDENCE} % interval of the bootstrap: {ROUNDS} "
+        "draws of the images, with replacement. A difference is of the same draws of both; it is "
+        "bold where its interval does not hold 0."
+    )
+
+
+def paper_table(entries: Sequence[Entry]) -> str:
+    """Training accuracy, test accuracy and mean IoU; the paper's own rows are quoted."""
+    trained = {entry.name: entry for entry in entries if entry.dataset == TRAINING}
+    tested = [entry for entry in entries if entry.dataset != TRAINING]
+    rows = []
+    for entry in tested:
+        training = trained.get(entry.name)
+        rows.append(
+            [
+                entry.name,
+                entry.dataset,
+                number(training.scores["sem_seg/accuracy"].value) if training else DASH,
+                with_interval(entry.scores["sem_seg/accuracy"]),
+                with_interval(entry.scores["sem_seg/IoU"]),
+                with_interval(entry.scores["sem_seg/mIoU"]),
+            ]
+        )
+    for each in QUOTED:
+        values = (each.training_accuracy, each.accuracy, each.iou)
+        shown = [DASH if value is None else number(value) for value in values]
+        rows.append([f"*{each.name}, quoted*", f"*{each.source}*", *shown, DASH])
+    heads = ["", "images", "training accuracy", "test accuracy", "mean IoU", "mIoU of both classes"]
+    return markdown_table(heads, rows)
+
+
+def score_table(entries: Sequence[Entry]) -> str:
+    """All metrics of the contestants on one dataset."""
+    rows = [
+        [entry.name, *(with_interval(entry.scores.get(metric)) for metric in COLUMNS)]
+        for entry in entries
+    ]
+    return markdown_table(["", *COLUMNS.values()], rows)
+
+
+def modality_table(entries: Sequence[Entry]) -> str:
+    """The main metrics of each modality."""
+    modalities = list(entries[0].modalities)
+    heads = [f"{name}: {COLUMNS[metric]}" for name in modalities for metric in BY_MODALITY]
+    rows = [
+        [
+            entry.name,
+            *(
+                with_interval(entry.scores.get(f"{metric}/{name}"))
+                for name in modalities
+                for metric in BY_MODALITY
+            ),
+        ]
+        for entry in entries
+    ]
+    return markdown_table(["", *heads], rows)
+
+
+def cost_table(entries: Sequence[Entry]) -> str:
+    """Seconds an image, parameters and memory."""
+    rows = []
+    for entry in entries:
+        seconds, parameters, memory = (
+            entry.cost.get(key) for key in ("seconds_per_image", "parameters", "peak_memory")
+        )
+        rows.append(
+            [
+                entry.name,
+                DASH if parameters is None else f"{parameters / 1e6:.2f} M",
+                DASH if seconds is None else f"{seconds:.3f} s",
+                DASH if memory is None else f"{memory / 2**30:.2f} GiB",
+            ]
+        )
+    return markdown_table(["", "parameters", "time of an image", "peak memory"], rows)
+
+
+def difference_table(found: Sequence[Difference]) -> str:
+    """A row for each two contestants, a column for each metric."""
+    metrics = list(dict.fromkeys(each.metric for each in found))
+    pairs: dict[tuple[str, str], dict[str, Difference]] = {}
+    for each in found:
+        pairs.setdefault((each.first, each.second), {})[each.metric] = each
+    rows = []
+    for (first, second), by_metric in pairs.items():
+        cells = []
+        for metric in metrics:
+            text = with_interval(by_metric[metric].points, sign="+")
+            cells.append(f"**{text}**" if by_metric[metric].is_clear else text)
+        rows.append([first, second, *cells])
+    return markdown_table(["first", "second", *(COLUMNS[metric] for metric in metrics)], rows)
+
+
+def with_interval(score: Interval | None, sign: str = "") -> str:
+    """A score as text: "84.8 [82.1, 87.0]", or a dash where there is none.
+
+    Args:
+        score: in percent, or None.
+        sign: "+" for a sign before positive numbers too.
+    """
+    if score is None or math.isnan(score.value):
+        return DASH
+    if math.isnan(score.low):
+        return number(score.value, sign)
+    return f"{number(score.value, sign)} [{number(score.low, sign)}, {number(score.high, sign)}]"
+
+
+def number(value: float, sign: str = "") -> str:
+    """One decimal, as many as an interval of some points can carry."""
+    return f"{value:{sign}.1f}"
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

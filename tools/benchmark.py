@@ -1,0 +1,30 @@
+"""Compares models, and other tools, on the same images with the same metrics.
+
+    python tools/benchmark.py --output output/comparison \\
+        --configs configs/unet/unet_light.yaml configs/mask_rcnn/lite0_FPN.yaml \\
+        --predictions StarDist=stardist_labels --datasets dsb2018_val
+
+What is scored already is not scored again. Written are results.json, results.csv and results.md,
+and for each model and dataset a folder with the scores of each image and label images.
+"""
+
+import logging
+import sys
+
+from dsb2018.report.command import argument_parser, benchmark
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = argument_parser(epilog=__doc__).parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        benchmark(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Written: {args.output}/results.md, results.csv, results.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
