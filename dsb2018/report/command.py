@@ -11,6 +11,7 @@ from dsb2018.engine import main as train_or_evaluate
 from dsb2018.files import write_atomically
 from dsb2018.report.comparison import Entry, differences, read_entry
 from dsb2018.report.contestants import Contestant, find_weights, name_contestants
+from dsb2018.report.html import to_html
 from dsb2018.report.scoring import is_scored, score
 from dsb2018.report.tables import to_csv, to_json, to_markdown
 
@@ -132,8 +133,9 @@ def _in_own_process(function, *arguments) -> None:
 
 
 def write_comparison(entries: list[Entry], output: Path) -> None:
-    """`results.json`, `results.csv` and `results.md`."""
+    """`results.json`, `results.csv`, `results.md` and `report.html`."""
     found = differences(entries)
     write_atomically(output / "results.json", to_json(entries, found))
     write_atomically(output / "results.csv", to_csv(entries))
     write_atomically(output / "results.md", to_markdown(entries, found))
+    write_atomically(output / "report.html", to_html(entries))

@@ -1,0 +1,150 @@
+"""Pictures of a gallery: an image, and what is drawn over it in layers that can be switched off.
+
+Each is a data URI, so that a page holds all of them.
+"""
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.data import DatasetCatalog
+from PIL import Image
+
+from dsb2018.data.images import read_image, stretch_contrast
+from dsb2018.draw import PREDICTED, TRUTH
+from dsb2018.evaluation.mistakes import FALSE, MERGED, MISSED, SPLIT, find_mistakes
+from dsb2018.masks import flatten_labels
+from dsb2018.report.comparison import Entry
+from dsb2018.report.contestants import read_labels
+from dsb2018.report.scoring import IMAGES, LABELS
+from dsb2018.truth import read_label_layers
+
+LONGEST = 512  # pixels of a picture; smaller images are enlarged, at most twice
+# Okabe and Ito's palette, like the outlines in `dsb2018.draw`.
+MISTAKE_COLORS = {
+    MISSED: (230, 159, 0),
+    FALSE: (204, 121, 167),
+    SPLIT: (86, 180, 233),
+    MERGED: (240, 228, 66),
+}
+SHOWN = ("IoU", "mAP", "AP50")  # scores of an image
+ALPHA = 150  # of 255: mistakes are filled, and the image shows through
+
+
+def gallery(entries: Sequence[Entry]) -> list[dict]:
+    """All images of a dataset that is registered, with the results of each contestant.
+
+    Args:
+        entries: of one dataset.
+
+    Returns:
+        A dict for each image: name, modality, size, picture, outlines of the truth, and "by": for
+        each entry its scores, its mistakes, and the layers `found` and `mistakes`.
+    """
+    tables = [_read_table(entry.folder / IMAGES) for entry in entries]
+    images = []
+    for item in DatasetCatalog.get(entries[0].dataset):
+        name = str(item["dsb_id"])
+        size = item["height"], item["width"]
+        truth = read_label_layers(item)
+        results = []
+        for entry, table in zip(entries, tables, strict=True):
+            labels = read_labels(str(entry.folder / LABELS), name, size)
+            results.append({**_numbers(table[name]), **draw_result(truth, labels)})
+        images.append(
+            {
+                "name": name,
+                "modality": item.get("modality", ""),
+                "size": [size[1], size[0]],
+                "picture": _jpeg(stretch_contrast(read_image(item["file_name"]), 0.1)),
+                "truth": draw_outlines(flatten_labels(truth), TRUTH),
+                "by": results,
+            }
+        )
+    return images
+
+
+def _read_table(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float | int | None]:
+    scores = {name: float(row[name]) if row[name] else None for name in SHOWN}
+    return {**scores, "true": int(row["true"]), "predicted": int(row["predicted"])}
+
+
+def draw_result(truth: np.ndarray, labels: np.ndarray) -> dict:
+    """What a contestant found in an image, and what is wrong with it.
+
+    Args:
+        truth: (L, H, W) label layers.
+        labels: (H, W) integer labels.
+
+    Returns:
+        Numbers of missed, false, split and merged nuclei, and the layers `found` (outlines) and
+        `mistakes` (filled).
+    """
+    mistakes = find_mistakes(truth, labels)
+    # Missed and split nuclei are shown where they are in truth, others where they were found.
+    fills = np.zeros(labels.shape, np.uint8)
+    flat = flatten_labels(truth)
+    for index, kind in enumerate(MISTAKE_COLORS, start=1):
+        if kind in (MISSED, SPLIT):
+            chosen, where = mistakes.true_labels[mistakes.true_kinds == kind], flat
+        else:
+            chosen, where = mistakes.predicted_labels[mistakes.predicted_kinds == kind], labels
+        fills[np.isin(where, chosen)] = index
+    colors = [(*color, ALPHA) for color in MISTAKE_COLORS.values()]
+    count = mistakes.count()
+    return {
+        **{kind: count[kind] for kind in MISTAKE_COLORS},
+        "found": draw_outlines(labels, PREDICTED),
+        "mistakes": _png(_resize(fills, cv2.INTER_NEAREST), colors),
+    }
+
+
+def draw_outlines(labels: np.ndarray, color: tuple[int, int, int]) -> str:
+    """The outline of each nucleus in one colour on nothing, as a data URI.
+
+    Args:
+        labels: (H, W) integer, 0 is background.
+        color: RGB.
+    """
+    large = _resize(labels.astype(np.float32), cv2.INTER_NEAREST)
+    inner = cv2.erode(large, np.ones((3, 3), np.uint8)) == large
+    return _png(((large > 0) & ~inner).astype(np.uint8), [(*color, 255)])
+
+
+def _resize(image: np.ndarray, interpolation: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    zoom = min(2.0, LONGEST / max(height, width))
+    size = max(1, round(width * zoom)), max(1, round(height * zoom))
+    return cv2.resize(image, size, interpolation=interpolation)
+
+
+def _jpeg(image: np.ndarray) -> str:
+    """Large images are made smaller; small ones stay, as the browser can enlarge them."""
+    if max(image.shape[:2]) > LONGEST:
+        image = _resize(image, cv2.INTER_AREA)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
+    return _uri("jpeg", cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes())
+
+
+def _png(indices: np.ndarray, colors: Sequence[tuple[int, int, int, int]]) -> str:
+    """A PNG of few colours, RGBA from index 1; index 0 is clear."""
+    palette = [(0, 0, 0, 0), *colors]
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette([value for color in palette for value in color[:3]])
+    file = io.BytesIO()
+    alphas = bytes(color[3] for color in palette)
+    picture.save(file, "PNG", transparency=alphas, bits=4, optimize=True)
+    return _uri("png", file.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
