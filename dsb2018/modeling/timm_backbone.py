@@ -6,6 +6,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from torch import nn
 
+NORMS = ("BN", "FrozenBN")
+
 
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that stays in float32 under autocast on a CPU.
@@ -25,18 +27,24 @@ class DepthwiseConv2d(nn.Conv2d):
 class TimmBackbone(Backbone):
     """Feature maps of a timm model, named `stride4`, `stride8`, … after their stride."""
 
-    def __init__(self, name: str, strides: list[int], in_channels: int = 3):
+    def __init__(self, name: str, strides: list[int], in_channels: int = 3, norm: str = "BN"):
         """
         Args:
             name: a timm model that can give feature maps (`timm.list_models()`); its weights are
                 random, `MODEL.WEIGHTS` loads others.
             strides: input pixels per pixel of each feature map that is wanted, rising.
             in_channels: channels of the input image.
+            norm: "BN": batch normalisation as timm has it; "FrozenBN": the same, but its statistics
+                stay as they were loaded; scales and shifts are still learned.
 
         Raises:
-            ValueError: timm has no such model, or it has no feature map of such a stride.
+            ValueError: timm has no such model, or it has no feature map of such a stride; another
+                norm.
         """
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.TIMM.NORM {norm!r}, expected one of {NORMS}")
+        self._frozen_statistics = norm == "FrozenBN"
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name.split('_')[0]}*")[:5]
             raise ValueError(f"timm {timm.__version__} has no model {name!r}; it has {similar}, …")
@@ -61,6 +69,15 @@ class TimmBackbone(Backbone):
         self._out_feature_strides = {f"stride{s}": s for s in strides}
         self._out_feature_channels = {f"stride{s}": channels[s] for s in strides}
 
+    def train(self, mode: bool = True) -> "TimmBackbone":
+        """As in `nn.Module`; frozen statistics stay so."""
+        super().train(mode)
+        if self._frozen_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # also synchronised ones
+                    module.eval()
+        return self
+
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """(N, C, H, W) float → feature maps by name, each (N, channels, H / stride, W / stride)."""
         maps = self.network(image)
@@ -79,7 +96,7 @@ class TimmBackbone(Backbone):
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
     """The feature maps of a timm model as they are."""
-    return TimmBackbone(cfg.MODEL.TIMM.NAME, list(cfg.MODEL.TIMM.STRIDES), input_shape.channels)
+    return _build(cfg, input_shape)
 
 
 @BACKBONE_REGISTRY.register()
@@ -88,8 +105,7 @@ def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 
     Detectron2 adds a level of stride 64 for objects of 512 pixels; no nucleus is as large.
     """
-    strides = list(cfg.MODEL.TIMM.STRIDES)
-    bottom_up = TimmBackbone(cfg.MODEL.TIMM.NAME, strides, input_shape.channels)
+    bottom_up = _build(cfg, input_shape)
     return FPN(
         bottom_up=bottom_up,
         in_features=bottom_up._out_features,
@@ -97,6 +113,11 @@ def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
         norm=cfg.MODEL.FPN.NORM,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+def _build(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+    timm_cfg = cfg.MODEL.TIMM
+    return TimmBackbone(timm_cfg.NAME, list(timm_cfg.STRIDES), input_shape.channels, timm_cfg.NORM)
 
 
 def find_timm_backbone(model: nn.Module) -> tuple[str, TimmBackbone] | None:

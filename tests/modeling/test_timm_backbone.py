@@ -30,6 +30,25 @@ def test_errors_name_what_there_is():
         TimmBackbone("efficientnet_lite9", [4])
     with pytest.raises(ValueError, match=r"no feature map of stride \[64\]; it has \[2, 4,"):
         TimmBackbone("efficientnet_lite0", [4, 64])
+    with pytest.raises(ValueError, match="TIMM.NORM 'IN', expected one of"):
+        TimmBackbone("efficientnet_lite0", [4], norm="IN")
+
+
+@pytest.mark.parametrize(("norm", "moves"), [("BN", True), ("FrozenBN", False)])
+def test_statistics_can_stay_as_they_are(norm, moves):
+    backbone = TimmBackbone("mobilenetv3_small_050", [4, 8], norm=norm).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    maps = backbone(5 * torch.randn(2, 3, 32, 32))
+    moved = [
+        name
+        for name, value in backbone.state_dict().items()
+        if "running" in name and not torch.equal(value, before[name])
+    ]
+    assert bool(moved) == moves
+    sum(each.sum() for each in maps.values()).backward()
+    layer = next(m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert layer.weight.grad.abs().sum() > 0  # scales and shifts are learned all the same
+    assert backbone.training
 
 
 def test_feature_pyramid():
