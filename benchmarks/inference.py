@@ -17,34 +17,22 @@ import torch
 from detectron2.data import DatasetCatalog
 
 from benchmarks.timing import Row, median, seconds
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper, register_dsb2018
 from dsb2018.engine import Trainer
 from dsb2018.engine.precision import autocast, choose_precision
 from dsb2018.modeling import NucleiCheckpointer
-from dsb2018.modeling.weights import FOLDER
+from dsb2018.report.contestants import find_weights
 
 SIZES = (256, 1024)
 ROUNDS = 5
 
 
-def find_weights(config_file: str, output_dir: str) -> str:
-    """The weights of a run of this config, else packaged ones, else ""."""
-    own = Path(output_dir) / "model_final.pth"
-    if own.exists():
-        return str(own)
-    for record in FOLDER.glob("*.json"):
-        if json.loads(record.read_text())["config"] == config_file:
-            return f"dsb2018://{record.stem}"
-    return ""
-
-
 def run(config_file: str, root: str, dataset_name: str) -> dict:
     """Measures one config in this process: median seconds by size, and peak memory in bytes."""
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(config_file)
+    cfg = read_config(config_file)
     cfg.MODEL.DEVICE = "cpu"
-    weights = find_weights(config_file, cfg.OUTPUT_DIR)
+    weights = find_weights(config_file)
     model = Trainer.build_model(cfg).eval()
     if weights:
         NucleiCheckpointer(model).load(weights)

@@ -6,7 +6,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from benchmarks.timing import Row, median, seconds
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 from dsb2018.engine.precision import autocast
 
@@ -21,11 +21,9 @@ WAYS = {
 
 def measure(config_file: str, dataset_name: str) -> list[Row]:
     """Rows of the report; the ways run in turn, on the same batches."""
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(config_file)
+    cfg = read_config(config_file)
     cfg.DATASETS.TRAIN = (dataset_name,)
     cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     batches = list(itertools.islice(Trainer.build_train_loader(cfg), STEPS + 1))
     steps = {}

@@ -3,11 +3,10 @@
 import tempfile
 import time
 
-import torch
 from detectron2.utils.events import EventStorage
 
 from benchmarks.timing import Row
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 
 WARMUP, STEPS = 3, 15
@@ -15,10 +14,8 @@ WARMUP, STEPS = 3, 15
 
 def measure(config_file: str, dataset_name: str) -> list[Row]:
     """Rows of the report."""
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(config_file)
+    cfg = read_config(config_file)
     cfg.DATASETS.TRAIN = (dataset_name,)
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder, EventStorage() as storage:
         cfg.OUTPUT_DIR = folder
         trainer = Trainer(cfg)

@@ -1,5 +1,8 @@
 """The keys that this project adds to Detectron2's config, all in one place."""
 
+from collections.abc import Sequence
+
+import torch
 from detectron2.config import CfgNode, get_cfg
 
 SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
@@ -120,4 +123,24 @@ def get_dsb2018_cfg() -> CfgNode:
     """Detectron2's default config with the project's keys."""
     cfg = get_cfg()
     add_dsb2018_config(cfg)
+    return cfg
+
+
+def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
+    """A config file over the defaults. A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no
+    GPU.
+
+    Args:
+        config_file: YAML.
+        options: KEY, VALUE, … that override it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AssertionError: a key that does not exist (from Detectron2's `CfgNode`).
+    """
+    cfg = get_dsb2018_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.merge_from_list(list(options))
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
     return cfg

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 from dsb2018.files import write_atomically
 from dsb2018.modeling import NucleiCheckpointer
@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
     args = parser.parse_args(arguments)
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(args.config_file)
+    cfg = read_config(args.config_file)
     cfg.MODEL.DEVICE = "cpu"
     model_file = args.run / "model_final.pth"
     results = args.run / "inference" / cfg.DATASETS.TEST[0] / "results.json"

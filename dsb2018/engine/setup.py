@@ -4,14 +4,13 @@ import argparse
 import logging
 import sys
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
 from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.processes import launch, process_group, was_restarted
@@ -39,23 +38,9 @@ def main(arguments: list[str] | None = None, epilog: str | None = None) -> None:
     launch(run_to_exit_status, args)
 
 
-def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of a run. A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no GPU.
-
-    Raises:
-        AssertionError: KEY VALUE names a key that does not exist (from Detectron2's `CfgNode`).
-    """
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
 def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a run, its datasets registered, its output folder made."""
-    cfg = read_config(args)
+    cfg = read_config(args.config_file, args.opts)
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(
@@ -83,7 +68,7 @@ def run(args: argparse.Namespace) -> dict:
     Raises:
         Interrupted: see `Trainer.train`.
     """
-    with process_group(read_config(args).MODEL.DEVICE):
+    with process_group(read_config(args.config_file, args.opts).MODEL.DEVICE):
         cfg = setup(args)
         if args.eval_only:
             model = Trainer.build_model(cfg)

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+import numpy as np
+
 from dsb2018.report.bootstrap import Interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -136,6 +138,39 @@ def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_t
                 bounds = f'x1="{x}" x2="{x}" y1="{up(score.low)}" y2="{up(score.high)}"'
                 parts.append(f'<line {bounds} stroke="{color(index)}" stroke-width="2"/>')
             parts.append(marker(x, up(score.value), index))
+    return _svg(parts, title)
+
+
+def histogram_chart(
+    series: Mapping[str, Sequence[float]], title: str, x_title: str, bins: int = 24
+) -> str:
+    """Percent of the values in each bin, one line a series; bins are equally wide factors.
+
+    Args:
+        series: by name, numbers of 0 or more; below 1 they count as 1.
+        title, x_title: text.
+        bins: number of them.
+    """
+    values = {name: np.maximum(1, np.asarray(each, float)) for name, each in series.items()}
+    highest = max([10.0, *(each.max() for each in values.values() if each.size)])
+    edges = np.geomspace(1, 1.01 * highest, bins + 1)
+    middles = np.sqrt(edges[:-1] * edges[1:])
+    shares = {
+        name: 100 * np.histogram(each, edges)[0] / max(1, each.size)
+        for name, each in values.items()
+    }
+    top = 10 * math.ceil(max([1.0, *(each.max() for each in shares.values())]) / 10)
+    across = Axis(edges[0], edges[-1], LEFT, WIDTH - RIGHT, log=True)
+    up = Axis(0, top, HEIGHT - BOTTOM, TOP)
+    ticks = [n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000) if n <= edges[-1]]
+    parts = [_grid(across, ticks, up, range(0, top + 1, 10), x_title, "percent")]
+    for index, each in enumerate(shares.values()):
+        points = list(zip(map(across, middles), map(up, each), strict=True))
+        line = " ".join(f"{x},{y}" for x, y in points)
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{color(index)}" stroke-width="2"/>'
+        )
+        parts += [marker(x, y, index) for x, y in points]
     return _svg(parts, title)
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from skimage.io import imread
 
-from dsb2018.config import get_dsb2018_cfg
+from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper
 from dsb2018.engine.precision import autocast, choose_precision
 from dsb2018.engine.trainer import Trainer
@@ -81,17 +80,6 @@ def name_contestants(
     return everybody
 
 
-def read_config(config_file: str) -> CfgNode:
-    """A config file over the defaults.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(config_file)
-    return cfg
-
-
 def find_weights(config_file: str) -> str:
     """The weights of a run of this config in its OUTPUT_DIR, else the package's, else ""."""
     cfg = read_config(config_file)
@@ -133,8 +121,6 @@ def load_predictor(contestant: Contestant) -> Predictor:
 
 def _load_model(contestant: Contestant) -> Predictor:
     cfg = read_config(contestant.config)
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
     model = Trainer.build_model(cfg).eval()
     NucleiCheckpointer(model).load(contestant.weights)
     mapper = NucleiMapper(cfg, is_train=False)

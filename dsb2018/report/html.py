@@ -27,11 +27,28 @@ def to_html(entries: Sequence[Entry]) -> str:
         chosen = [entry for entry in entries if entry.dataset == name]
         sections.append(_section(chosen, len(data)))
         data.append({"names": [entry.name for entry in chosen], "images": gallery(chosen)})
+    title = "Nuclei segmentation: comparison"
+    return fill_page(title, _introduction(), names, sections, data)
+
+
+def fill_page(
+    title: str, introduction: str, names: Sequence[str], sections: Sequence[str], data: list[dict]
+) -> str:
+    """A page that needs no other file.
+
+    Args:
+        title: text.
+        introduction: HTML.
+        names: of the sections, which have them as their id.
+        sections: HTML.
+        data: of the galleries.
+    """
     page = (PARTS / "page.html").read_text()
     for place, content in {
         "/*STYLE*/": (PARTS / "page.css").read_text(),
         "/*SCRIPT*/": (PARTS / "page.js").read_text(),
-        "<!--INTRODUCTION-->": _introduction(),
+        "<!--TITLE-->": escape(title),
+        "<!--INTRODUCTION-->": introduction,
         "<!--NAVIGATION-->": "".join(f'<a href="#{n}">{n}</a>' for n in map(escape, names)),
         "<!--SECTIONS-->": "\n".join(sections),
         "/*DATA*/": json.dumps(data).replace("</", "<\\/"),  # else it could end the script

@@ -24,18 +24,13 @@ from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils.file_io import PathManager
 from tqdm import tqdm
 
+from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
 from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
 from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.files import replacing, write_atomically
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
-from dsb2018.report.contestants import (
-    Contestant,
-    Predictor,
-    load_predictor,
-    read_config,
-    read_cost,
-)
+from dsb2018.report.contestants import Contestant, Predictor, load_predictor, read_cost
 from dsb2018.truth import has_truth
 
 SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "labels"

@@ -6,6 +6,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from skimage.io import imread, imsave
 
+from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.report.bootstrap import interval
@@ -13,7 +14,6 @@ from dsb2018.report.contestants import (
     Contestant,
     labels_to_output,
     name_contestants,
-    read_config,
     read_labels,
 )
 from dsb2018.report.scoring import is_scored, score

@@ -1,0 +1,147 @@
+"""A dataset to look at: what it is like, and what a model is shown of it."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils.env import seed_all_rng
+
+from dsb2018.data import NucleiMapper
+from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.draw import TRUTH, draw_outlines
+from dsb2018.files import write_atomically
+from dsb2018.report.charts import histogram_chart, legend
+from dsb2018.report.html import fill_page
+from dsb2018.report.statistics import ImageStatistics, by_modality, measure, summarize
+from dsb2018.truth import has_truth
+
+
+def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, count: int) -> None:
+    """Writes `index.html`, `statistics.csv` and `samples/<number>.png`.
+
+    Args:
+        cfg: whose augmentations are shown.
+        dataset_names: registered; samples are of the first.
+        output: folder.
+        count: number of samples.
+
+    Raises:
+        ValueError: a dataset without truth.
+    """
+    measured = {}
+    for name in dataset_names:
+        items = DatasetCatalog.get(name)
+        if not items or not all(has_truth(item) for item in items):
+            raise ValueError(f"{name}: its nuclei are not known, so there is little to show")
+        measured[name] = [measure(item) for item in items]
+    write_atomically(output / "statistics.csv", _table(measured))
+    pictures = []
+    for number, picture in enumerate(draw_samples(cfg, dataset_names[0], count)):
+        picture = np.ascontiguousarray(picture[..., ::-1])
+        png = cv2.imencode(".png", picture)[1].tobytes()
+        write_atomically(output / "samples" / f"{number:03d}.png", png)
+        pictures.append(cv2.imencode(".jpg", picture)[1].tobytes())
+    sections = [_section(name, images) for name, images in measured.items()]
+    sections.append(_samples(dataset_names[0], pictures))
+    introduction = "Median, and in brackets where 90 of 100 lie; grey values from 0 to 255."
+    page = fill_page("Nuclei: the data", introduction, [*measured, "samples"], sections, [])
+    write_atomically(output / "index.html", page)
+
+
+def draw_samples(cfg: CfgNode, dataset_name: str, count: int) -> Iterator[np.ndarray]:
+    """Samples as the model is given them in training, beside them the same with its truth.
+
+    Yields:
+        (2 H, 4 W + 8, 3) uint8 RGB; with an interior map (2 H, 6 W + 16, 3).
+    """
+    items = DatasetCatalog.get(dataset_name)
+    mapper = NucleiMapper(cfg, is_train=True)
+    factors = modality_repeat_factors(items, cfg.DATALOADER.MODALITY_POWER).double().numpy()
+    rng = np.random.default_rng(max(0, cfg.SEED))
+    for index in rng.choice(len(items), count, p=factors / factors.sum()):
+        seed_all_rng(int(rng.integers(2**31)))
+        yield draw_sample(mapper(items[index]), cfg.INPUT.FORMAT)
+
+
+def draw_sample(sample: dict, channel_order: str) -> np.ndarray:
+    """A sample of the mapper; its nuclei are drawn where it has instances, else their union.
+
+    Args:
+        sample: with `image`, `sem_seg`, and perhaps `instances` and `interior`.
+        channel_order: "RGB" or "BGR".
+    """
+    image = sample["image"].permute(1, 2, 0).numpy()
+    image = np.ascontiguousarray(image[..., ::-1] if channel_order == "BGR" else image)
+    labels = sample["sem_seg"].numpy()
+    if "instances" in sample:
+        masks = sample["instances"].gt_masks.tensor.numpy()
+        labels = (masks * np.arange(1, len(masks) + 1)[:, None, None]).max(axis=0, initial=0)
+    nothing = np.zeros(image.shape[:2], np.uint8)
+    gap = np.full((2 * image.shape[0], 8, 3), 255, np.uint8)
+    panels = [draw_outlines(image, nothing, TRUTH), gap, draw_outlines(image, labels, TRUTH)]
+    if "interior" in sample:
+        grey = (255 * sample["interior"].numpy()).astype(np.uint8)
+        panels += [gap, draw_outlines(np.dstack([grey] * 3), nothing, TRUTH)]
+    return np.hstack(panels)
+
+
+def _table(measured: dict[str, list[ImageStatistics]]) -> str:
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    columns = ("covered", "inside", "outside", "touching")
+    table.writerow(
+        ["dataset", "image", "modality", "height", "width", "nuclei", "median_area", *columns]
+    )
+    for name, images in measured.items():
+        for image in images:
+            area = float(np.median(image.areas)) if len(image.areas) else ""
+            numbers = [
+                "" if np.isnan(v) else round(v, 3) for v in (getattr(image, c) for c in columns)
+            ]
+            head = [name, image.name, image.modality, *image.size, len(image.areas), area]
+            table.writerow([*head, *numbers])
+    return file.getvalue()
+
+
+def _section(name: str, images: list[ImageStatistics]) -> str:
+    groups = by_modality(images)
+    columns = {group: summarize(members) for group, members in groups.items()}
+    heads = "".join(f'<th scope="col">{escape(group or "unknown")}</th>' for group in columns)
+    rows = [f"<tr><th></th>{heads}</tr>"]
+    for row in next(iter(columns.values())):
+        cells = "".join(f"<td>{escape(column[row])}</td>" for column in columns.values())
+        rows.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
+    charts = {
+        "Nuclei an image": {g: [len(i.areas) for i in each] for g, each in groups.items()},
+        "Area of a nucleus, pixels": {
+            g: np.concatenate([i.areas for i in each]) for g, each in groups.items()
+        },
+    }
+    shown = "".join(
+        f"<div><h3>{title}</h3>{histogram_chart(series, title, title.lower())}</div>"
+        for title, series in charts.items()
+    )
+    return (
+        f'<section id="{escape(name)}"><h2>{escape(name)}</h2>'
+        f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+        f'{legend(groups)}<div class="charts">{shown}</div></section>'
+    )
+
+
+def _samples(name: str, pictures: Sequence[bytes]) -> str:
+    sources = [f"data:image/jpeg;base64,{base64.b64encode(each).decode()}" for each in pictures]
+    shown = "".join(
+        f'<img alt="sample {number}" src="{source}">' for number, source in enumerate(sources)
+    )
+    return (
+        f'<section id="samples"><h2>What a model is shown of {escape(name)}</h2>'
+        "<p>The image after augmentation, with its true nuclei, and, where the model learns one, "
+        f'the map that tells them apart.</p><div class="charts samples">{shown}</div></section>'
+    )

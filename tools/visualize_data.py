@@ -1,0 +1,44 @@
+"""Shows a dataset: what it is like, and what a model is shown of it in training.
+
+    python tools/visualize_data.py --config-file configs/unet/unet_light.yaml --output output/data
+
+Written are index.html, a page to look at; statistics.csv, a line for each image; and samples/, what
+the mapper makes of training images, with the true nuclei drawn. Datasets are DATASETS.TRAIN and
+DATASETS.TEST; KEY VALUE pairs at the end override the config.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dsb2018.config import read_config
+from dsb2018.data import register_dsb2018
+from dsb2018.report.data_page import write_data_page
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Shows a dataset, and what a model is shown of it.",
+        epilog=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config-file", required=True, metavar="YAML")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--data", metavar="ROOT", help="prepared root, as in train_net.py")
+    parser.add_argument("--samples", type=int, default=24, metavar="N", help="(default: 24)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    args = parser.parse_args(arguments)
+    try:
+        cfg = read_config(args.config_file, args.opts)
+        register_dsb2018(args.data)
+        names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
+        write_data_page(cfg, names, args.output, args.samples)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Written: {args.output}/index.html, statistics.csv, samples/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
