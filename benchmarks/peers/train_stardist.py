@@ -1,0 +1,100 @@
+"""Trains StarDist on a prepared dataset for some minutes and writes its label images.
+
+    python benchmarks/peers/train_stardist.py --root datasets/dsb2018 --minutes 30 --output output/stardist
+
+Runs in an environment of its own, see docs/peers.md. Settings are those of StarDist's own example
+for this data (32 rays, a grid of 2, percentile normalisation, flips, quarter turns and changes of
+brightness; thresholds chosen on a tenth of the training images).
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+from csbdeep.utils import normalize
+from csbdeep.utils.tf import keras_import
+from prepared import read_dataset, write_labels
+from stardist.models import Config2D, StarDist2D
+
+Callback = keras_import("callbacks", "Callback")
+
+
+class StopAfter(Callback):
+    """Ends a training after some minutes."""
+
+    def __init__(self, minutes: float):
+        super().__init__()
+        self._end = time.monotonic() + 60 * minutes
+
+    def on_epoch_end(self, epoch, logs=None):
+        if time.monotonic() > self._end:
+            self.model.stop_training = True
+
+
+def augment(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flips, quarter turns, brightness and noise, as in StarDist's example."""
+    turns, flipped = np.random.randint(4), np.random.rand() < 0.5
+    image, labels = (np.rot90(each, turns) for each in (image, labels))
+    if flipped:
+        image, labels = image[::-1], labels[::-1]
+    image = image * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2)
+    return image + 0.02 * np.random.uniform(0, 1) * np.random.normal(size=image.shape), labels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", required=True, help="prepared root")
+    parser.add_argument("--train", default="dsb2018_stardist_train")
+    parser.add_argument("--test", default="dsb2018_stardist_test")
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--steps", type=int, default=100, help="in an epoch")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    np.random.seed(0)
+    images = read_dataset(args.root, args.train)
+    order = np.random.permutation(len(images))
+    held_out = set(order[: max(1, len(images) // 10)].tolist())
+    train = [image for number, image in enumerate(images) if number not in held_out]
+    held = [images[number] for number in sorted(held_out)]
+
+    def arrays(chosen):
+        return [normalize(i.grey, 1, 99.8) for i in chosen], [i.labels for i in chosen]
+
+    config = Config2D(
+        n_rays=32,
+        grid=(2, 2),
+        n_channel_in=1,
+        train_patch_size=(256, 256),
+        train_batch_size=4,
+        train_epochs=10000,
+        train_steps_per_epoch=args.steps,
+        train_tensorboard=False,
+    )
+    model = StarDist2D(config, name="stardist", basedir=str(args.output))
+    model.prepare_for_training()
+    model.callbacks.append(StopAfter(args.minutes))
+    model.train(*arrays(train), validation_data=arrays(held), augmenter=augment)
+    model.optimize_thresholds(*arrays(held))
+
+    test = read_dataset(args.root, args.test)
+    model.predict_instances(normalize(test[0].grey, 1, 99.8))  # warms up
+    seconds = 0.0
+    for image in test:
+        start = time.perf_counter()
+        labels, _ = model.predict_instances(normalize(image.grey, 1, 99.8))
+        seconds += time.perf_counter() - start
+        write_labels(args.output / "labels", image.name, labels)
+    cost = {
+        "seconds_per_image": seconds / len(test),
+        "parameters": int(model.keras_model.count_params()),
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    (args.output / "labels" / "cost.json").write_text(json.dumps(cost, indent=2) + "\n")
+    print(json.dumps(cost))
+
+
+if __name__ == "__main__":
+    main()
