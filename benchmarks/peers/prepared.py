@@ -1,4 +1,4 @@
-"""Prepared datasets as arrays, for tools that know nothing of Detectron2. Needs NumPy and OpenCV."""
+"""Prepared datasets as arrays, for tools that do not use Detectron2. Needs NumPy and OpenCV."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Trains StarDist on a prepared dataset for some minutes and writes its label images.
 
-    python benchmarks/peers/train_stardist.py --root datasets/dsb2018 --minutes 30 --output output/stardist
+    python benchmarks/peers/train_stardist.py --root datasets/dsb2018 --minutes 30 \\
+        --output output/stardist
 
 Runs in an environment of its own, see docs/peers.md. Settings are those of StarDist's own example
 for this data (32 rays, a grid of 2, percentile normalisation, flips, quarter turns and changes of
