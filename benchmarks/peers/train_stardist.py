@@ -91,6 +91,7 @@ def main() -> None:
     cost = {
         "seconds_per_image": seconds / len(test),
         "parameters": int(model.keras_model.count_params()),
+        "trained_on": [args.train],
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     (args.output / "labels" / "cost.json").write_text(json.dumps(cost, indent=2) + "\n")

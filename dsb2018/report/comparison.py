@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Entry:
         images: number of images.
         modalities: number of images of each modality.
         scores: by metric, "task/name" or "task/name/modality", percent.
+        seen: number of the images that it was trained on.
         cost: `seconds_per_image`, `parameters` and `peak_memory` (bytes), where known.
         samples: of the bootstrap, by metric: (rounds,) percent.
         folder: where all of it comes from.
@@ -34,10 +35,19 @@ class Entry:
     dataset: str
     images: int
     modalities: Mapping[str, int]
+    seen: int
     scores: Mapping[str, Interval]
     cost: Mapping[str, float | None]
     samples: Mapping[str, np.ndarray]
     folder: Path
+
+
+def warn_of_seen(entries: Sequence[Entry]) -> str:
+    """Says who was trained on images of this dataset; "" where nobody was."""
+    told = [f"{each.name} was trained on {each.seen}" for each in entries if each.seen]
+    if not told:
+        return ""
+    return f"Not a test for all: of these {entries[0].images} images {', '.join(told)}."
 
 
 def read_entry(folder: Path) -> Entry:
@@ -53,7 +63,7 @@ def read_entry(folder: Path) -> Entry:
         metric: interval(math.nan if value is None else value, samples[metric])
         for metric, value in record["scores"].items()
     }
-    kept = {key: record[key] for key in ("name", "dataset", "images", "modalities", "cost")}
+    kept = {key: record[key] for key in ("name", "dataset", "images", "modalities", "seen", "cost")}
     return Entry(**kept, scores=scores, samples=samples, folder=folder)
 
 

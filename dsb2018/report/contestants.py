@@ -93,6 +93,20 @@ def find_weights(config_file: str) -> str:
     return ""
 
 
+def training_datasets(contestant: Contestant) -> tuple[str, ...]:
+    """The datasets that a contestant was trained on, as far as files say: `config.yaml` beside its
+    weights, which knows what the command line changed; the record of the package's weights; else
+    its config. Of other tools `trained_on` in `cost.json`."""
+    if not contestant.is_model:
+        return tuple(read_cost(contestant.weights).get("trained_on", ()))
+    if contestant.weights.startswith("dsb2018://"):
+        record = FOLDER / f"{contestant.weights.removeprefix('dsb2018://')}.json"
+        return tuple(json.loads(record.read_text())["trained_on"])
+    beside = Path(contestant.weights).parent / "config.yaml"
+    config = str(beside) if beside.is_file() else contestant.config
+    return tuple(read_config(config).DATASETS.TRAIN)
+
+
 @dataclass(frozen=True)
 class Predictor:
     """
@@ -170,7 +184,8 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_cost(folder: str) -> dict:
-    """`cost.json` of a folder of labels, {} without: seconds_per_image, parameters, peak_memory."""
+    """`cost.json` of a folder of labels, {} without: seconds_per_image, parameters, peak_memory
+    (bytes), and trained_on (names of datasets)."""
     path = Path(folder) / COST_FILE
     return json.loads(path.read_text()) if path.exists() else {}
 

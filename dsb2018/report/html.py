@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
-from dsb2018.report.comparison import Entry
+from dsb2018.report.comparison import Entry, warn_of_seen
 from dsb2018.report.gallery import MISTAKE_COLORS, gallery
 from dsb2018.report.quoted import QUOTED
 from dsb2018.report.scoring import IMAGES
@@ -71,6 +71,8 @@ def _section(entries: Sequence[Entry], number: int) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in first.modalities.items())
     title = escape(f"{first.dataset}: {first.images} images" + (f" ({counts})" if counts else ""))
     parts = [f'<section id="{escape(first.dataset)}">', f"<h2>{title}</h2>"]
+    if warning := warn_of_seen(entries):
+        parts.append(f'<p class="warning" role="note">{escape(warning)}</p>')
     parts += [_table(entries), _charts(entries), _gallery(entries, number), "</section>"]
     return "\n".join(parts)
 

@@ -10,11 +10,13 @@
 
 import hashlib
 import json
+import logging
 import math
 import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +32,16 @@ from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
 from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.files import replacing, write_atomically
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
-from dsb2018.report.contestants import Contestant, Predictor, load_predictor, read_cost
+from dsb2018.report.contestants import (
+    Contestant,
+    Predictor,
+    load_predictor,
+    read_cost,
+    training_datasets,
+)
 from dsb2018.truth import has_truth
 
+logger = logging.getLogger(__name__)
 SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "labels"
 
 
@@ -97,9 +106,23 @@ def score(contestant: Contestant, dataset_name: str, root: str, folder: Path) ->
         "modalities": Counter(each for each in modalities if each),
         "scores": {name: None if math.isnan(v) else v for name, v in scores.items()},
         "cost": cost if contestant.is_model else read_cost(contestant.weights),
+        "seen": count_seen(items, training_datasets(contestant)),
         "made_from": made_from,
     }
     write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
+
+
+def count_seen(items: list[dict], training: Sequence[str]) -> int:
+    """Number of images that are in a training dataset too; those that are not prepared here are
+    passed over."""
+    seen = set()
+    for name in training:
+        if name in DatasetCatalog.list():
+            try:
+                seen |= {item.get("dsb_id") for item in DatasetCatalog.get(name)}
+            except FileNotFoundError:
+                logger.warning("%s was not prepared: not known which images are in it", name)
+    return sum(item.get("dsb_id") in seen for item in items)
 
 
 def _predict(predictor: Predictor, items: list[dict], evaluators: DatasetEvaluators) -> float:

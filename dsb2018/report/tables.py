@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
-from dsb2018.report.comparison import Difference, Entry
+from dsb2018.report.comparison import Difference, Entry, warn_of_seen
 from dsb2018.report.quoted import QUOTED
 
 TRAINING = "dsb2018_train"  # whose accuracy the paper's table calls training accuracy
@@ -44,6 +44,7 @@ def to_json(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
                 "dataset": entry.dataset,
                 "images": entry.images,
                 "modalities": dict(entry.modalities),
+                "seen": entry.seen,
                 "cost": dict(entry.cost),
                 "scores": {name: _clean(score) for name, score in entry.scores.items()},
             }
@@ -90,6 +91,8 @@ def to_markdown(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
         chosen = [entry for entry in entries if entry.dataset == dataset]
         counts = ", ".join(f"{n} {name}" for name, n in chosen[0].modalities.items())
         parts.append(f"## {dataset}: {chosen[0].images} images" + (f" ({counts})" * bool(counts)))
+        if warning := warn_of_seen(chosen):
+            parts.append(f"**{warning}**")
         parts.append(score_table(chosen))
         if len(chosen[0].modalities) > 1:
             parts += ["By modality:", modality_table(chosen)]

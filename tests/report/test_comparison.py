@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dsb2018.report.bootstrap import Interval
-from dsb2018.report.comparison import COMPARED, Entry, differences
+from dsb2018.report.comparison import COMPARED, Entry, differences, warn_of_seen
 from dsb2018.report.quoted import QUOTED
 from dsb2018.report.tables import COLUMNS, to_csv, to_json, to_markdown, with_interval
 
 
-def entry(name, dataset="dsb2018_val", shift=0.0, seed=0, cost=None):
+def entry(name, dataset="dsb2018_val", shift=0.0, seed=0, cost=None, seen=0):
     """Scores of 50 + shift whose draws lie around it."""
     rng = np.random.default_rng(seed)
     metrics = [*COLUMNS, "sem_seg/IoU/histology", "nuclei/mAP/histology"]
@@ -21,7 +21,7 @@ def entry(name, dataset="dsb2018_val", shift=0.0, seed=0, cost=None):
     scores = {metric: Interval(50 + shift, 48 + shift, 52 + shift) for metric in metrics}
     scores["sem_seg/IoU/brightfield"] = Interval(math.nan, math.nan, math.nan)
     modalities = {"histology": 3, "brightfield": 1}
-    return Entry(name, dataset, 4, modalities, scores, cost or {}, samples, Path("x"))
+    return Entry(name, dataset, 4, modalities, seen, scores, cost or {}, samples, Path("x"))
 
 
 def test_differences_are_paired_and_within_a_dataset():
@@ -73,6 +73,15 @@ def test_tables_to_read():
     for block in text.split("\n\n"):  # every row of a table has as many cells as its head
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_who_has_seen_the_images_is_said():
+    assert warn_of_seen([entry("a"), entry("b")]) == ""
+    entries = [entry("a"), entry("b", seen=3)]
+    warning = "Not a test for all: of these 4 images b was trained on 3."
+    assert warn_of_seen(entries) == warning
+    assert f"**{warning}**" in to_markdown(entries, []).splitlines()
+    assert json.loads(to_json(entries, []))["entries"][1]["seen"] == 3
 
 
 @pytest.mark.parametrize(

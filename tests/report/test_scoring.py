@@ -15,8 +15,9 @@ from dsb2018.report.contestants import (
     labels_to_output,
     name_contestants,
     read_labels,
+    training_datasets,
 )
-from dsb2018.report.scoring import is_scored, score
+from dsb2018.report.scoring import count_seen, is_scored, score
 from dsb2018.truth import read_label_layers
 
 DATASET = "dsb2018_sample_val"
@@ -126,6 +127,23 @@ def test_missing_labels_and_folders_are_named(registered, tmp_path):
     with pytest.raises(FileNotFoundError, match="gone"):
         score(gone, DATASET, registered, tmp_path / "out")
     assert not (tmp_path / "out" / "scores.json").exists()
+
+
+def test_what_was_seen_in_training(registered, project, tmp_path):
+    val, train = (DatasetCatalog.get(f"dsb2018_sample_{part}") for part in ("val", "train"))
+    assert count_seen(val, ["dsb2018_sample_train"]) == 0
+    assert count_seen([*val, train[0]], ["dsb2018_sample_train"]) == 1
+    assert count_seen(val, ["dsb2018_sample_val", "unknown", "dsb2018_test"]) == len(val)
+    config = str(project / "configs" / "quick" / "unet_light.yaml")
+    assert training_datasets(Contestant("a", config, "")) == ("dsb2018_sample_train",)
+    packaged = Contestant("a", config, "dsb2018://unet_light")
+    assert training_datasets(packaged) == ("dsb2018_train",)
+    cfg = read_config(config, ["DATASETS.TRAIN", "('dsb2018_mine',)"])
+    (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run writes it
+    own = Contestant("a", config, str(tmp_path / "model_final.pth"))
+    assert training_datasets(own) == ("dsb2018_mine",)
+    (tmp_path / "cost.json").write_text(json.dumps({"trained_on": ["x"]}))
+    assert training_datasets(Contestant("a", "", str(tmp_path))) == ("x",)
 
 
 def test_names():
