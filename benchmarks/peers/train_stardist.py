@@ -8,16 +8,12 @@ for this data (32 rays, a grid of 2, percentile normalisation, flips, quarter tu
 brightness; thresholds chosen on a tenth of the training images).
 """
 
-import argparse
-import json
-import resource
 import time
-from pathlib import Path
 
 import numpy as np
 from csbdeep.utils import normalize
 from csbdeep.utils.tf import keras_import
-from prepared import read_dataset, write_labels
+from peer import argument_parser, read_dataset, write_results
 from stardist.models import Config2D, StarDist2D
 
 Callback = keras_import("callbacks", "Callback")
@@ -46,13 +42,8 @@ def augment(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", required=True, help="prepared root")
-    parser.add_argument("--train", default="dsb2018_stardist_train")
-    parser.add_argument("--test", default="dsb2018_stardist_test")
-    parser.add_argument("--minutes", type=float, required=True)
+    parser = argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100, help="in an epoch")
-    parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     np.random.seed(0)
     images = read_dataset(args.root, args.train)
@@ -80,22 +71,10 @@ def main() -> None:
     model.train(*arrays(train), validation_data=arrays(held), augmenter=augment)
     model.optimize_thresholds(*arrays(held))
 
-    test = read_dataset(args.root, args.test)
-    model.predict_instances(normalize(test[0].grey, 1, 99.8))  # warms up
-    seconds = 0.0
-    for image in test:
-        start = time.perf_counter()
-        labels, _ = model.predict_instances(normalize(image.grey, 1, 99.8))
-        seconds += time.perf_counter() - start
-        write_labels(args.output / "labels", image.name, labels)
-    cost = {
-        "seconds_per_image": seconds / len(test),
-        "parameters": int(model.keras_model.count_params()),
-        "trained_on": [args.train],
-        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    (args.output / "labels" / "cost.json").write_text(json.dumps(cost, indent=2) + "\n")
-    print(json.dumps(cost))
+    def segment(grey):
+        return model.predict_instances(normalize(grey, 1, 99.8))[0]
+
+    write_results(args, segment, int(model.keras_model.count_params()))
 
 
 if __name__ == "__main__":
