@@ -18,7 +18,7 @@ from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.draw import TRUTH, draw_outlines
 from dsb2018.files import write_atomically
 from dsb2018.report.charts import histogram_chart, legend
-from dsb2018.report.html import fill_page
+from dsb2018.report.html import chart_grid, fill_page
 from dsb2018.report.statistics import ImageStatistics, by_modality, measure, summarize
 from dsb2018.truth import has_truth
 
@@ -124,14 +124,11 @@ def _section(name: str, images: list[ImageStatistics]) -> str:
             g: np.concatenate([i.areas for i in each]) for g, each in groups.items()
         },
     }
-    shown = "".join(
-        f"<div><h3>{title}</h3>{histogram_chart(series, title, title.lower())}</div>"
-        for title, series in charts.items()
-    )
+    grid = chart_grid({t: histogram_chart(each, t, t.lower()) for t, each in charts.items()})
     return (
         f'<section id="{escape(name)}"><h2>{escape(name)}</h2>'
         f'<div class="scroll"><table>{"".join(rows)}</table></div>'
-        f'{legend(groups)}<div class="charts">{shown}</div></section>'
+        f"{legend(groups)}{grid}</section>"
     )
 
 

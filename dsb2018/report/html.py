@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -131,8 +131,13 @@ def _charts(entries: Sequence[Entry]) -> str:
         if groups:
             title = f"{COLUMNS[metric]} by modality"
             charts[title] = group_chart(groups, title, f"{COLUMNS[metric]}, percent")
+    return legend(entry.name for entry in entries) + chart_grid(charts)
+
+
+def chart_grid(charts: Mapping[str, str]) -> str:
+    """Charts by title, side by side where there is room."""
     shown = "".join(f"<div><h3>{escape(t)}</h3>{chart}</div>" for t, chart in charts.items())
-    return f'{legend(entry.name for entry in entries)}<div class="charts">{shown}</div>'
+    return f'<div class="charts">{shown}</div>'
 
 
 def _counts(entry: Entry) -> list[tuple[int, int]]:

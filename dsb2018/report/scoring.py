@@ -29,7 +29,9 @@ from tqdm import tqdm
 from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
 from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
+from dsb2018.evaluation.coco_evaluator import CocoMatches
 from dsb2018.evaluation.label_writer import LabelWriter
+from dsb2018.evaluation.nuclei_evaluator import Image
 from dsb2018.files import replacing, write_atomically
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
 from dsb2018.report.contestants import (
@@ -87,29 +89,35 @@ def score(contestant: Contestant, dataset_name: str, root: str, folder: Path) ->
     }
 
     nuclei.evaluate()  # writes the table
-    modalities = [item.get("modality") for item in items]
-    groups = {"": range(len(items))}
-    for modality in sorted({each for each in modalities if each}):
-        groups[modality] = [i for i, each in enumerate(modalities) if each == modality]
     matches = coco.matches() if predictor.ranked else None
-    scores = {}
-    for group, members in groups.items():
-        found = score_images(nuclei.images, matches, members)
-        scores.update({f"{name}/{group}" if group else name: v for name, v in found.items()})
-    samples = sample_scores(nuclei.images, matches, groups, draw_images(len(items)))
+    scores, samples = _score_by_modality(nuclei.images, matches)
     with replacing(folder / SAMPLES) as file:
         np.savez_compressed(file, **samples)
     record = {
         "name": contestant.name,
         "dataset": dataset_name,
         "images": len(items),
-        "modalities": Counter(each for each in modalities if each),
+        "modalities": Counter(each.modality for each in nuclei.images if each.modality),
         "scores": {name: None if math.isnan(v) else v for name, v in scores.items()},
         "cost": cost if contestant.is_model else read_cost(contestant.weights),
         "seen": count_seen(items, training_datasets(contestant)),
         "made_from": made_from,
     }
     write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
+
+
+def _score_by_modality(
+    images: list[Image], matches: CocoMatches | None
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Scores of all images and of each modality, and the same of each draw of the bootstrap."""
+    groups: dict[str, Sequence[int]] = {"": range(len(images))}
+    for modality in sorted({each.modality for each in images if each.modality}):
+        groups[modality] = [i for i, each in enumerate(images) if each.modality == modality]
+    scores = {}
+    for group, members in groups.items():
+        found = score_images(images, matches, members)
+        scores.update({f"{name}/{group}" if group else name: v for name, v in found.items()})
+    return scores, sample_scores(images, matches, groups, draw_images(len(images)))
 
 
 def count_seen(items: list[dict], training: Sequence[str]) -> int:
