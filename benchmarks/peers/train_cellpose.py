@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--epoch", type=int, default=100, help="images in an epoch")
     args = parser.parse_args()
     torch.manual_seed(0)
+    args.output.mkdir(parents=True, exist_ok=True)
     images = read_dataset(args.root, args.train)
     grey = [image.grey for image in images]
     labels = [image.labels for image in images]
