@@ -7,7 +7,6 @@ what such a network says means little.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper, register_dsb2018
 from dsb2018.engine import Trainer
 from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.memory import peak_memory
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.report.contestants import find_weights
 
@@ -50,7 +50,7 @@ def run(config_file: str, root: str, dataset_name: str) -> dict:
 
         predict()  # warms up
         result["seconds"][size] = median([seconds(predict) for _ in range(ROUNDS)])
-    result["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["memory"] = peak_memory()
     return result
 
 

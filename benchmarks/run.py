@@ -23,7 +23,9 @@ TRAINED = ("mask_rcnn/lite0_FPN", "unet/unet", "unet/unet_border", "unet/unet_li
 PARTS = {
     "preparation": lambda images, root: preparation.measure(images),
     "loading": lambda images, root: loading.measure("dsb2018_train"),
-    "evaluation": lambda images, root: evaluation.measure("dsb2018_val"),
+    "evaluation": lambda images, root: evaluation.measure(
+        "dsb2018_val", ("dsb2018_train", "dsb2018_val")
+    ),
     "training": lambda images, root: [
         row for name in TRAINED for row in training.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],

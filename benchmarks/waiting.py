@@ -26,4 +26,5 @@ def measure(config_file: str, dataset_name: str) -> list[Row]:
             trainer.run_step()
             waited += storage.history("data_time").latest()
         share = waited / (time.perf_counter() - start)
+        trainer.close()
     return [Row(f"{config_file}, share of a step that waits for data", f"{share:.1%}", "< 5 %")]

@@ -112,8 +112,12 @@ class Trainer(DefaultTrainer):
             logger.info("Stopped early: %s", reason)
             self.checkpointer.save("model_final", iteration=self.iter)
         finally:
-            self._trainer.close()
+            self.close()
         return self._last_eval_results
+
+    def close(self) -> None:
+        """Ends the processes that load data; for those who call `run_step` themselves."""
+        self._trainer.close()
 
     def run_step(self) -> None:
         """One iteration."""

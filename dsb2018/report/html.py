@@ -87,10 +87,9 @@ def _table(entries: Sequence[Entry]) -> str:
         cells.append("–" if seconds is None else f"{seconds:.2f} s")
         rows.append(_row(entry.name, cells, ""))
     for each in QUOTED:
-        values = {"sem_seg/accuracy": each.accuracy, "sem_seg/IoU": each.iou}
-        cells = ["–" if values.get(m) is None else f"{values[m]:.1f}" for m in COLUMNS]
+        cells = [f"{each.scores[m]:.1f}" if m in each.scores else "–" for m in COLUMNS]
         rows.append(_row(f"{each.name}, quoted", [*cells, "–"], ' class="quoted"'))
-    sources = escape("; ".join(dict.fromkeys(each.source for each in QUOTED)))
+    sources = escape("; ".join(f"{each.name}: {each.images} ({each.source})" for each in QUOTED))
     return (
         f'<div class="scroll"><table>{"".join(rows)}</table></div>'
         f"<p><small>Quoted: {sources}.</small></p>"

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import math
-import resource
 import sys
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from dsb2018.evaluation.coco_evaluator import CocoMatches
 from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.evaluation.nuclei_evaluator import Image
 from dsb2018.files import replacing, write_atomically
+from dsb2018.memory import peak_memory
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
 from dsb2018.report.contestants import (
     Contestant,
@@ -152,10 +152,7 @@ def _predict(predictor: Predictor, items: list[dict], evaluators: DatasetEvaluat
 
 def _peak_memory() -> int:
     """Bytes of this process, on a GPU of that."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
 
 
 def fingerprint(contestant: Contestant, dataset_name: str) -> str:

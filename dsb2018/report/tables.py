@@ -100,6 +100,7 @@ def to_markdown(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
         some = [each for each in found if each.dataset == dataset]
         if some:
             parts += ["Differences of the first to the second, in points:", difference_table(some)]
+    parts += ["## Published elsewhere", "Quoted: of other images than ours.", quoted_table()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,10 +130,26 @@ def paper_table(entries: Sequence[Entry]) -> str:
             ]
         )
     for each in QUOTED:
-        values = (each.training_accuracy, each.accuracy, each.iou)
-        shown = [DASH if value is None else number(value) for value in values]
-        rows.append([f"*{each.name}, quoted*", f"*{each.source}*", *shown, DASH])
+        if "sem_seg/IoU" in each.scores:
+            shown = [number(each.scores[f"sem_seg/{name}"]) for name in ("accuracy", "IoU")]
+            rows.append([f"*{each.name}, quoted*", f"*{each.images}*", DASH, *shown, DASH])
     heads = ["", "images", "training accuracy", "test accuracy", "mean IoU", "mIoU of both classes"]
+    return markdown_table(heads, rows)
+
+
+def quoted_table() -> str:
+    """What others published, with its source."""
+    metrics = [metric for metric in COLUMNS if any(metric in each.scores for each in QUOTED)]
+    rows = [
+        [
+            each.name,
+            each.images,
+            *(number(each.scores[m]) if m in each.scores else DASH for m in metrics),
+            each.source,
+        ]
+        for each in QUOTED
+    ]
+    heads = ["", "images", *(COLUMNS[metric] for metric in metrics), "source"]
     return markdown_table(heads, rows)
 
 
