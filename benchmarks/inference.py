@@ -19,10 +19,10 @@ from benchmarks.timing import Row, median, seconds
 from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper, register_dsb2018
 from dsb2018.engine import Trainer
-from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.memory import peak_memory
 from dsb2018.modeling import NucleiCheckpointer
-from dsb2018.report.contestants import find_weights
+from dsb2018.modeling.weights import find_weights
 
 SIZES = (256, 1024)
 ROUNDS = 5
@@ -36,7 +36,7 @@ def run(config_file: str, root: str, dataset_name: str) -> dict:
     model = Trainer.build_model(cfg).eval()
     if weights:
         NucleiCheckpointer(model).load(weights)
-    precision = choose_precision(cfg.SOLVER.PRECISION, "cpu")
+    precision = inference_precision(cfg.SOLVER.PRECISION, "cpu")
     mapper = NucleiMapper(cfg, is_train=False)
     register_dsb2018(root)
     items = DatasetCatalog.get(dataset_name)

@@ -36,6 +36,13 @@ def choose_precision(wanted: str, device: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
 
 
+def inference_precision(wanted: str, device: str) -> torch.dtype:
+    """`choose_precision` for a trained model: "auto" is float32 on a processor, since what is
+    found must not depend on how busy it was when the two were tried out."""
+    on_cpu = torch.device(device).type == "cpu"
+    return choose_precision("fp32" if wanted == "auto" and on_cpu else wanted, device)
+
+
 def _has_bf16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         # Older ones only emulate it; AMD's, which PyTorch also calls "cuda", all have it.

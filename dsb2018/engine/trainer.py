@@ -32,7 +32,7 @@ from dsb2018.engine.hooks import (
     WeightAverage,
 )
 from dsb2018.engine.interruption import Interrupted
-from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.precision import autocast, choose_precision, inference_precision
 from dsb2018.engine.processes import distribute, share_buffers
 from dsb2018.engine.solver import build_lr_scheduler, build_optimizer
 from dsb2018.engine.step import Step
@@ -291,7 +291,7 @@ class Trainer(DefaultTrainer):
         Returns:
             {task: {metric: value}} for one dataset, {dataset: {task: …}} for several.
         """
-        precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
+        precision = inference_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
         results = OrderedDict()
         for index, name in enumerate(cfg.DATASETS.TEST):
             evaluator = evaluators[index] if evaluators else cls.build_evaluator(cfg, name)

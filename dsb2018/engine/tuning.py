@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import yaml
 
-from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.setup import setup
 from dsb2018.engine.trainer import Trainer
 from dsb2018.evaluation import matching
@@ -56,7 +56,7 @@ def predict_maps(cfg, model: DenseModel, dataset_name: str) -> list[Maps]:
     """
     if not isinstance(model, DenseModel):
         raise ValueError(f"{type(model).__name__} finds nuclei without maps: nothing to tune")
-    precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
+    precision = inference_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
     model.eval()
     images = []
     with torch.no_grad(), autocast(precision, cfg.MODEL.DEVICE):

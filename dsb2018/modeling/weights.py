@@ -7,6 +7,7 @@ Beside these, Detectron2's own: `detectron2://…` of its model zoo, URLs and lo
 """
 
 import importlib
+import json
 import logging
 import pickle
 import re
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dsb2018.config import read_config
 from dsb2018.files import replacing, write_atomically
 from dsb2018.modeling.timm_backbone import find_timm_backbone
 
@@ -139,6 +141,31 @@ class NucleiCheckpointer(DetectionCheckpointer):
             raise FileNotFoundError(f"{path}: no such checkpoint")
         return super().load(path, *args, **kwargs)
 
+    def load_trained(self, path: str) -> None:
+        """Loads the weights of a trained model, all that it has.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: damaged, or of another model.
+        """
+        self._incompatible = None
+        self.load(path, checkpointables=[])
+        found = self._incompatible
+        if not path or found is None:
+            raise ValueError(f"weights {path!r}: none are named")
+        shapes = [name for name, *_ in found.incorrect_shapes]
+        missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+        if wrong := shapes or missing:
+            what = "have another shape" if shapes else "are not in it"
+            raise ValueError(
+                f"{path}: weights of another model than the config's: {len(wrong)} of its "
+                f"parameters {what}, as {wrong[0]}"
+            )
+
+    def _load_model(self, checkpoint: dict):
+        self._incompatible = super()._load_model(checkpoint)
+        return self._incompatible
+
     def _load_file(self, filename: str) -> dict:
         try:
             checkpoint = self._read(filename)
@@ -242,6 +269,19 @@ def name_as_timm(weights: dict[str, torch.Tensor], model: nn.Module) -> dict[str
     if len(pairs) < len(expected) or any(a.shape != b.shape for (_, a), b in pairs):
         raise ValueError("these ImageNet weights are of another network than MODEL.TIMM.NAME")
     return {f"{prefix}.network.{name}": tensor for (name, _), tensor in pairs}
+
+
+def find_weights(config_file: str) -> str:
+    """The weights of a run of this config in its OUTPUT_DIR, else the package's, else ""."""
+    cfg = read_config(config_file)
+    own = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if own.exists():
+        return str(own)
+    for record in FOLDER.glob("*.json"):
+        trained = Path(json.loads(record.read_text())["config"])
+        if Path(config_file).parts[-2:] == trained.parts[-2:]:
+            return f"dsb2018://{record.stem}"
+    return ""
 
 
 def save_packaged(model: nn.Module, path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from dsb2018.data import register_dsb2018
 from dsb2018.engine import main as train_or_evaluate
 from dsb2018.files import write_atomically
+from dsb2018.modeling.weights import find_weights
 from dsb2018.report.comparison import Entry, differences, read_entry
-from dsb2018.report.contestants import Contestant, find_weights, name_contestants
+from dsb2018.report.contestants import Contestant, name_contestants
 from dsb2018.report.html import to_html
 from dsb2018.report.scoring import is_scored, score
 from dsb2018.report.tables import to_csv, to_json, to_markdown

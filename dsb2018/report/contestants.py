@@ -15,7 +15,7 @@ from skimage.io import imread
 
 from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper
-from dsb2018.engine.precision import autocast, choose_precision
+from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.trainer import Trainer
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.instances import find_boxes
@@ -80,19 +80,6 @@ def name_contestants(
     return everybody
 
 
-def find_weights(config_file: str) -> str:
-    """The weights of a run of this config in its OUTPUT_DIR, else the package's, else ""."""
-    cfg = read_config(config_file)
-    own = Path(cfg.OUTPUT_DIR) / "model_final.pth"
-    if own.exists():
-        return str(own)
-    for record in FOLDER.glob("*.json"):
-        trained = Path(json.loads(record.read_text())["config"])
-        if Path(config_file).parts[-2:] == trained.parts[-2:]:
-            return f"dsb2018://{record.stem}"
-    return ""
-
-
 def training_datasets(contestant: Contestant) -> tuple[str, ...]:
     """The datasets that a contestant was trained on, as far as files say: `config.yaml` beside its
     weights, which knows what the command line changed; the record of the package's weights; else
@@ -136,9 +123,9 @@ def load_predictor(contestant: Contestant) -> Predictor:
 def _load_model(contestant: Contestant) -> Predictor:
     cfg = read_config(contestant.config)
     model = Trainer.build_model(cfg).eval()
-    NucleiCheckpointer(model).load(contestant.weights)
+    NucleiCheckpointer(model).load_trained(contestant.weights)
     mapper = NucleiMapper(cfg, is_train=False)
-    precision = choose_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
+    precision = inference_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
 
     def predict(item: dict) -> dict:
         with torch.no_grad(), autocast(precision, cfg.MODEL.DEVICE):

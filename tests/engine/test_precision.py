@@ -55,3 +55,11 @@ def test_a_processor_takes_bf16_only_where_that_is_faster(monkeypatch, slower):
         precision._bf16_pays_off.cache_clear()
     torch.manual_seed(0)
     assert torch.equal(torch.rand(1), after)  # the random state is as it was
+
+
+def test_a_trained_model_computes_alike_on_every_processor(monkeypatch):
+    monkeypatch.setattr(precision, "_has_bf16", lambda device: True)
+    assert precision.choose_precision("auto", "cpu") == torch.bfloat16
+    assert precision.inference_precision("auto", "cpu") == torch.float32
+    assert precision.inference_precision("bf16", "cpu") == torch.bfloat16
+    assert precision.inference_precision("auto", "cuda") == torch.bfloat16

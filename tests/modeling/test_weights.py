@@ -196,3 +196,17 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         checkpointer.save("model_0000000")
     assert (tmp_path / "model_0000000.pth").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    model = Trainer.build_model(load_cfg(CONFIGS / "unet" / "unet_light.yaml"))
+    with pytest.raises(ValueError, match="another model than the config's: .* are not in it"):
+        NucleiCheckpointer(model).load_trained("dsb2018://mask_rcnn_lite0_FPN")
+    torch.save({"model": {**model.state_dict(), "pixel_mean": torch.zeros(1)}}, tmp_path / "a.pth")
+    NucleiCheckpointer(model).load_trained(str(tmp_path / "a.pth"))
+    name = next(iter(model.state_dict()))
+    torch.save({"model": {**model.state_dict(), name: torch.zeros(1)}}, tmp_path / "b.pth")
+    with pytest.raises(ValueError, match=rf"1 of its parameters have another shape, as {name}"):
+        NucleiCheckpointer(model).load_trained(str(tmp_path / "b.pth"))
+    with pytest.raises(ValueError, match="none are named"):
+        NucleiCheckpointer(model).load_trained("")

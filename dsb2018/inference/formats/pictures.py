@@ -1,0 +1,86 @@
+"""Pictures: outlines drawn on the image, a crop of each nucleus, and the Data Science Bowl's own
+form, a folder an image with one mask file a nucleus."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dsb2018.draw import PREDICTED, draw_outlines
+from dsb2018.files import write_atomically
+from dsb2018.inference.contrast import GreyRange
+from dsb2018.inference.nuclei import Nuclei
+from dsb2018.inference.pictures import Picture
+
+ENLARGED = 1024  # images up to this edge are drawn twice as large, since outlines hide little then
+OVERLAY = 4096  # longest edge of an overlay, pixels; larger images are shrunk
+MARGIN = 4  # pixels around a nucleus in its crop
+
+
+def write_overlay(path: Path, nuclei: Nuclei, picture: Picture, grey_range: GreyRange) -> None:
+    """The image with the outline of each nucleus, PNG."""
+    height, width = picture.size
+    shrink = -(-max(height, width) // OVERLAY)
+    rows = []
+    for top in range(0, height, 1024 * shrink):
+        bottom = min(top + 1024 * shrink, height)
+        window = to_rgb(picture.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
+        labels = nuclei.labels_of_rows(top, bottom)[::shrink, ::shrink]
+        zoom = 2 if max(height, width) <= ENLARGED else 1
+        rows.append(draw_outlines(window, labels, PREDICTED, zoom))
+    write_png(path, np.concatenate(rows))
+
+
+def write_crops(folder: Path, nuclei: Nuclei, picture: Picture) -> None:
+    """A picture of each nucleus, `<label>.png`, in the file's own grey values where PNG can hold
+    them, else `.tif`."""
+    replace_folder(folder)
+    for label, crop in enumerate(nuclei.crops, start=1):
+        height, width = crop.mask.shape
+        y, x = max(0, crop.y - MARGIN), max(0, crop.x - MARGIN)
+        bottom = min(nuclei.size[0], crop.y + height + MARGIN)
+        right = min(nuclei.size[1], crop.x + width + MARGIN)
+        write_pixels(folder / f"{label:05d}", picture.read(y, x, bottom - y, right - x))
+
+
+def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None:
+    """`<name>/images/<name>.png` and `<name>/masks/<name>_<label>.png`, 255 in the nucleus."""
+    replace_folder(folder)
+    write_pixels(folder / "images" / name, picture.read(0, 0, *picture.size))
+    for label, crop in enumerate(nuclei.crops, start=1):
+        mask = np.zeros(nuclei.size, np.uint8)
+        height, width = crop.mask.shape
+        mask[crop.y : crop.y + height, crop.x : crop.x + width] = crop.mask * np.uint8(255)
+        write_png(folder / "masks" / f"{name}_{label:05d}.png", mask)
+
+
+def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
+    """(h, w, C) pixels → (h, w, 3) uint8; of other than three channels the first as grey."""
+    window = window if window.shape[2] == 3 else window[..., :1]
+    grey = grey_range.apply(window)
+    return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))
+
+
+def write_pixels(path: Path, pixels: np.ndarray) -> None:
+    """(h, w, C) pixels of any dtype under a path without ending: PNG, or what cannot be PNG as
+    TIFF."""
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    is_png = pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3)
+    if is_png:
+        write_png(path.with_name(path.name + ".png"), pixels)
+    else:
+        data = cv2.imencode(".tif", pixels if pixels.ndim == 2 else pixels[..., 0])[1]
+        write_atomically(path.with_name(path.name + ".tif"), data.tobytes())
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """(H, W) or (H, W, 3) RGB, uint8 or uint16."""
+    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    write_atomically(path, cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes())
+
+
+def replace_folder(folder: Path) -> None:
+    """Leaves nothing of a run before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)

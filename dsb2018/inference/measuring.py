@@ -1,0 +1,222 @@
+"""What is measured of nuclei: a row of numbers for each nucleus, and one for each image.
+
+Shapes are measured by scikit-image's `regionprops`, of which the names are; lengths are in pixels,
+and, where the size of a pixel is known, in micrometres in columns of their own.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+from skimage.measure import regionprops_table
+
+from dsb2018.inference.nuclei import Nuclei, strips
+from dsb2018.inference.pictures import Picture
+
+SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
+STATISTICS = {
+    "mean": ndimage.mean,
+    "median": ndimage.median,
+    "std": ndimage.standard_deviation,
+    "sum": ndimage.sum_labels,
+}
+# in micrometres: column → power of the edge of a pixel
+LENGTHS = {
+    "area": 2,
+    "perimeter": 1,
+    "axis_major_length": 1,
+    "axis_minor_length": 1,
+    "neighbour_distance": 1,
+}
+STRIP = 1024  # rows that are measured at once
+
+Columns = dict[str, np.ndarray]
+
+
+def measure(nuclei: Nuclei, picture: Picture) -> Columns:
+    """Measures the nuclei of an image.
+
+    Args:
+        nuclei: of the picture.
+        picture: 2-D, with all its channels; it is read in strips.
+
+    Returns:
+        {column: (N,) values}, the k-th of label k + 1: label, score, centroid_y, centroid_x (pixels
+        from the middle of the first pixel), box_y, box_x, box_height, box_width, those of `SHAPES`,
+        circularity (4 π area / perimeter²; at most 1), neighbour_distance (between centroids, NaN
+        for a single nucleus), touching (another nucleus), at_border (of the image), and for each
+        channel intensity_mean, _median, _std, _sum, above the background's median, of which the
+        column background tells; names of several channels end in _0, _1, … or the channel's name.
+        Those of `LENGTHS` also in micrometres, ending in _um or _um2, where the picture's pixel
+        size is known.
+    """
+    count, channels = len(nuclei), _channel_names(picture)
+    backgrounds = background_levels(nuclei, picture)
+    columns: Columns = {
+        "label": np.arange(1, count + 1),
+        "score": nuclei.scores.astype(np.float64),
+    }
+    parts = [_measure_strip(*strip, backgrounds, channels) for strip in _strips(nuclei, picture)]
+    order = np.argsort(np.concatenate([part.pop("label") for part in parts]))
+    for name in parts[0]:
+        columns[name] = np.concatenate([part[name] for part in parts])[order]
+    columns["circularity"] = _circularity(columns["area"], columns["perimeter"])
+    columns["neighbour_distance"] = _neighbour_distances(columns)
+    columns["at_border"] = _at_border(nuclei)
+    if picture.pixel_size:
+        edge = float(np.sqrt(np.prod(picture.pixel_size)))  # of a square pixel of the same area
+        for name, power in LENGTHS.items():
+            columns[f"{name}_um{2 if power == 2 else ''}"] = columns[name] * edge**power
+    return columns
+
+
+def summarise(columns: Columns, picture: Picture) -> dict[str, float | int | str]:
+    """One row for an image: its size, the number and density of nuclei, means over them, share of
+    the area that they cover, and by channel the sum of their intensities."""
+    height, width = picture.size
+    count, area = len(columns["label"]), float(columns["area"].sum())
+    row = {
+        "height": height,
+        "width": width,
+        "nuclei": count,
+        "nuclei_per_megapixel": 1e6 * count / (height * width),
+        "covered": area / (height * width),
+        "mean_area": area / count if count else float("nan"),
+    }
+    if picture.pixel_size:
+        y, x = picture.pixel_size
+        row["pixel_size_um"] = float(np.sqrt(y * x))
+        row["nuclei_per_mm2"] = 1e6 * count / (height * width * y * x)
+        row["mean_area_um2"] = row["mean_area"] * y * x
+    for name, values in columns.items():
+        if name.startswith("intensity_sum"):
+            row[name.replace("intensity_sum", "integrated_intensity")] = float(values.sum())
+        if name.startswith("intensity_mean"):
+            mean = float(values.mean()) if count else float("nan")
+            row[name.replace("intensity_mean", "mean_intensity")] = mean
+    return row
+
+
+def background_levels(nuclei: Nuclei, picture: Picture) -> np.ndarray:
+    """(C,) float64: the median of each channel's pixels outside of nuclei; of very large images of
+    a sample of them; of all pixels where everything is nucleus."""
+    samples = []
+    step = max(1, int(np.sqrt(np.prod(picture.size) / 4e6)))
+    for top, labels, pixels in _all_strips(nuclei, picture):
+        rows = slice(-top % step, None, step)
+        samples.append(pixels[rows, ::step][labels[rows, ::step] == 0])
+    outside = np.concatenate(samples)
+    if not len(outside):
+        outside = np.concatenate(
+            [p.reshape(-1, p.shape[2]) for _, _, p in _all_strips(nuclei, picture)]
+        )
+    return np.median(outside, axis=0).astype(np.float64)
+
+
+def _all_strips(nuclei: Nuclei, picture: Picture) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """First row, labels and pixels of each strip."""
+    for number, labels in enumerate(strips(nuclei, STRIP)):
+        yield number * STRIP, labels, picture.read(number * STRIP, 0, *labels.shape)
+
+
+def _strips(nuclei: Nuclei, picture: Picture) -> Iterator[tuple[int, np.ndarray, np.ndarray, set]]:
+    """Strips that are as high as they must be for those nuclei to be whole that begin in them:
+    first row, labels, pixels, and the labels that begin there. There is a first one even without
+    nuclei."""
+    height, width = picture.size
+    begun: dict[int, list[int]] = {} if len(nuclei) else {0: []}
+    for label, crop in enumerate(nuclei.crops, start=1):
+        begun.setdefault(crop.y // STRIP, []).append(label)
+    for number, wanted in sorted(begun.items()):
+        top = number * STRIP
+        ends = [nuclei.crops[label - 1].y + len(nuclei.crops[label - 1].mask) for label in wanted]
+        first, bottom = (
+            max(0, top - 1),
+            min(height, max(ends, default=0) + 1),
+        )  # and a row of neighbours
+        labels = nuclei.labels_of_rows(first, bottom)
+        yield first, labels, picture.read(first, 0, bottom - first, width), set(wanted)
+
+
+def _measure_strip(
+    top: int,
+    labels: np.ndarray,
+    pixels: np.ndarray,
+    wanted: set[int],
+    backgrounds: np.ndarray,
+    channels: list[str],
+) -> Columns:
+    chosen = np.where(np.isin(labels, list(wanted)), labels, 0)
+    found = regionprops_table(chosen, properties=("label", "centroid", "bbox", *SHAPES))
+    columns = {
+        "label": found["label"],
+        "centroid_y": found["centroid-0"] + top,
+        "centroid_x": found["centroid-1"],
+        "box_y": found["bbox-0"] + top,
+        "box_x": found["bbox-1"],
+        "box_height": found["bbox-2"] - found["bbox-0"],
+        "box_width": found["bbox-3"] - found["bbox-1"],
+        **{name: found[name] for name in SHAPES},
+        "touching": np.isin(found["label"], _touching(labels)),
+    }
+    for channel, (name, background) in enumerate(zip(channels, backgrounds, strict=True)):
+        plane = pixels[..., channel].astype(np.float64) - background
+        index = found["label"]
+        for kind, function in STATISTICS.items():
+            values = function(plane, chosen, index) if len(index) else []
+            columns[f"intensity_{kind}{name}"] = np.asarray(values, np.float64)
+        columns[f"background{name}"] = np.full(len(index), background)
+    return columns
+
+
+def _channel_names(picture: Picture) -> list[str]:
+    """Endings of the columns of each channel; of a single one none."""
+    axis = next((a for a in picture.axes if a in "CS" and a not in picture.fixed), None)
+    count = picture.length(axis) if axis else 1
+    if count == 1:
+        return [""]
+    if len(picture.channels) == count:
+        return [f"_{name}" for name in picture.channels]
+    return (
+        [f"_{name}" for name in ("red", "green", "blue")]
+        if axis == "S"
+        else [f"_{n}" for n in range(count)]
+    )
+
+
+def _touching(labels: np.ndarray) -> np.ndarray:
+    """Labels that have a pixel beside, over or at a corner of another label's pixel."""
+    found = []
+    for a, b in (
+        (labels[1:], labels[:-1]),
+        (labels[:, 1:], labels[:, :-1]),
+        (labels[1:, 1:], labels[:-1, :-1]),
+        (labels[1:, :-1], labels[:-1, 1:]),
+    ):
+        meet = (a != b) & (a > 0) & (b > 0)
+        found += [a[meet], b[meet]]
+    return np.unique(np.concatenate(found))
+
+
+def _circularity(area: np.ndarray, perimeter: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(perimeter > 0, np.minimum(4 * np.pi * area / perimeter**2, 1.0), 1.0)
+
+
+def _neighbour_distances(columns: Columns) -> np.ndarray:
+    points = np.stack([columns["centroid_y"], columns["centroid_x"]], axis=1)
+    if len(points) < 2:
+        return np.full(len(points), np.nan)
+    return cKDTree(points).query(points, k=2)[0][:, 1]
+
+
+def _at_border(nuclei: Nuclei) -> np.ndarray:
+    height, width = nuclei.size
+    return np.array(
+        [
+            c.y == 0 or c.x == 0 or c.y + len(c.mask) == height or c.x + c.mask.shape[1] == width
+            for c in nuclei.crops
+        ],
+        bool,
+    )

@@ -1,0 +1,122 @@
+"""A microscope's image as inference sees it: read in windows, whatever file it comes from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+CHANNEL_AXES = "CS"  # C: channels of a microscope; S: samples of a pixel, as red, green and blue
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, or a stack of slices.
+
+    Args:
+        name: what its results are called; unique among the pictures of a run.
+        path: of the file or Zarr folder.
+        array: of any of the axes, in memory, or of Zarr, of which only what is wanted is read.
+        axes: a letter for each axis of the array: Y, X, and any of Z, C, S, or T.
+        fixed: position on axes that are not run through.
+        pixel_size: (y, x) micrometres, where the file says.
+        slice_distance: micrometres between slices, where the file says.
+        channels: names of the channels, where the file says.
+    """
+
+    name: str
+    path: Path
+    array: object
+    axes: str
+    fixed: dict[str, int] = field(default_factory=dict)
+    pixel_size: tuple[float, float] | None = None
+    slice_distance: float | None = None
+    channels: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+        return self.length("Y"), self.length("X")
+
+    @property
+    def depth(self) -> int | None:
+        """Number of slices; None: not a stack."""
+        return self.length("Z") if "Z" in self.axes and "Z" not in self.fixed else None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the pixels."""
+        return np.dtype(self.array.dtype)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the pixels have been read."""
+        return isinstance(self.array, np.ndarray)
+
+    def length(self, axis: str) -> int:
+        """Of an axis that the array has."""
+        return int(self.array.shape[self.axes.index(axis)])
+
+    def at(self, **positions: int) -> "Picture":
+        """The same with axes held at a position, as `Z=3`."""
+        return replace(self, fixed={**self.fixed, **positions})
+
+    def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """A window of a picture that is no stack, (height, width, channels), of its own dtype."""
+        ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
+        window = np.asarray(self.array[tuple(ranges.get(axis, slice(None)) for axis in self.axes)])
+        left = [axis for axis in self.axes if axis not in self.fixed]
+        if len(left) == 2:
+            window, left = window[..., None], [*left, "S"]
+        channel = next(axis for axis in left if axis in CHANNEL_AXES)
+        return window.transpose([left.index(axis) for axis in ("Y", "X", channel)])
+
+    def windows(self, edge: int = 1024) -> "Windows":
+        """The whole picture in windows of at most `edge` × `edge` pixels; may be run through again
+        and again."""
+        return Windows(self, edge)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """See `Picture.windows`."""
+
+    picture: Picture
+    edge: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        height, width = self.picture.size
+        for y in range(0, height, self.edge):
+            for x in range(0, width, self.edge):
+                h, w = min(self.edge, height - y), min(self.edge, width - x)
+                yield self.picture.read(y, x, h, w)
+
+
+def choose_channel(picture: Picture, wanted: str | None) -> Picture:
+    """The channel that nuclei are looked for in.
+
+    Args:
+        picture: with any number of channels.
+        wanted: a number from 0, or a name that the file gives; None: grey and colour images need
+            no choice.
+
+    Raises:
+        ValueError: no such channel; or there are several, and none is wanted.
+    """
+    axis = next((a for a in picture.axes if a in CHANNEL_AXES and a not in picture.fixed), None)
+    count = picture.length(axis) if axis else 1
+    if wanted is None:
+        if axis is None or (axis == "S" and count in (1, 3)):
+            return picture
+        if count == 1:
+            return picture.at(**{axis: 0})
+        names = f" ({', '.join(picture.channels)})" if picture.channels else ""
+        raise ValueError(
+            f"{picture.path}: {count} channels{names}; say with --channel in which the nuclei are"
+        )
+    names = list(picture.channels)
+    index = names.index(wanted) if wanted in names else int(wanted) if wanted.isdigit() else -1
+    if not 0 <= index < count:
+        there = ", ".join(names) or f"0 to {count - 1}"
+        raise ValueError(f"{picture.path}: no channel {wanted!r}; there are {there}")
+    return picture.at(**{axis: index}) if axis else picture

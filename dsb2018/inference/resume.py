@@ -1,0 +1,64 @@
+"""What the tiles of a large image have found, on disk, so that an interrupted run goes on there."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.files import replacing, write_atomically
+from dsb2018.inference.stitching import Found
+from dsb2018.masks import Crop
+
+
+class TileStore:
+    """A folder with a file for each tile that is done."""
+
+    def __init__(self, folder: Path, made_from: str):
+        """
+        Args:
+            folder: it is emptied, if what is in it was made from something else.
+            made_from: says what the tiles are of, and by which model.
+        """
+        self._folder = folder
+        mark = folder / "made_from"
+        if not mark.exists() or mark.read_text() != made_from:
+            self.remove()
+            write_atomically(mark, made_from)
+
+    def get(self, number: int, find: Callable[[], list[Found]]) -> list[Found]:
+        """What tile `number` found: as it was stored, else `find()`, which is stored."""
+        path = self._folder / f"{number:06d}.npz"
+        if path.exists():
+            return _read(path)
+        found = find()
+        with replacing(path) as file:
+            np.savez(file, **_pack(found))
+        return found
+
+    def remove(self) -> None:
+        """Deletes the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pack(found: list[Found]) -> dict[str, np.ndarray]:
+    boxes = np.array([each.crop.box for each in found], np.int64).reshape(-1, 4)
+    masks = [each.crop.mask.ravel() for each in found]
+    return {
+        "boxes": boxes,
+        "bits": np.packbits(np.concatenate(masks) if masks else np.zeros(0, bool)),
+        "scores": np.array([each.score for each in found], np.float64),
+        "flags": np.array([(each.own, each.cut) for each in found], bool).reshape(-1, 2),
+    }
+
+
+def _read(path: Path) -> list[Found]:
+    with np.load(path) as packed:
+        boxes, scores, flags = packed["boxes"].tolist(), packed["scores"], packed["flags"]
+        bits = np.unpackbits(packed["bits"]).astype(bool)
+    found, begin = [], 0
+    for (x, y, w, h), score, (own, cut) in zip(boxes, scores.tolist(), flags.tolist(), strict=True):
+        mask = bits[begin : begin + w * h].reshape(h, w)
+        begin += w * h
+        found.append(Found(Crop(x, y, mask), score, own, cut))
+    return found

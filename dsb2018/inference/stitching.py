@@ -1,0 +1,234 @@
+"""Images of any size, tile by tile: each nucleus is found once, and whole.
+
+An image is divided into cores, and each is looked at with a margin around it. A nucleus belongs to
+the tile whose core holds the middle of its box, and there it is seen whole, if it is no larger than
+the margin. What two tiles both take for theirs, or neither, as they see it a little differently, is
+settled by its pixels; a nucleus so large that each tile sees a part of it only is put together.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from dsb2018.inference.nuclei import Nuclei
+from dsb2018.masks import Crop, crop_mask
+
+CELL = 64  # edge of the cells by which neighbours are looked up, pixels
+
+# (y, x, height, width) → (height, width, 3) uint8 of the image
+WindowReader = Callable[[int, int, int, int], np.ndarray]
+# images of one size → the nuclei of each
+Finder = Callable[[Sequence[np.ndarray]], list[Nuclei]]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is divided.
+
+    Args:
+        edge: height and width of what the network sees at once, pixels.
+        margin: how far a tile looks beyond its core: more than nuclei are wide, pixels.
+        whole: images up to this height and width are not divided.
+
+    Raises:
+        ValueError: no core would be left.
+    """
+
+    edge: int = 1024
+    margin: int = 96
+    whole: int = 1400
+
+    def __post_init__(self):
+        if not 0 <= 2 * self.margin < self.edge:
+            raise ValueError(
+                f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected less than "
+                "half a tile"
+            )
+
+
+class Tile(NamedTuple):
+    """A core, and the window that is looked at: y, x, height, width, pixels."""
+
+    core: tuple[int, int, int, int]
+    window: tuple[int, int, int, int]
+
+
+class Found(NamedTuple):
+    """A nucleus as a tile saw it.
+
+    Args:
+        crop: in the whole image.
+        score: 0 to 1.
+        own: whether the tile's core holds its middle.
+        cut: whether it goes on beyond the tile's window.
+    """
+
+    crop: Crop
+    score: float
+    own: bool
+    cut: bool
+
+
+def divide(height: int, width: int, tiling: Tiling) -> list[Tile]:
+    """The tiles of an image, row by row; cores of one size, as far as they can be."""
+    rows, columns = (_divide(length, tiling) for length in (height, width))
+    return [
+        Tile((y, x, h, w), (wy, wx, wh, ww)) for y, h, wy, wh in rows for x, w, wx, ww in columns
+    ]
+
+
+def _divide(length: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
+    """Begin and length of core and of window along one axis."""
+    count = -(-length // (tiling.edge - 2 * tiling.margin))
+    ends = [length * number // count for number in range(count + 1)]
+    parts = []
+    for begin, end in pairwise(ends):
+        first, last = max(0, begin - tiling.margin), min(length, end + tiling.margin)
+        parts.append((begin, end - begin, first, last - first))
+    return parts
+
+
+def find_in_tiles(
+    read: WindowReader, size: tuple[int, int], find: Finder, tiling: Tiling
+) -> Nuclei:
+    """The nuclei of a large image."""
+    tiles = divide(*size, tiling)
+    return stitch(size, (look_at(tile, read, size, find) for tile in tiles))
+
+
+def look_at(tile: Tile, read: WindowReader, size: tuple[int, int], find: Finder) -> list[Found]:
+    """What a tile sees, at the place that it has in the image."""
+    top, left, height, width = tile.window
+    nuclei = find([read(*tile.window)])[0]
+    found = []
+    for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
+        h, w = crop.mask.shape
+        cut = (
+            (crop.y == 0 and top > 0)
+            or (crop.x == 0 and left > 0)
+            or (crop.y + h == height and top + height < size[0])
+            or (crop.x + w == width and left + width < size[1])
+        )
+        moved = Crop(crop.x + left, crop.y + top, crop.mask)
+        y, x, core_height, core_width = tile.core
+        own = 0 <= moved.y + h // 2 - y < core_height and 0 <= moved.x + w // 2 - x < core_width
+        found.append(Found(moved, score, own, cut))
+    return found
+
+
+def stitch(size: tuple[int, int], tiles: Iterable[list[Found]]) -> Nuclei:
+    """Puts together what tiles saw.
+
+    Args:
+        size: (H, W) of the image.
+        tiles: what each saw, in the order of `divide`.
+    """
+    canvas, spare = _Canvas(), []
+    for found in tiles:
+        for each in found:
+            if each.own:
+                canvas.add(each)
+            else:
+                spare.append(each)  # until those who own it have spoken
+    for each in spare:
+        canvas.add(each)
+    return canvas.nuclei(size)
+
+
+class _Canvas:
+    """Nuclei that share no pixel, looked up by place."""
+
+    def __init__(self):
+        self._all: list[Found] = []
+        self._cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def add(self, new: Found) -> None:
+        """Adds a nucleus, unless it is there already: then one that was seen whole counts, and of
+        two parts both."""
+        common = {index: _common(self._all[index].crop, new.crop) for index in self._near(new.crop)}
+        common = {index: pixels for index, pixels in common.items() if pixels}
+        if common:
+            index = max(common, key=common.__getitem__)
+            old = self._all[index]
+            if 2 * common[index] > min(new.crop.area, old.crop.area):
+                if old.cut:
+                    crop = _union(old.crop, new.crop) if new.cut else new.crop
+                    self._replace(index, self._without_others(crop, index), new.cut)
+                return
+            visible = self._without_others(new.crop, None)
+            if visible is None or 2 * visible.area < new.crop.area:
+                return
+            new = new._replace(crop=visible)
+        if new.cut and not new.own:  # its owner, who saw more of it, did not take it for one
+            return
+        self._all.append(new)
+        self._enter(len(self._all) - 1)
+
+    def nuclei(self, size: tuple[int, int]) -> Nuclei:
+        """All of them, from top to bottom."""
+        order = sorted(self._all, key=lambda each: (each.crop.y, each.crop.x))
+        scores = np.array([each.score for each in order], np.float32)
+        return Nuclei(size, [each.crop for each in order], scores)
+
+    def _replace(self, index: int, crop: Crop | None, cut: bool) -> None:
+        if crop is None:
+            return
+        self._all[index] = self._all[index]._replace(crop=crop, cut=cut)
+        self._enter(index)  # what it has left is found there too, and has no common pixels
+
+    def _enter(self, index: int) -> None:
+        for cell in _cells(self._all[index].crop):
+            self._cells[cell].append(index)
+
+    def _near(self, crop: Crop) -> set[int]:
+        return {index for cell in _cells(crop) for index in self._cells.get(cell, ())}
+
+    def _without_others(self, crop: Crop, itself: int | None) -> Crop | None:
+        """The pixels that no other nucleus has."""
+        mask = crop.mask.copy()
+        for index in self._near(crop):
+            other = self._all[index].crop
+            if index != itself and (shared := _shared(crop, other)):
+                mine, theirs = shared
+                mask[mine] &= ~other.mask[theirs]
+        left = crop_mask(mask)
+        return left and Crop(crop.x + left.x, crop.y + left.y, left.mask)
+
+
+def _cells(crop: Crop) -> Iterator[tuple[int, int]]:
+    height, width = crop.mask.shape
+    for row in range(crop.y // CELL, (crop.y + height - 1) // CELL + 1):
+        for column in range(crop.x // CELL, (crop.x + width - 1) // CELL + 1):
+            yield row, column
+
+
+def _shared(a: Crop, b: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """The part that two boxes share, as slices of each mask."""
+    top, left = max(a.y, b.y), max(a.x, b.x)
+    bottom = min(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
+    right = min(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
+    if top >= bottom or left >= right:
+        return None
+    in_a, in_b = ((slice(top - c.y, bottom - c.y), slice(left - c.x, right - c.x)) for c in (a, b))
+    return in_a, in_b
+
+
+def _common(a: Crop, b: Crop) -> int:
+    """Number of pixels that both have."""
+    shared = _shared(a, b)
+    return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
+
+
+def _union(a: Crop, b: Crop) -> Crop:
+    top, left = min(a.y, b.y), min(a.x, b.x)
+    bottom = max(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
+    right = max(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
+    mask = np.zeros((bottom - top, right - left), bool)
+    for each in (a, b):
+        height, width = each.mask.shape
+        mask[each.y - top :, each.x - left :][:height, :width] |= each.mask
+    return Crop(left, top, mask)

@@ -1,0 +1,132 @@
+"""All that is written of one image, in one call that another process can make.
+
+It needs no torch, so such a process starts fast.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.files import write_atomically
+from dsb2018.inference.contrast import GreyRange
+from dsb2018.inference.formats.coco import coco_part, join_coco
+from dsb2018.inference.formats.geojson import write_geojson
+from dsb2018.inference.formats.kaggle import join_kaggle, kaggle_part
+from dsb2018.inference.formats.labels import write_labels
+from dsb2018.inference.formats.pictures import write_crops, write_dsb, write_overlay
+from dsb2018.inference.formats.table import join_tables, write_part, write_rows
+from dsb2018.inference.measuring import Columns, measure, summarise
+from dsb2018.inference.nuclei import Nuclei
+from dsb2018.inference.pictures import Picture
+
+FORMATS = ("labels", "overlay", "coco", "geojson", "kaggle", "dsb", "crops")
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image whose nuclei are found.
+
+    Args:
+        name: of its files.
+        picture: 2-D, with all its channels.
+        grey_range: what was spread for the model.
+        nuclei: of it.
+        formats: some of `FORMATS`.
+        output: the folder of the run.
+        parts: the folder for its parts of files that all images share.
+        slice_number: of a slice of a stack, else None.
+        numbers: (N,) of its nuclei in the stack, else None.
+    """
+
+    name: str
+    picture: Picture
+    grey_range: GreyRange
+    nuclei: Nuclei
+    formats: Sequence[str]
+    output: Path
+    parts: Path
+    slice_number: int | None = None
+    numbers: np.ndarray | None = None
+
+
+def write_image(job: Job) -> dict:
+    """Measures and writes; returns the image's row of `images.csv`.
+
+    Raises:
+        OSError: as on a full disk.
+    """
+    nuclei, picture, output = job.nuclei, job.picture, job.output
+    columns = measure(nuclei, picture)
+    if job.numbers is not None:
+        columns["label"] = job.numbers
+    is_slice = job.slice_number is not None
+    _write_parts(job, columns)
+    if "labels" in job.formats and not is_slice:  # a stack has one label image
+        write_labels(output / "labels" / f"{job.name}.tif", nuclei, picture)
+    if "geojson" in job.formats:
+        write_geojson(output / "geojson" / f"{job.name}.geojson", nuclei, columns)
+    if "overlay" in job.formats:
+        write_overlay(output / "overlays" / f"{job.name}.png", nuclei, picture, job.grey_range)
+    if "dsb" in job.formats:
+        write_dsb(output / "dsb" / job.name, job.name, nuclei, picture)
+    if "crops" in job.formats:
+        write_crops(output / "crops" / job.name, nuclei, picture)
+    return {
+        "image": job.name,
+        "file": str(picture.path),
+        **({"slice": job.slice_number} if is_slice else {}),
+        **summarise(columns, picture),
+    }
+
+
+def _write_parts(job: Job, columns: Columns) -> None:
+    first = {"image": np.full(len(job.nuclei), job.name, object).astype(str)}
+    if job.slice_number is not None:
+        first["slice"] = np.full(len(job.nuclei), job.slice_number)
+    write_part(job.parts / f"{job.name}.parquet", {**first, **columns})
+    if "coco" in job.formats:
+        part = coco_part(job.name, str(job.picture.path), job.nuclei)
+        write_atomically(job.parts / f"{job.name}.coco", part)
+    if "kaggle" in job.formats:
+        write_atomically(job.parts / f"{job.name}.kaggle", kaggle_part(job.name, job.nuclei))
+
+
+def join(output: Path, records: Sequence[dict], formats: Sequence[str]) -> list[Path]:
+    """Joins the parts of all images; returns the files.
+
+    Args:
+        output: the folder of the run.
+        records: of each file that was done: `parts` (folder) and `images` (rows).
+        formats: some of `FORMATS`.
+    """
+    rows = [row for record in records for row in record["images"]]
+    stems = [Path(record["parts"]) / row["image"] for record in records for row in record["images"]]
+
+    def parts(ending: str) -> list[Path]:
+        return [stem.with_name(stem.name + ending) for stem in stems]
+
+    write_rows(output / "images", rows)
+    join_tables(output / "nuclei", parts(".parquet"))
+    written = ["nuclei.csv", "nuclei.parquet", "images.csv", "images.parquet"]
+    volumes = [Path(r["parts"]) / "volumes.parquet" for r in records if r.get("is_stack")]
+    if volumes:
+        join_tables(output / "volumes", volumes)
+        written += ["volumes.csv", "volumes.parquet"]
+    if "coco" in formats:
+        join_coco(output / "coco.json", parts(".coco"))
+        written.append("coco.json")
+    if "kaggle" in formats:
+        join_kaggle(output / "submission.csv", parts(".kaggle"))
+        written.append("submission.csv")
+    return [output / name for name in written]
+
+
+def read_record(path: Path) -> dict | None:
+    """The record of a file that was done, or None."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

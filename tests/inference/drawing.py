@@ -1,0 +1,39 @@
+"""Images and label images for the tests of inference."""
+
+import cv2
+import numpy as np
+
+from dsb2018.inference.nuclei import Nuclei
+
+
+def draw_discs(size=(300, 400), count=60, radius=(4, 12), seed=0) -> np.ndarray:
+    """(H, W) int32 labels of discs that do not touch, some cut by the border."""
+    rng = np.random.default_rng(seed)
+    labels, number = np.zeros(size, np.int32), 0
+    for _ in range(count):
+        r = int(rng.integers(*radius))
+        y, x = int(rng.integers(0, size[0])), int(rng.integers(0, size[1]))
+        disc = cv2.circle(np.zeros(size, np.uint8), (x, y), r, 1, -1) > 0
+        near = cv2.dilate(disc.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        if not labels[near].any():
+            number += 1
+            labels[disc] = number
+    return labels
+
+
+def find_bright(images) -> list[Nuclei]:
+    """A model of its own kind: what is bright and hangs together is a nucleus."""
+    found = []
+    for image in images:
+        bright = (image[..., 0] > 100).astype(np.uint8)
+        labels = cv2.connectedComponents(bright, connectivity=8)[1]
+        found.append(Nuclei.from_labels(labels, np.ones(labels.max(initial=0))))
+    return found
+
+
+def same_nuclei(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two label images have the same nuclei, under whatever numbers."""
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
+    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs) and bool(
+        ((a > 0) == (b > 0)).all()
+    )

@@ -1,0 +1,206 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import predict
+import pytest
+import tifffile
+import torch
+from skimage.io import imread
+
+from dsb2018.inference import command
+from dsb2018.inference.writing import FORMATS
+from tests.inference.test_predictor import micrograph
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three small images."""
+    images = tmp_path / "my images"
+    images.mkdir()
+    for seed in range(3):
+        cv2.imwrite(str(images / f"i{seed}.png"), micrograph((96, 128), seed)[0])
+    return images
+
+
+def rows_of(path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(folder, output, *more) -> int:
+    return predict.main(["--input", str(folder), "--output", str(output), *more])
+
+
+def test_all_formats(folder, tmp_path, capsys):
+    output = tmp_path / "out put"
+    assert run(folder, output, "--pixel-size", "0.5", "--format", *FORMATS) == 0
+    printed = capsys.readouterr().out
+    nuclei, images = rows_of(output / "nuclei.csv"), rows_of(output / "images.csv")
+    assert f"3 of 3 files done, {len(nuclei)} nuclei" in printed
+    assert [row["image"] for row in images] == ["i0", "i1", "i2"]
+    assert sum(int(row["nuclei"]) for row in images) == len(nuclei) > 10
+    for row in images:
+        labels = imread(output / "labels" / f"{row['image']}.tif")
+        mine = [each for each in nuclei if each["image"] == row["image"]]
+        assert labels.max() == len(mine) == int(row["nuclei"])
+        for each in mine:
+            area = (labels == int(each["label"])).sum()
+            assert int(float(each["area"])) == area
+            assert float(each["area_um2"]) == pytest.approx(area / 4)
+        assert imread(output / "overlays" / f"{row['image']}.png").shape == (192, 256, 3)
+        geojson = json.loads((output / "geojson" / f"{row['image']}.geojson").read_text())
+        assert len(geojson["features"]) == len(mine)
+        assert len(list((output / "crops" / row["image"]).iterdir())) == len(mine)
+        assert len(list((output / "dsb" / row["image"] / "masks").iterdir())) == len(mine)
+    assert len(json.loads((output / "coco.json").read_text())["annotations"]) == len(nuclei)
+    assert len(rows_of(output / "submission.csv")) == len(nuclei)
+
+
+def test_what_is_done_stays_done(folder, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    assert run(folder, output) == 0
+    before = {name: (output / name).read_bytes() for name in ("nuclei.csv", "images.csv")}
+    calls = []
+    original = command.open_picture
+    monkeypatch.setattr(command, "open_picture", lambda n, p: calls.append(n) or original(n, p))
+    assert run(folder, output) == 0
+    assert calls == []
+    assert before == {name: (output / name).read_bytes() for name in before}
+    cv2.imwrite(str(folder / "i1.png"), micrograph((96, 128), 7)[0])  # another image
+    assert run(folder, output) == 0
+    assert calls == ["i1"]
+    assert before["nuclei.csv"] != (output / "nuclei.csv").read_bytes()
+    assert run(folder, output, "--pixel-size", "2") == 0  # asked for something else
+    assert calls == ["i1", "i0", "i1", "i2"]
+
+
+def test_bad_files_are_told_and_the_others_done(folder, tmp_path, capsys):
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "noise.jpg").write_bytes(bytes(range(250)))
+    tifffile.imwrite(folder / "nan.tif", np.full((40, 40), np.nan, np.float32))
+    five = np.zeros((40, 40, 5), np.uint8)
+    tifffile.imwrite(folder / "five.tif", five, photometric="minisblack", planarconfig="contig")
+    cv2.imwrite(str(folder / "black.png"), np.zeros((40, 50), np.uint8))
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "4 of 8 files done" in printed.out
+    for name in ("empty.png", "noise.jpg", "nan.tif", "five.tif"):
+        (line,) = [line for line in printed.err.splitlines() if name in line]
+        assert line.startswith(f"failed: {folder / name}: ")
+        assert "Traceback" not in line
+    images = {row["image"]: row for row in rows_of(tmp_path / "out" / "images.csv")}
+    assert set(images) == {"i0", "i1", "i2", "black"}
+    assert images["black"]["nuclei"] == "0"
+    assert not imread(tmp_path / "out" / "labels" / "black.tif").any()
+
+
+def test_a_file_that_failed_before_is_tried_again(folder, tmp_path):
+    good = (folder / "i1.png").read_bytes()
+    (folder / "i1.png").write_bytes(good[:100])
+    assert run(folder, tmp_path / "out") == 1
+    (folder / "i1.png").write_bytes(good)
+    assert run(folder, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 3
+
+
+def test_a_full_disk(folder, tmp_path, capsys):
+    """/dev/full takes nothing."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "labels").write_text("a file where a folder should be")
+    assert run(folder, output) == 1
+    assert "0 of 3 files done" in capsys.readouterr().out
+
+
+def test_a_stack(tmp_path):
+    image, _ = micrograph((96, 128))
+    dark = np.full_like(image, 20)
+    path = tmp_path / "stack.tif"
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    stack = np.stack([dark, image, image, dark, image])
+    tifffile.imwrite(path, stack, imagej=True, resolution=(2, 2), metadata=metadata)
+    assert run(path, tmp_path / "out", "--format", "labels", "coco", "overlay") == 0
+    labels = tifffile.imread(tmp_path / "out" / "labels" / "stack.tif")
+    assert labels.shape == stack.shape
+    assert not labels[0].any()
+    assert (labels[1] == labels[2]).all()
+    assert labels[4].min(where=labels[4] > 0, initial=999) > labels[2].max()  # others
+    volumes = rows_of(tmp_path / "out" / "volumes.csv")
+    assert len(volumes) == labels.max()
+    assert volumes[0]["first_slice"] == "1"
+    assert volumes[0]["last_slice"] == "2"
+    assert float(volumes[0]["volume_um3"]) == int(volumes[0]["voxels"]) * 0.25 * 2
+    nuclei = rows_of(tmp_path / "out" / "nuclei.csv")
+    assert {row["slice"] for row in nuclei} == {"1", "2", "4"}
+    for row in nuclei:
+        here = labels[int(row["slice"])] == int(row["label"])
+        assert here.sum() == int(float(row["area"]))
+    images = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
+    assert [each["name"] for each in images] == [f"stack_z{z:04d}" for z in range(5)]
+
+
+def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch):
+    image, truth = micrograph((500, 700))
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, image, tile=(128, 128))
+    options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
+    monkeypatch.setattr(command.Tiling, "whole", 256)
+    seen = []
+    original = command.look_at
+
+    def interrupted(tile, *rest):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(tile)
+        return original(tile, *rest)
+
+    monkeypatch.setattr(command, "look_at", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "out", *options)
+    tiles = tmp_path / "out" / ".done" / "slide" / "tiles"
+    assert len(list(tiles.glob("*.npz"))) == 5
+    monkeypatch.setattr(command, "look_at", lambda *a: seen.append(a[0]) or original(*a))
+    assert run(path, tmp_path / "out", *options) == 0
+    assert len(seen) == len(set(seen)) > 6
+    assert not tiles.exists()
+    labels = tifffile.imread(tmp_path / "out" / "labels" / "slide.tif")
+    assert labels.shape == image.shape
+    assert labels.max() == pytest.approx(truth.max(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "nowhere"], "nowhere: no such file or folder"),
+        (["--config-file", "none.yaml"], "none.yaml: no such config file"),
+        (["MODEL.WEIGHTS", "none.pth"], "none.pth: no such checkpoint"),
+        (["--tile", "100", "--overlap", "60"], "less than half a tile"),
+        (["MODEL.WEIGHTS", "dsb2018://mask_rcnn_lite0_FPN"], "of another model"),
+    ],
+)
+def test_unusable_arguments(folder, tmp_path, capsys, arguments, message):
+    assert run(folder, tmp_path / "out", *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_several_processes(folder, tmp_path, project):
+    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    files = ["tools/predict.py", "--input", str(folder), "--output", str(tmp_path / "two")]
+    done = subprocess.run(
+        [*launcher, "--master-port=29517", *files],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("3 of 3 files done") == 1
+    torch.set_num_threads(1)
+    assert run(folder, tmp_path / "one") == 0
+    for name in ("nuclei.csv", "images.csv"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()

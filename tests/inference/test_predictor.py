@@ -1,0 +1,129 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dsb2018 import Predictor
+from dsb2018.data import NucleiMapper
+from dsb2018.engine import Trainer
+from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
+from dsb2018.inference.predictor import find_model
+from dsb2018.inference.stitching import Tiling
+from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.modeling.weights import FOLDER
+from tests.configs import CONFIGS, load_cfg
+from tests.inference.drawing import draw_discs, same_nuclei
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """The package's model."""
+    return Predictor()
+
+
+def micrograph(size=(256, 256), seed=0) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) uint8 of bright nuclei on dark ground, and their labels."""
+    labels = draw_discs(size, count=size[0] * size[1] // 2000, radius=(7, 13), seed=seed)
+    rng = np.random.default_rng(seed)
+    image = 20 + 90.0 * (labels > 0) + rng.normal(0, 3, size)
+    return cv2.GaussianBlur(image, (0, 0), 1).clip(0, 255).astype(np.uint8), labels
+
+
+def test_it_finds_nuclei(predictor):
+    image, truth = micrograph()
+    nuclei = predictor(image)
+    assert nuclei.labels.shape == image.shape
+    assert len(nuclei) == pytest.approx(truth.max(), abs=2)
+    found, true = nuclei.labels > 0, truth > 0
+    assert (found & true).sum() / (found | true).sum() > 0.8
+    assert ((nuclei.scores > 0.5) & (nuclei.scores <= 1)).all()
+
+
+def test_as_evaluation_sees_them(predictor, tmp_path):
+    """The same nuclei as a model gives that is called as the trainer does."""
+    image, _ = micrograph(size=(200, 300))
+    path = str(tmp_path / "a.png")
+    cv2.imwrite(path, image)
+    config, weights = find_model(None)
+    cfg = load_cfg(config)
+    model = Trainer.build_model(cfg).eval()
+    NucleiCheckpointer(model).load(weights)
+    sample = NucleiMapper(cfg, is_train=False)({"file_name": path, "height": 200, "width": 300})
+    with torch.no_grad():
+        (output,) = model([sample])
+    assert same_nuclei(predictor(image).labels, instances_to_labels(output["instances"], 0.0))
+
+
+def test_kinds_of_images(predictor):
+    image, _ = micrograph()
+    expected = predictor(image)
+    colour = np.dstack([image] * 3)
+    alpha = np.dstack([colour, np.full_like(image, 9)])
+    for other in (image[..., None], colour, alpha, image.astype(np.uint16) * 257):
+        assert (predictor(other).labels == expected.labels).all()
+    assert same_nuclei(predictor(image.astype(np.float32) / 255).labels > 0, expected.labels > 0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5, 2), (4, 5, 5), (0, 5), (2, 3, 4, 5)])
+def test_refuses_other_shapes(predictor, shape):
+    with pytest.raises(ValueError, match="an image of shape"):
+        predictor(np.zeros(shape, np.uint8))
+
+
+def test_refuses_nan(predictor):
+    with pytest.raises(ValueError, match="NaN"):
+        predictor(np.full((30, 30), np.nan))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (33, 65)])
+def test_small_and_odd_images(predictor, size):
+    assert predictor(np.random.default_rng(0).integers(0, 255, size, np.uint8)).size == size
+    assert len(predictor(np.zeros(size, np.uint8))) == 0
+
+
+def test_a_batch_gives_what_single_images_give(predictor):
+    images = [micrograph(size, seed)[0] for seed, size in enumerate([(128, 128)] * 3 + [(96, 160)])]
+    for image, nuclei in zip(images, predictor.batch(images), strict=True):
+        assert same_nuclei(nuclei.labels, predictor(image).labels)
+    assert predictor.batch([]) == []
+
+
+def test_tiles_give_what_the_whole_gives():
+    image, _ = micrograph((700, 900), seed=4)
+    whole = Predictor(tiling=Tiling(1024, 96))(image)
+    tiled = Predictor(tiling=Tiling(512, 96, whole=512))(image)
+    assert len(tiled) == pytest.approx(len(whole), rel=0.005)
+    a, b = whole.labels, tiled.labels
+    ious = []
+    for label in range(1, len(whole) + 1):
+        mask = a == label
+        partner = np.bincount(b[mask]).argmax()
+        ious.append((mask & (b == partner)).sum() / (mask | (b == partner)).sum() if partner else 0)
+    assert np.mean(ious) > 0.98
+
+
+def test_mask_rcnn(predictor):
+    image, truth = micrograph(size=(128, 160))
+    nuclei = Predictor(str(CONFIGS / "mask_rcnn" / "lite0_FPN.yaml"))(image)
+    assert len(nuclei) == pytest.approx(truth.max(), abs=2)
+    assert (nuclei.areas > 0).all()
+    assert (np.diff(nuclei.scores) <= 0).all()  # the best first
+
+
+def test_models_by_config_and_weights(tmp_path):
+    config = str(CONFIGS / "unet" / "unet_light.yaml")
+    packaged = "dsb2018://unet_light"
+    assert find_model(None) == (str(FOLDER / "unet_light.yaml"), packaged)
+    assert find_model(None, ["MODEL.WEIGHTS", "w.pth"])[1] == "w.pth"
+    assert find_model(config, ["OUTPUT_DIR", "x", "MODEL.WEIGHTS", "w.pth"]) == (config, "w.pth")
+    with pytest.raises(FileNotFoundError, match="no such config file"):
+        find_model(str(tmp_path / "none.yaml"))
+    with pytest.raises(FileNotFoundError, match=r"no weights in its OUTPUT_DIR or the package"):
+        find_model(str(CONFIGS / "fcn" / "R_50.yaml"))
+    with pytest.raises(ValueError, match="backend 'tpu'"):
+        Predictor(backend="tpu")
+
+
+def test_fingerprints_differ(predictor):
+    assert predictor.fingerprint == Predictor().fingerprint
+    assert predictor.fingerprint != Predictor(options=["TEST.SCORE_THRESH", 0.9]).fingerprint

@@ -1,0 +1,291 @@
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image as PillowImage
+
+from dsb2018.inference import readers
+from dsb2018.inference.pictures import Picture, choose_channel
+from dsb2018.inference.readers import find_images, open_picture
+
+GREY = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
+COLOR = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
+
+
+def read(path: Path) -> np.ndarray:
+    (picture,) = open_picture(path.stem, path)
+    assert picture.size == (30, 40)
+    return picture.read(0, 0, *picture.size)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp"])
+@pytest.mark.parametrize("pixels", [GREY, COLOR], ids=["grey", "colour"])
+def test_files_without_loss(tmp_path, ending, pixels):
+    path = tmp_path / f"a.{ending}"
+    PillowImage.fromarray(pixels).save(path, **({"lossless": True} if ending == "webp" else {}))
+    assert (read(path) == pixels.reshape(30, 40, -1)).all()
+
+
+def test_jpeg(tmp_path):
+    smooth = cv2.GaussianBlur(COLOR, (0, 0), 5)
+    PillowImage.fromarray(smooth).save(tmp_path / "a.JPG", quality=95)
+    assert np.abs(read(tmp_path / "a.JPG").astype(int) - smooth).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGBA", "1", "I;16"])
+def test_palettes_alpha_and_depths(tmp_path, mode):
+    path = tmp_path / "a.png"
+    image = PillowImage.fromarray(COLOR if mode in ("P", "RGBA") else GREY)
+    if mode == "I;16":
+        image = PillowImage.fromarray(GREY.astype(np.uint16) * 257)
+        expected = np.asarray(image)[..., None]
+    elif mode == "P":
+        image = image.quantize(200)
+        expected = np.asarray(image.convert("RGB"))
+    else:
+        image = image.convert(mode)
+        if "A" in mode:
+            image.putalpha(PillowImage.fromarray(GREY))
+        expected = np.asarray(image.convert("RGB" if mode == "RGBA" else "L"))
+        expected = expected.reshape(30, 40, -1)
+    image.save(path)
+    found = read(path)
+    assert found.dtype == expected.dtype
+    assert (found == expected).all()
+
+
+def test_grey_saved_as_colour_is_grey(tmp_path):
+    PillowImage.fromarray(np.stack([GREY] * 3, axis=2)).save(tmp_path / "a.png")
+    assert read(tmp_path / "a.png").shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_tiff(tmp_path, monkeypatch, dtype, lazy):
+    monkeypatch.setattr(readers, "SMALL", 0 if lazy else 1 << 26)
+    path = tmp_path / "a.tif"
+    pixels = GREY.astype(dtype) * 3
+    tifffile.imwrite(path, pixels, tile=(16, 16), compression="lzw")
+    (picture,) = open_picture("a", path)
+    assert picture.is_in_memory != lazy
+    assert picture.dtype == dtype
+    assert (picture.read(3, 5, 20, 30)[..., 0] == pixels[3:23, 5:35]).all()
+    whole = np.zeros((30, 40, 1), dtype)
+    windows = picture.windows(16)
+    for _ in range(2):  # again and again
+        parts = list(windows)
+        assert [p.shape for p in parts] == [(h, w, 1) for h in (16, 14) for w in (16, 16, 8)]
+        whole = np.concatenate(
+            [np.concatenate(parts[:3], axis=1), np.concatenate(parts[3:], axis=1)]
+        )
+    assert (whole[..., 0] == pixels).all()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_tiff_with_alpha(tmp_path, monkeypatch, lazy, planar):
+    monkeypatch.setattr(readers, "SMALL", 0 if lazy else 1 << 26)
+    pixels = np.dstack([COLOR, GREY])
+    stored = pixels if planar == "contig" else pixels.transpose(2, 0, 1)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, stored, photometric="rgb", planarconfig=planar, extrasamples=["unassalpha"]
+    )
+    assert (read(path) == COLOR).all()
+
+
+def test_tiff_palette(tmp_path):
+    table = np.random.default_rng(3).integers(0, 2**16, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", GREY, photometric="palette", colormap=table)
+    assert (read(tmp_path / "a.tif") == np.moveaxis(table[:, GREY], 0, -1)).all()
+
+
+def test_ome_tiff(tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 4096, (5, 2, 30, 40), np.uint16)
+    path = tmp_path / "cells.ome.tif"
+    metadata = {
+        "axes": "ZCYX",
+        "PhysicalSizeX": 250,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": 0.5,
+        "PhysicalSizeYUnit": "µm",
+        "PhysicalSizeZ": 2.0,
+        "Channel": {"Name": ["DAPI", "GFP"]},
+    }
+    tifffile.imwrite(path, pixels, metadata=metadata)
+    assert find_images([str(path)]) == [("cells", path)]
+    (picture,) = open_picture("cells", path)
+    assert picture.depth == 5
+    assert picture.pixel_size == (0.5, 0.25)
+    assert picture.slice_distance == 2.0
+    assert picture.channels == ("DAPI", "GFP")
+    assert (picture.at(Z=3).read(0, 0, 30, 40) == pixels[3].transpose(1, 2, 0)).all()
+    with pytest.raises(ValueError, match=r"cells.*: 2 channels \(DAPI, GFP\); say with --channel"):
+        choose_channel(picture, None)
+    for wanted in ("GFP", "1"):
+        chosen = choose_channel(picture, wanted)
+        assert (chosen.at(Z=3).read(0, 0, 30, 40)[..., 0] == pixels[3, 1]).all()
+    for wanted in ("RFP", "2", "-1"):
+        with pytest.raises(ValueError, match="there are DAPI, GFP"):
+            choose_channel(picture, wanted)
+
+
+def test_imagej_stack(tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 4096, (5, 30, 40), np.uint16)
+    path = tmp_path / "a.tif"
+    metadata = {"axes": "ZYX", "spacing": 1.5, "unit": "um"}
+    tifffile.imwrite(path, pixels, imagej=True, resolution=(4, 2), metadata=metadata)
+    (picture,) = open_picture("a", path)
+    assert (picture.depth, picture.pixel_size, picture.slice_distance) == (5, (0.5, 0.25), 1.5)
+
+
+def test_pages_that_nobody_says_anything_of_are_slices(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for _ in range(3):
+            writer.write(GREY, contiguous=False, metadata=None)
+    (picture,) = open_picture("a", tmp_path / "a.tif")
+    assert picture.depth == 3
+    pixels = np.stack([GREY, GREY + 1, GREY, GREY])
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="minisblack")
+    (picture,) = open_picture("b", tmp_path / "b.tif")
+    assert picture.depth == 4
+    assert (picture.at(Z=1).read(0, 0, 30, 40)[..., 0] == pixels[1]).all()
+
+
+def test_time_points_are_pictures_of_their_own(tmp_path):
+    pixels = np.stack([GREY, GREY + 1])
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": "TYX"})
+    pictures = open_picture("a", tmp_path / "a.ome.tif")
+    assert [each.name for each in pictures] == ["a_t0000", "a_t0001"]
+    assert [each.depth for each in pictures] == [None, None]
+    assert (pictures[1].read(0, 0, 30, 40)[..., 0] == pixels[1]).all()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr(tmp_path, version):
+    path = tmp_path / "plate.ome.zarr"
+    pixels = np.random.default_rng(2).integers(0, 4096, (2, 3, 30, 40), np.uint16)
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    array = group.create_array("0", shape=pixels.shape, chunks=(1, 1, 16, 16), dtype=pixels.dtype)
+    array[:] = pixels
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [1, 2, 0.5, 0.25]}]
+    details = {
+        "multiscales": [
+            {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+        ],
+        "omero": {"channels": [{"label": "DAPI"}, {"label": "GFP"}]},
+    }
+    group.attrs.update(details if version == 2 else {"ome": {"version": "0.5", **details}})
+    assert find_images([str(tmp_path)]) == [("plate", path)]
+    (picture,) = open_picture("plate", path)
+    assert not picture.is_in_memory
+    assert (picture.depth, picture.pixel_size, picture.slice_distance) == (3, (0.5, 0.25), 2)
+    chosen = choose_channel(picture, "GFP").at(Z=2)
+    assert (chosen.read(3, 5, 20, 30)[..., 0] == pixels[1, 2, 3:23, 5:35]).all()
+
+
+def test_a_zarr_array_alone(tmp_path):
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(30, 40), dtype="uint8", chunks=(8, 8))
+    array[:] = GREY
+    assert (read(tmp_path / "a.zarr")[..., 0] == GREY).all()
+    zarr.open_group(tmp_path / "b.zarr", mode="w")
+    with pytest.raises(ValueError, match=r"b\.zarr: a Zarr group without `multiscales`"):
+        open_picture("b", tmp_path / "b.zarr")
+
+
+def png_that_pretends(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.png", b"", "an empty file"),
+        ("noise.png", bytes(range(200)), "not an image that can be read"),
+        ("noise.tif", bytes(range(200)), "not an image that can be read"),
+        ("noise.jpg", b"\xff\xd8\xff" + bytes(50), "not an image that can be read"),
+        ("bomb.png", png_that_pretends(100_000, 100_000), "more than 134 million pixels"),
+        ("none.png", png_that_pretends(0, 10), "not an image that can be read"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        open_picture("a", tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_other_pixels_and_axes_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.complex64))
+    with pytest.raises(ValueError, match=r"a\.tif: pixels of complex64"):
+        open_picture("a", tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", np.dstack([COLOR, GREY, GREY]), planarconfig="contig")
+    (picture,) = open_picture("b", tmp_path / "b.tif")
+    with pytest.raises(ValueError, match=r"b\.tif: 5 channels; say with --channel"):
+        choose_channel(picture, None)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        open_picture("c", tmp_path / "c.tif")
+
+
+def test_colour_and_single_channels_need_no_choice():
+    for pixels, axes in ((GREY, "YX"), (COLOR, "YXS")):
+        picture = Picture("a", Path("a"), pixels, axes)
+        assert choose_channel(picture, None) is picture
+    single = choose_channel(Picture("a", Path("a"), GREY[None], "CYX"), None)
+    assert single.read(0, 0, 30, 40).shape == (30, 40, 1)
+    red = choose_channel(Picture("a", Path("a"), COLOR, "YXS"), "0")
+    assert (red.read(0, 0, 30, 40)[..., 0] == COLOR[..., 0]).all()
+
+
+def save(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PillowImage.fromarray(GREY).save(path)
+    return path
+
+
+def test_folders_and_patterns(tmp_path):
+    a, b = save(tmp_path / "x" / "a.png"), save(tmp_path / "x" / "b.bmp")
+    (tmp_path / "x" / "notes.txt").write_text("not an image")
+    save(tmp_path / "x" / ".hidden.png")
+    assert find_images([str(tmp_path / "x")]) == [("a", a), ("b", b)]
+    assert find_images([str(tmp_path / "x" / "*.png")]) == [("a", a)]
+    assert find_images([str(tmp_path / "**" / "*.bmp"), str(a)]) == [("b", b), ("a", a)]
+    assert find_images([str(a), str(a)]) == [("a", a)]
+
+
+def test_dsb_folders(tmp_path):
+    paths = [save(tmp_path / name / "images" / f"{name}.png") for name in ("i1", "i2")]
+    save(tmp_path / "i1" / "masks" / "m.png")
+    assert find_images([str(tmp_path)]) == [("i1", paths[0]), ("i2", paths[1])]
+    assert find_images([str(tmp_path / "i2")]) == [("i2", paths[1])]
+
+
+def test_names_differ(tmp_path):
+    paths = [save(tmp_path / p) for p in ("x/a.png", "x/a.bmp", "y/a.png", "y/b.png")]
+    found = dict(map(reversed, find_images(list(map(str, paths)))))
+    assert len(set(found.values())) == 4
+    assert found[paths[1]] == "a.bmp"
+    assert found[paths[0]] == "x_a.png"
+    assert found[paths[3]] == "b"
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
+        find_images([str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty: no image in this folder"):
+        find_images([str(tmp_path / "empty")])

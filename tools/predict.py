@@ -1,0 +1,37 @@
+"""Finds, measures and writes the nuclei of images.
+
+    python tools/predict.py --input my_images --output output/nuclei
+
+Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv (a row for each
+nucleus), images.csv, label images and overlays, and what --format asks for. The model is the light
+U-Net that comes with the package; another one is
+
+    python tools/predict.py --input … --output … --config-file configs/mask_rcnn/lite0_FPN.yaml \\
+        MODEL.WEIGHTS output/mask_rcnn/lite0_FPN/model_final.pth
+"""
+
+import logging
+import sys
+
+from dsb2018.inference.command import argument_parser, predict
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = argument_parser(epilog=__doc__).parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        summary = predict(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if summary is None:  # one of several processes; the first tells
+        return 0
+    for reason in summary.failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
+    print(f"Written to {args.output}: {', '.join(path.name for path in summary.written)}")
+    return 1 if summary.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
