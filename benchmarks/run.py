@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import evaluation, inference, loading, preparation, training, waiting
+from benchmarks import evaluation, inference, loading, prediction, preparation, training, waiting
 from benchmarks.timing import Row
 from dsb2018.data import register_dsb2018
 
@@ -34,6 +34,7 @@ PARTS = {
         for name in ("mask_rcnn/lite0_FPN", "unet/unet_light")
         for row in waiting.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],
+    "prediction": lambda images, root: prediction.measure(images),
     "inference": lambda images, root: inference.measure(root, "dsb2018_val"),
 }
 

@@ -3,8 +3,9 @@
     python tools/package_weights.py --name mask_rcnn_lite0_FPN \\
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
-Writes `NAME.safetensors` (float16) and `NAME.json`, the record of where they come from: config,
-datasets, commands, and the scores of the run (the rounding to float16 changes them a little).
+Writes `NAME.safetensors` (float16), `NAME.yaml`, the whole config, and `NAME.json`, the record of
+where they come from: datasets, commands, and the scores of the run (the rounding to float16 changes
+them a little).
 """
 
 import argparse
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
     args = parser.parse_args(arguments)
     cfg = read_config(args.config_file)
+    whole = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{args.name}"])
+    whole.MODEL.DEVICE = "cuda"  # of whoever loads it, where there is one
     cfg.MODEL.DEVICE = "cpu"
     model_file = args.run / "model_final.pth"
     results = args.run / "inference" / cfg.DATASETS.TEST[0] / "results.json"
@@ -55,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         "torch": torch.__version__,
         "scores": json.loads(results.read_text()),
     }
+    write_atomically(args.folder / f"{args.name}.yaml", whole.dump())
     write_atomically(args.folder / f"{args.name}.json", json.dumps(record, indent=2) + "\n")
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -111,9 +111,7 @@ class NucleiMapper:
         if not self.is_train:
             if "label_file" not in sample and "annotations" in dataset_dict:
                 sample["annotations"] = dataset_dict["annotations"]  # evaluation needs the truth
-            inputs = T.AugInput(image)
-            self.augmentations(inputs)
-            sample["image"] = _to_tensor(inputs.image)
+            sample["image"] = self.zoom(image)
             return sample
         labels = read_label_layers(dataset_dict).transpose(1, 2, 0)
         inputs = T.AugInput(image, sem_seg=labels)
@@ -127,6 +125,19 @@ class NucleiMapper:
         if self.with_instances:
             sample["instances"] = labels_to_instances(labels, self.min_area)
         return sample
+
+    def zoom(self, image: np.ndarray) -> torch.Tensor:
+        """An image whose grey values are spread, as a trained model takes it.
+
+        Args:
+            image: (H, W, 3) uint8 in the model's channel order.
+
+        Returns:
+            (3, H', W') uint8.
+        """
+        inputs = T.AugInput(np.ascontiguousarray(image))
+        self.augmentations(inputs)
+        return _to_tensor(inputs.image)
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

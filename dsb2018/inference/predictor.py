@@ -9,11 +9,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from detectron2.data import transforms as T
 from detectron2.utils.file_io import PathManager
 
 from dsb2018.config import read_config
-from dsb2018.data.mapper import build_augmentations
+from dsb2018.data import NucleiMapper
 from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.trainer import Trainer
 from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
@@ -101,6 +100,11 @@ class Predictor:
             weights = hashlib.file_digest(file, "sha256").hexdigest()
         return hashlib.sha256((self._cfg.dump() + weights).encode()).hexdigest()
 
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network, of the backend "torch"."""
+        return self._backend.model
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """An image as the model was trained: (H, W, 3) uint8 RGB, its grey values spread."""
         image = np.asarray(image)
@@ -187,30 +191,28 @@ class TorchBackend:
             cfg: complete, with `MODEL.WEIGHTS`.
         """
         self._device = cfg.MODEL.DEVICE
-        self._model = Trainer.build_model(cfg).eval()
-        NucleiCheckpointer(self._model).load_trained(cfg.MODEL.WEIGHTS)
-        self._zoom = T.AugmentationList(build_augmentations(cfg, is_train=False))
+        self.model = Trainer.build_model(cfg).eval()
+        NucleiCheckpointer(self.model).load_trained(cfg.MODEL.WEIGHTS)
+        self._mapper = NucleiMapper(cfg, is_train=False)
         self._score_thresh = cfg.TEST.SCORE_THRESH
         self._precision = inference_precision(cfg.SOLVER.PRECISION, self._device)
 
     def find(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
         """See `Backend.find`."""
-        samples = [self._sample(image) for image in images]
+        height, width = images[0].shape[:2]
+        samples = [
+            {"image": self._mapper.zoom(image), "height": height, "width": width}
+            for image in images
+        ]
         with torch.inference_mode(), autocast(self._precision, self._device):
-            if isinstance(self._model, DenseModel):
-                model = self._model
+            if isinstance(self.model, DenseModel):
+                model = self.model
                 return [
                     nuclei_of_maps(*model.probabilities(logits), model.instance_options)
                     for logits in model.logits(samples)
                 ]
-            outputs = self._model(samples)
+            outputs = self.model(samples)
         return [self._of_instances(output["instances"]) for output in outputs]
-
-    def _sample(self, image: np.ndarray) -> dict:
-        inputs = T.AugInput(np.ascontiguousarray(image))
-        self._zoom(inputs)
-        pixels = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        return {"image": pixels, "height": image.shape[0], "width": image.shape[1]}
 
     def _of_instances(self, instances) -> Nuclei:
         """Those that are sure enough, without doubles; the best first."""

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -122,6 +125,13 @@ def test_models_by_config_and_weights(tmp_path):
         find_model(str(CONFIGS / "fcn" / "R_50.yaml"))
     with pytest.raises(ValueError, match="backend 'tpu'"):
         Predictor(backend="tpu")
+
+
+def test_import_in_a_fresh_process(project):
+    code = "import sys, dsb2018; light = 'torch' not in sys.modules; "
+    code += "from dsb2018 import Predictor; print(light, Predictor.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "Predictor"], done.stderr
 
 
 def test_fingerprints_differ(predictor):

@@ -1,0 +1,92 @@
+"""The whole of `tools/predict.py`, from files to tables and label images, beside Detectron2's own
+`DefaultPredictor`, and exported networks beside torch."""
+
+import contextlib
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2 import model_zoo
+from detectron2.engine import DefaultPredictor
+
+from benchmarks.timing import Row, best_in_turn, median, seconds
+from dsb2018.inference.command import argument_parser, predict
+from dsb2018.inference.predictor import Predictor
+from dsb2018.inference.readers import find_images
+
+sys.path.append("tools")
+import export_model
+
+MANY, ROUNDS = 120, 5
+
+
+def measure(images: Path) -> list[Row]:
+    """Rows of the report, of a DSB folder."""
+    found = [path for _, path in find_images([str(images)])]
+    by_size = {size: [p for p in found if _size(p) == (size, size)] for size in (256, 1024)}
+    return [*_command(by_size[256][:MANY]), *_network(by_size), *_stock(by_size[256][0])]
+
+
+def _size(path: Path) -> tuple[int, ...]:
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape
+
+
+def _command(paths: list[Path]) -> list[Row]:
+    """Images a second, without the start; which is measured with a single image."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(count: int) -> None:
+            inputs = [str(path) for path in paths[:count]]
+            output = f"{folder}/{count}"
+            args = argument_parser().parse_args(["--input", *inputs, "--output", output])
+            with contextlib.redirect_stderr(io.StringIO()):
+                predict(args)
+
+        start = seconds(lambda: run(1))
+        rate = (len(paths) - 1) / (seconds(lambda: run(len(paths))) - start)
+    what = f"predict, {len(paths)} images of 256×256, tables, label images and overlays"
+    return [Row(what, f"{rate:.1f} images/s", "≥ 15"), Row("its start", f"{start:.1f} s")]
+
+
+def _network(by_size: dict[int, list[Path]]) -> list[Row]:
+    """One image at a time, from pixels to nuclei."""
+    rows = []
+    images = {size: cv2.imread(str(paths[0])) for size, paths in by_size.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"onnxruntime": f"{folder}/fp32.onnx", "onnxruntime, int8": f"{folder}/int8.onnx"}
+        calibration = [str(path) for path in by_size[256][:24]]
+        for name, file in files.items():
+            more = ["--int8", "--images", *calibration] if "int8" in name else []
+            with contextlib.redirect_stdout(io.StringIO()):
+                export_model.main(["--output", file, *more])
+        predictors = {"torch": Predictor()}
+        for name, file in files.items():
+            predictors[name] = Predictor(weights=file, backend="onnxruntime")
+        reference = {size: predictors["torch"](image).labels > 0 for size, image in images.items()}
+        for name, predictor in predictors.items():
+            times, ious = [], []
+            for size, image in images.items():
+                found = predictor(image).labels > 0
+                ious.append((found & reference[size]).sum() / (found | reference[size]).sum())
+                runs = [seconds(lambda p=predictor, i=image: p(i)) for _ in range(ROUNDS)]
+                times.append(f"{median(runs):.3f}")
+            size = f", {Path(files[name]).stat().st_size / 1e6:.1f} MB" if name in files else ""
+            what = f"light U-Net, 256×256 / 1024×1024, {name}{size}, IoU with torch {min(ious):.4f}"
+            rows.append(Row(what, " / ".join(times) + " s", "1024×1024 < 1.2 s"))
+    return rows
+
+
+def _stock(path: Path) -> list[Row]:
+    """Mask R-CNN R-50 of the model zoo at its default scale, with random weights."""
+    cfg = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
+    stock, ours, image = DefaultPredictor(cfg), Predictor(), cv2.imread(str(path))
+    np.random.seed(0)
+    times = best_in_turn(lambda: ours(image), lambda: stock(image))
+    return [
+        Row("DefaultPredictor of Detectron2, R-50, 256×256", f"{times[1]:.2f} s"),
+        Row("light U-Net / DefaultPredictor", f"{times[0] / times[1]:.3f}"),
+    ]
