@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         summary = predict(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # as on a full disk
         print(f"error: {error}", file=sys.stderr)
         return 1
     if summary is None:  # one of several processes; the first tells

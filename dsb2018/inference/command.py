@@ -161,26 +161,22 @@ class Run:
             What went wrong, a line for each file that failed.
         """
         failed, waiting = [], deque()
-        bar = tqdm(total=len(images), unit="file", disable=not sys.stderr.isatty())
-        for name, path, opened in self._read_ahead(images):
+        todo = [(name, path) for name, path in images if not self._is_done(name, path)]
+        for name, path, opened in progress(self._read_ahead(todo), "file", len(todo)):
             try:
                 self._find(name, path, opened.result(), waiting)
             except FAILURES as error:
                 failed.append(self._failure(name, path, error))
             while len(waiting) > AHEAD:
                 failed += self._finish(*waiting.popleft())
-            bar.update()
         while waiting:
             failed += self._finish(*waiting.popleft())
-        bar.close()
         return failed
 
     def _read_ahead(self, images: list[tuple[str, Path]]) -> Iterator[tuple[str, Path, Future]]:
-        """Files that are still to be done, read some time before they are wanted."""
+        """Files, read some time before they are wanted."""
         ahead = deque()
         for name, path in images:
-            if self._is_done(name, path):
-                continue
             ahead.append((name, path, self._readers.submit(self._open, name, path)))
             if len(ahead) > AHEAD:
                 yield ahead.popleft()
@@ -196,10 +192,7 @@ class Run:
             if self._args.pixel_size:
                 picture = replace(picture, pixel_size=(self._args.pixel_size,) * 2)
             chosen = choose_channel(picture, self._args.channel)
-            try:
-                grey_range = self._predictor.grey_range(_windows(chosen))
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
+            grey_range = self._predictor.grey_range(_windows(chosen))
             image = None
             if chosen.depth is None and max(chosen.size) <= self._tiling.whole:
                 window = chosen.read(0, 0, *chosen.size)
@@ -217,7 +210,7 @@ class Run:
                 rows += self._find_stack(each, parts)
                 continue
             nuclei = self._nuclei(each, each.chosen, parts)
-            job = self._job(each, each.picture.name, each.picture, nuclei, parts)
+            job = self._job(each, each.picture.name, nuclei, parts)
             rows.append(
                 self._writers.submit(write_image, job)
                 if each.picture.is_in_memory
@@ -235,8 +228,14 @@ class Run:
             nuclei = self._nuclei(each, each.chosen.at(Z=z), parts)
             numbers = linker.link(nuclei)
             name = f"{each.picture.name}_z{z:04d}"
-            job = self._job(each, name, each.picture.at(Z=z), nuclei, parts)
-            job = replace(job, slice_number=z, numbers=numbers)
+            job = self._job(each, name, nuclei, parts)
+            job = replace(
+                job,
+                picture=job.picture.at(Z=z),
+                shown=job.shown.at(Z=z),
+                slice_number=z,
+                numbers=numbers,
+            )
             rows.append(write_image(job))
             slices.append((nuclei, numbers))
         if "labels" in self._formats:
@@ -270,8 +269,17 @@ class Run:
         store.remove()
         return nuclei
 
-    def _job(self, each: Opened, name: str, picture: Picture, nuclei: Nuclei, parts: Path) -> Job:
-        return Job(name, picture, each.grey_range, nuclei, self._formats, self._args.output, parts)
+    def _job(self, each: Opened, name: str, nuclei: Nuclei, parts: Path) -> Job:
+        return Job(
+            name,
+            each.picture,
+            each.chosen,
+            each.grey_range,
+            nuclei,
+            self._formats,
+            self._args.output,
+            parts,
+        )
 
     def _finish(self, name: str, path: Path, rows: list, is_stack: bool) -> list[str]:
         """Waits until a file is written, and records it."""
@@ -304,9 +312,9 @@ class Run:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def progress(what: Iterable, unit: str) -> tqdm:
+def progress(what: Iterable, unit: str, total: int | None = None) -> tqdm:
     """A bar that goes when it is done; none where nobody watches."""
-    return tqdm(what, unit=unit, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())
 
 
 def _windows(picture: Picture) -> Iterable[np.ndarray]:

@@ -62,9 +62,17 @@ class Picture:
         return replace(self, fixed={**self.fixed, **positions})
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
-        """A window of a picture that is no stack, (height, width, channels), of its own dtype."""
+        """A window of a picture that is no stack, (height, width, channels), of its own dtype.
+
+        Raises:
+            ValueError: the file is damaged there.
+        """
         ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
-        window = np.asarray(self.array[tuple(ranges.get(axis, slice(None)) for axis in self.axes)])
+        key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
+        try:
+            window = np.asarray(self.array[key])
+        except Exception as error:  # decoders raise whatever they like
+            raise ValueError(f"{self.path}: damaged ({error})") from error
         left = [axis for axis in self.axes if axis not in self.fixed]
         if len(left) == 2:
             window, left = window[..., None], [*left, "S"]

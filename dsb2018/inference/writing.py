@@ -31,8 +31,9 @@ class Job:
 
     Args:
         name: of its files.
-        picture: 2-D, with all its channels.
-        grey_range: what was spread for the model.
+        picture: 2-D, with all its channels, which are measured.
+        shown: what the model saw of it.
+        grey_range: of that, which was spread for the model.
         nuclei: of it.
         formats: some of `FORMATS`.
         output: the folder of the run.
@@ -43,6 +44,7 @@ class Job:
 
     name: str
     picture: Picture
+    shown: Picture
     grey_range: GreyRange
     nuclei: Nuclei
     formats: Sequence[str]
@@ -69,7 +71,7 @@ def write_image(job: Job) -> dict:
     if "geojson" in job.formats:
         write_geojson(output / "geojson" / f"{job.name}.geojson", nuclei, columns)
     if "overlay" in job.formats:
-        write_overlay(output / "overlays" / f"{job.name}.png", nuclei, picture, job.grey_range)
+        write_overlay(output / "overlays" / f"{job.name}.png", nuclei, job.shown, job.grey_range)
     if "dsb" in job.formats:
         write_dsb(output / "dsb" / job.name, job.name, nuclei, picture)
     if "crops" in job.formats:

@@ -12,7 +12,7 @@ import tifffile
 import torch
 from skimage.io import imread
 
-from dsb2018.inference import command
+from dsb2018.inference import command, readers
 from dsb2018.inference.writing import FORMATS
 from tests.inference.test_predictor import micrograph
 
@@ -108,13 +108,45 @@ def test_a_file_that_failed_before_is_tried_again(folder, tmp_path):
     assert len(rows_of(tmp_path / "out" / "images.csv")) == 3
 
 
-def test_a_full_disk(folder, tmp_path, capsys):
-    """/dev/full takes nothing."""
+def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
     (output / "labels").write_text("a file where a folder should be")
     assert run(folder, output) == 1
-    assert "0 of 3 files done" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "0 of 3 files done" in printed.out
+    assert printed.err.count("failed: ") == 3
+    (output / "nuclei.csv").unlink()
+    (output / "nuclei.csv").mkdir()
+    assert run(folder, output, "--format", "coco") == 1
+    assert printed.err.startswith("failed: ")
+    assert "error: " in capsys.readouterr().err
+
+
+def test_the_channel_that_was_chosen_is_drawn(tmp_path):
+    image, _ = micrograph((96, 128))
+    path = tmp_path / "two.ome.tif"
+    channels = np.stack([np.full_like(image, 7), image])
+    tifffile.imwrite(path, channels, metadata={"axes": "CYX", "Channel": {"Name": ["GFP", "DAPI"]}})
+    assert run(path, tmp_path / "out", "--channel", "DAPI") == 0
+    assert imread(tmp_path / "out" / "overlays" / "two.png").std() > 20
+    nuclei = rows_of(tmp_path / "out" / "nuclei.csv")
+    assert len(nuclei) > 3
+    assert all(float(row["intensity_mean_DAPI"]) > 30 for row in nuclei)
+    assert all(float(row["intensity_mean_GFP"]) == 0 for row in nuclei)
+
+
+def test_a_file_that_is_damaged_inside(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(readers, "SMALL", 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, micrograph((96, 128))[0], tile=(32, 32), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        begin, length = file.pages[0].dataoffsets[5], file.pages[0].databytecounts[5]
+    data = bytearray(path.read_bytes())
+    data[begin : begin + length] = bytes(length)
+    path.write_bytes(data)
+    assert run(path, tmp_path / "out") == 1
+    assert f"failed: {path}: damaged" in capsys.readouterr().err
 
 
 def test_a_stack(tmp_path):

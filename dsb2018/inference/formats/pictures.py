@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 
 from dsb2018.draw import PREDICTED, draw_outlines
-from dsb2018.files import write_atomically
+from dsb2018.files import replacing, write_atomically
 from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
@@ -56,22 +57,21 @@ def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None
 
 
 def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
-    """(h, w, C) pixels → (h, w, 3) uint8; of other than three channels the first as grey."""
-    window = window if window.shape[2] == 3 else window[..., :1]
+    """(h, w, 1 or 3) pixels → (h, w, 3) uint8."""
     grey = grey_range.apply(window)
     return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))
 
 
 def write_pixels(path: Path, pixels: np.ndarray) -> None:
     """(h, w, C) pixels of any dtype under a path without ending: PNG, or what cannot be PNG as
-    TIFF."""
+    TIFF, channel by channel."""
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    is_png = pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3)
-    if is_png:
+    if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
         write_png(path.with_name(path.name + ".png"), pixels)
-    else:
-        data = cv2.imencode(".tif", pixels if pixels.ndim == 2 else pixels[..., 0])[1]
-        write_atomically(path.with_name(path.name + ".tif"), data.tobytes())
+        return
+    with replacing(path.with_name(path.name + ".tif")) as file:
+        planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+        tifffile.imwrite(file, planes, photometric="minisblack", compression="zlib")
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
