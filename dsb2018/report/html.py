@@ -89,7 +89,10 @@ def _table(entries: Sequence[Entry]) -> str:
     for each in QUOTED:
         cells = [f"{each.scores[m]:.1f}" if m in each.scores else "–" for m in COLUMNS]
         rows.append(_row(f"{each.name}, quoted", [*cells, "–"], ' class="quoted"'))
-    sources = escape("; ".join(f"{each.name}: {each.images} ({each.source})" for each in QUOTED))
+    names: dict[str, list[str]] = {}
+    for each in QUOTED:
+        names.setdefault(f"{each.images} ({each.source})", []).append(each.name)
+    sources = escape("; ".join(f"{', '.join(rows)}: {of}" for of, rows in names.items()))
     return (
         f'<div class="scroll"><table>{"".join(rows)}</table></div>'
         f"<p><small>Quoted: {sources}.</small></p>"
