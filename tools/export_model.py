@@ -1,4 +1,4 @@
-"""Writes a trained dense model as ONNX, to be run without torch.
+"""Writes a trained dense model as ONNX, for ONNX Runtime to run in torch's place.
 
     python tools/export_model.py --output nuclei.onnx
     python tools/export_model.py --output nuclei_int8.onnx --int8 --images FOLDER
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
         for picture in pictures
         if picture.depth is None
     ]
+    if not images:
+        raise ValueError("--images: there are stacks only, expected some 2-D images")
     size = np.min([image.shape[:2] for image in images], axis=0)  # quantising wants one size
     images = [image[: size[0], : size[1]] for image in images]
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from urllib.parse import urlparse
 
 import torch
@@ -78,12 +79,13 @@ def _launch_config(args: argparse.Namespace) -> LaunchConfig:
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[None]:
+def process_group(device: str, patience: timedelta | None = None) -> Iterator[None]:
     """In this context the processes that a launcher has started know each other; alone, nothing
     happens.
 
     Args:
         device: as in `MODEL.DEVICE`: NCCL joins GPUs, gloo processors.
+        patience: how long one waits for the others; None: as long as torch does.
 
     Raises:
         ValueError: fewer GPUs than processes on this machine.
@@ -100,7 +102,7 @@ def process_group(device: str) -> Iterator[None]:
                 "ask for as many, or for MODEL.DEVICE cpu"
             )
         torch.cuda.set_device(local_rank)
-    _join("nccl" if on_gpu else "gloo", local_size)
+    _join("nccl" if on_gpu else "gloo", local_size, patience)
     _group_by_machine(local_size)
     try:
         yield
@@ -110,7 +112,7 @@ def process_group(device: str) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _join(backend: str, local_size: int) -> None:
+def _join(backend: str, local_size: int, patience: timedelta | None) -> None:
     """Makes the group of all processes.
 
     The launcher's store keeps the addresses of processes that were killed, and restarted ones would
@@ -121,12 +123,14 @@ def _join(backend: str, local_size: int) -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if restarts == "0" or size != local_size:
-        distributed.init_process_group(backend)
+        distributed.init_process_group(backend, timeout=patience)
         return
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = distributed.TCPStore(address, port, is_master=False)
     store = distributed.PrefixStore(f"restart{restarts}", store)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    distributed.init_process_group(
+        backend, timeout=patience, store=store, rank=rank, world_size=size
+    )
 
 
 def _group_by_machine(local_size: int) -> None:

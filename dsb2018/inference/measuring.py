@@ -160,11 +160,13 @@ def _measure_strip(
         **{name: found[name] for name in SHAPES},
         "touching": np.isin(found["label"], _touching(labels)),
     }
+    index, inside = found["label"], chosen > 0  # most pixels are of no nucleus
+    of_pixels = chosen[inside]
     for channel, (name, background) in enumerate(zip(channels, backgrounds, strict=True)):
-        plane = pixels[..., channel].astype(np.float64) - background
-        index = found["label"]
+        above = pixels[..., channel][inside].astype(np.float64) - background
         for kind, function in STATISTICS.items():
-            values = function(plane, chosen, index) if len(index) else []
+            with np.errstate(invalid="ignore"):  # of labels that are not in this strip
+                values = function(above, of_pixels, index) if len(index) else []
             columns[f"intensity_{kind}{name}"] = np.asarray(values, np.float64)
         columns[f"background{name}"] = np.full(len(index), background)
     return columns
@@ -176,7 +178,7 @@ def _channel_names(picture: Picture) -> list[str]:
     count = picture.length(axis) if axis else 1
     if count == 1:
         return [""]
-    if len(picture.channels) == count:
+    if len(set(picture.channels)) == count:
         return [f"_{name}" for name in picture.channels]
     return (
         [f"_{name}" for name in ("red", "green", "blue")]

@@ -1,4 +1,4 @@
-"""Dense models as ONNX: written from a trained model, quantised to 8 bits, and run without torch.
+"""Dense models as ONNX: written from a trained model, quantised to 8 bits, and run by ONNX Runtime.
 
 What is exported is the network alone, from normalised images to logits (`DenseModel.maps`); what
 comes before and after is the same code for both backends.

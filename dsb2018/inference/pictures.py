@@ -51,7 +51,7 @@ class Picture:
     @property
     def is_in_memory(self) -> bool:
         """Whether the pixels have been read."""
-        return isinstance(self.array, np.ndarray)
+        return type(self.array) is np.ndarray  # not a memory map, which is one too
 
     def length(self, axis: str) -> int:
         """Of an axis that the array has."""
@@ -60,6 +60,12 @@ class Picture:
     def at(self, **positions: int) -> "Picture":
         """The same with axes held at a position, as `Z=3`."""
         return replace(self, fixed={**self.fixed, **positions})
+
+    def settled(self) -> "Picture":
+        """Of one in memory: the same without the axes that are held, and what they do not reach."""
+        key = tuple(self.fixed.get(axis, slice(None)) for axis in self.axes)
+        axes = "".join(axis for axis in self.axes if axis not in self.fixed)
+        return replace(self, array=self.array[key], axes=axes, fixed={})
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """A window of a picture that is no stack, (height, width, channels), of its own dtype.

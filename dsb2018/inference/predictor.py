@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -72,7 +73,7 @@ class Predictor:
         config, weights = find_model(None if config_file is None else str(config_file), options)
         cfg = read_config(config, options)
         cfg.MODEL.WEIGHTS = weights
-        self.tiling = tiling or Tiling()
+        self.tiling = _zoomed(tiling or Tiling(), cfg)
         self._cfg = cfg
         self._backend = _load_backend(cfg, backend)
 
@@ -117,8 +118,12 @@ class Predictor:
 
     def grey_range(self, windows: Iterable[np.ndarray]) -> GreyRange:
         """The grey values that become 0 and 255, see `find_range`; as the config says."""
-        percent = self._cfg.INPUT.STRETCH_PERCENT if self._cfg.INPUT.STRETCH else 0.0
-        return find_range(windows, percent)
+        if self._cfg.INPUT.STRETCH:
+            return find_range(windows, self._cfg.INPUT.STRETCH_PERCENT)
+        dtype = next(iter(windows)).dtype
+        if dtype.kind == "u":
+            return GreyRange(0, np.iinfo(dtype).max)
+        return find_range(windows, 0.0)
 
     @staticmethod
     def spread(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
@@ -172,10 +177,21 @@ def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, st
     return config_file, weights
 
 
+def _zoomed(tiling: Tiling, cfg) -> Tiling:
+    """Tiles no larger than what can be zoomed as the config wants: else those at the border, which
+    are smaller, would be seen at another scale than those inside."""
+    limit = int(cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.ZOOM_TEST)
+    if cfg.INPUT.ZOOM_TEST == 1:
+        return tiling
+    return replace(tiling, edge=min(tiling.edge, limit), whole=min(tiling.whole, limit))
+
+
 def _load_backend(cfg, name: str) -> Backend:
     if name == "torch":
         return TorchBackend(cfg)
     if name == "onnxruntime":
+        if cfg.INPUT.ZOOM_TEST != 1:
+            raise ValueError("INPUT.ZOOM_TEST: an exported network takes images as they are")
         from dsb2018.inference.onnx_backend import OnnxBackend  # an extra of this package
 
         return OnnxBackend(cfg)

@@ -42,18 +42,18 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
     Raises:
         FileNotFoundError: nothing there, or a folder without an image.
     """
-    found: dict[Path, str] = {}
+    found: list[Path] = []
     for pattern in patterns:
-        paths = (
-            [Path(pattern)]
-            if Path(pattern).exists()
-            else sorted(map(Path, glob.glob(pattern, recursive=True)))
-        )
+        path = Path(pattern)
+        paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:
             raise FileNotFoundError(f"{pattern}: no such file or folder")
-        for path in paths:
-            found.update(dict.fromkeys(_images_at(path), str(path)))
-    return _name(found)
+        images = [image for each in paths for image in _images_at(each)]
+        if not images:
+            endings = " ".join((*TIFF, *RASTER, ".zarr"))
+            raise FileNotFoundError(f"{pattern}: no image in it; images end in {endings}")
+        found += images
+    return _name(list(dict.fromkeys(found)))
 
 
 def _images_at(path: Path) -> list[Path]:
@@ -63,10 +63,6 @@ def _images_at(path: Path) -> list[Path]:
     if not here:
         pattern = "images/*" if (path / "images").is_dir() else "*/images/*"
         here = [each for each in sorted(path.glob(pattern)) if _is_image(each)]
-    if not here:
-        raise FileNotFoundError(
-            f"{path}: no image in this folder ({' '.join(TIFF + RASTER)} .zarr)"
-        )
     return here
 
 
@@ -78,9 +74,8 @@ def _is_image(path: Path) -> bool:
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a Zarr store."""
-    return path.suffix == ".zarr" or any(
-        (path / n).exists() for n in (".zgroup", ".zarray", "zarr.json")
-    )
+    marks = (".zgroup", ".zarray", "zarr.json")
+    return path.suffix == ".zarr" or any((path / mark).exists() for mark in marks)
 
 
 def _stem(path: Path) -> str:
@@ -91,15 +86,19 @@ def _stem(path: Path) -> str:
     return path.stem
 
 
-def _name(found: dict[Path, str]) -> list[tuple[str, Path]]:
-    """Names that differ: the stem; else the whole file name; else more and more of the path."""
+def _name(found: list[Path]) -> list[tuple[str, Path]]:
+    """Names that differ: the stem; else the whole file name; else more and more of the path; else
+    with a number."""
     names = {path: _stem(path) for path in found}
-    for depth in range(1, 1 + max((len(path.parts) for path in found), default=0)):
+    for depth in range(1, 1 + max(len(path.parts) for path in found)):
         often = Counter(names.values())
         twice = [path for path, name in names.items() if often[name] > 1]
-        if not twice:
-            break
-        names.update({path: "_".join(path.parts[-depth:]) for path in twice})
+        parts = {path: [each for each in path.parts if each != path.anchor] for path in twice}
+        names.update({path: "_".join(each[-depth:]) for path, each in parts.items()})
+    seen: Counter[str] = Counter()
+    for path, name in names.items():
+        seen[name] += 1
+        names[path] = name if seen[name] == 1 else f"{name}_{seen[name]}"
     return [(name, path) for path, name in names.items()]
 
 
@@ -179,24 +178,44 @@ def _check_size(path: Path) -> None:
 def _open_tiff(name: str, path: Path) -> Picture:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        page = series.keyframe
         details = {**_imagej_details(file), **_ome_details(file)}
-        # Pages that nobody says anything of, and depths by any other name, are slices.
-        axes = series.axes.replace("Q", "Z").replace("I", "Z")
-        palette = file.pages[0].colormap if series.keyframe.photometric == 3 else None
-        if series.nbytes <= SMALL or palette is not None:
-            array = series.asarray()
-        else:
-            array = zarr.open(tifffile.imread(path, aszarr=True, series=0, level=0), mode="r")
+        axes = _name_pages(series.axes)
+        # ImageJ's tables of colours are for the screen.
+        palette = None if file.is_imagej or page.photometric != 3 else page.colormap
+        alpha = any(int(each) in (1, 2) for each in page.extrasamples or ())
+        is_contiguous = series.dataoffset is not None
+        if palette is not None and np.prod(series.shape) > MOST_PIXELS:
+            raise ValueError("a palette, and too many pixels; save it as grey or colour")
+        whole = series.nbytes <= SMALL or palette is not None
+        array = series.asarray() if whole else None
+    if array is None and is_contiguous:  # one block, of which Zarr would read all
+        array = tifffile.memmap(path, series=0, mode="r")
+    elif array is None:
+        array = zarr.open(tifffile.imread(path, aszarr=True, series=0, level=0), mode="r")
     if palette is not None:  # index → red, green, blue
         array, axes = np.moveaxis(palette[:, array], 0, -1).astype(np.uint16), axes + "S"
     axes, fixed = _understand(axes, array.shape, path)
-    if "S" in axes and array.shape[axes.index("S")] in (2, 4):  # alpha, which is no colour
-        array, axes = _without_alpha(array, axes)
+    if alpha and "S" in axes:
+        array = _Samples(array, axes.index("S"))
+        array = array[(slice(None),) * len(axes)] if whole else array
     return Picture(name, path, array, axes, fixed, **details)
+
+
+def _name_pages(axes: str) -> str:
+    """Pages that nobody says anything of (Q and I) are slices; of two such axes the first is
+    time."""
+    axes = axes.replace("I", "Q")
+    if axes.count("Q") == 2 and not set(axes) & set("TZ"):
+        return axes.replace("Q", "T", 1).replace("Q", "Z")
+    return axes.replace("Q", "Z")
 
 
 def _understand(axes: str, shape: tuple[int, ...], path: Path) -> tuple[str, dict[str, int]]:
     """Axes of one length are held at 0; others than known ones must not be longer."""
+    twice = sorted({axis for axis in axes if axes.count(axis) > 1})
+    if twice or ("C" in axes and "S" in axes):
+        raise ValueError(f"{path}: axes {axes} of {shape}, expected some of TZCYX, or TZYXS")
     fixed = {}
     for axis, length in zip(axes, shape, strict=True):
         if axis not in "YXZCST":
@@ -210,17 +229,8 @@ def _understand(axes: str, shape: tuple[int, ...], path: Path) -> tuple[str, dic
     return axes, fixed
 
 
-def _without_alpha(array, axes: str) -> tuple[np.ndarray, str]:
-    """The last sample left out; a lazily read array stays what it is, its samples are cut later."""
-    place = axes.index("S")
-    if not isinstance(array, np.ndarray):
-        return _Samples(array, place), axes
-    array = np.take(array, range(array.shape[place] - 1), axis=place)
-    return array, axes
-
-
 class _Samples:
-    """A lazily read array without its last sample."""
+    """An array without its last sample, which is alpha and no colour; read when it is wanted."""
 
     def __init__(self, array, place: int):
         self._array, self._place = array, place

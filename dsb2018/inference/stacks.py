@@ -6,7 +6,6 @@ Linking by overlap, slice by slice, as Cellpose and others do for models that se
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from dsb2018.inference.measuring import Columns
 from dsb2018.inference.nuclei import Nuclei
@@ -20,10 +19,11 @@ class SliceLinker:
         """
         Args:
             least_iou: two nuclei of neighbouring slices are one where their intersection over union
-                is at least this, 0 to 1; of several the pairs with most of it in all.
+                is at least this, 0 to 1; of several that one with most of it.
         """
         self._least_iou = least_iou
         self._labels: np.ndarray | None = None  # of the slice before, its own numbers
+        self._areas = np.zeros(0, np.int64)
         self._numbers = np.zeros(0, np.int32)  # theirs in the stack
         self.count = 0
 
@@ -44,20 +44,28 @@ class SliceLinker:
         new = numbers == 0
         numbers[new] = self.count + 1 + np.arange(np.count_nonzero(new))
         self.count += int(np.count_nonzero(new))
-        self._labels, self._numbers = labels, numbers
+        self._labels, self._areas, self._numbers = labels, nuclei.areas, numbers
         return numbers
 
     def _match(self, labels: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the nuclei above and here that are one."""
         if labels.shape != self._labels.shape:
             raise ValueError(f"slices of {self._labels.shape} and {labels.shape} pixels")
-        common = np.zeros((len(self._numbers) + 1, len(areas) + 1), np.int64)
-        np.add.at(common, (self._labels.ravel(), labels.ravel()), 1)
-        areas_above = common[1:].sum(axis=1)
-        common = common[1:, 1:]
-        iou = common / np.maximum(areas_above[:, None] + areas[None] - common, 1)
-        above, here = linear_sum_assignment(np.where(iou >= self._least_iou, iou, 0), maximize=True)
-        kept = iou[above, here] >= self._least_iou
+        both = (self._labels > 0) & (labels > 0)
+        codes = self._labels[both].astype(np.int64) * (len(areas) + 1) + labels[both]
+        pairs, common = np.unique(codes, return_counts=True)
+        above, here = np.divmod(pairs, len(areas) + 1)
+        above, here = above - 1, here - 1
+        iou = common / (self._areas[above] + areas[here] - common)
+        taken_above, taken_here, kept = set(), set(), []
+        for pair in np.argsort(-iou, kind="stable").tolist():
+            ends = int(above[pair]), int(here[pair])
+            if iou[pair] < self._least_iou:
+                break
+            if ends[0] not in taken_above and ends[1] not in taken_here:
+                taken_above.add(ends[0])
+                taken_here.add(ends[1])
+                kept.append(pair)
         return above[kept], here[kept]
 
 

@@ -4,7 +4,7 @@ It needs no torch, so such a process starts fast.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def write_image(job: Job) -> dict:
     if "dsb" in job.formats:
         write_dsb(output / "dsb" / job.name, job.name, nuclei, picture)
     if "crops" in job.formats:
-        write_crops(output / "crops" / job.name, nuclei, picture)
+        write_crops(output / "crops" / job.name, nuclei, picture, columns["label"])
     return {
         "image": job.name,
         "file": str(picture.path),
@@ -96,25 +96,30 @@ def _write_parts(job: Job, columns: Columns) -> None:
         write_atomically(job.parts / f"{job.name}.kaggle", kaggle_part(job.name, job.nuclei))
 
 
-def join(output: Path, records: Sequence[dict], formats: Sequence[str]) -> list[Path]:
+def join(
+    output: Path, done: Path, records: Mapping[str, dict], formats: Sequence[str]
+) -> list[Path]:
     """Joins the parts of all images; returns the files.
 
     Args:
         output: the folder of the run.
-        records: of each file that was done: `parts` (folder) and `images` (rows).
+        done: the folder that has a folder of parts for each file.
+        records: by the name of each file that was done: `images` (rows) and `stacks` (names).
         formats: some of `FORMATS`.
     """
-    rows = [row for record in records for row in record["images"]]
-    stems = [Path(record["parts"]) / row["image"] for record in records for row in record["images"]]
+    rows = [row for record in records.values() for row in record["images"]]
 
-    def parts(ending: str) -> list[Path]:
-        return [stem.with_name(stem.name + ending) for stem in stems]
+    def parts(ending: str, key: str = "images") -> list[Path]:
+        return [
+            done / file / f"{each['image'] if key == 'images' else each}{ending}"
+            for file, record in records.items()
+            for each in record[key]
+        ]
 
     write_rows(output / "images", rows)
     join_tables(output / "nuclei", parts(".parquet"))
     written = ["nuclei.csv", "nuclei.parquet", "images.csv", "images.parquet"]
-    volumes = [Path(r["parts"]) / "volumes.parquet" for r in records if r.get("is_stack")]
-    if volumes:
+    if volumes := parts(".volumes.parquet", "stacks"):
         join_tables(output / "volumes", volumes)
         written += ["volumes.csv", "volumes.parquet"]
     if "coco" in formats:

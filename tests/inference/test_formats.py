@@ -192,11 +192,14 @@ def test_crops(tmp_path):
     labels = np.zeros((40, 50), np.int32)
     labels[10:15, 20:28], labels[0:3, 0:3] = 1, 2
     pixels = np.random.default_rng(0).integers(0, 4096, (40, 50), np.uint16)
-    write_crops(tmp_path / "a", nuclei_of(labels), picture_of(pixels))
+    write_crops(tmp_path / "a", nuclei_of(labels), picture_of(pixels), [1, 2])
     assert (imread(tmp_path / "a" / "00001.png") == pixels[6:19, 16:32]).all()
     assert (imread(tmp_path / "a" / "00002.png") == pixels[:7, :7]).all()
-    write_crops(tmp_path / "b", nuclei_of(labels), picture_of(pixels.astype(np.float32) / 7))
+    write_crops(
+        tmp_path / "b", nuclei_of(labels), picture_of(pixels.astype(np.float32) / 7), [1, 7]
+    )
     assert np.allclose(tifffile.imread(tmp_path / "b" / "00001.tif"), pixels[6:19, 16:32] / 7)
+    assert (tmp_path / "b" / "00007.tif").exists()
 
 
 @pytest.mark.parametrize(

@@ -283,9 +283,57 @@ def test_names_differ(tmp_path):
     assert found[paths[3]] == "b"
 
 
+def test_names_that_differ_in_nothing_but_where_they_are_cut(tmp_path):
+    paths = [save(tmp_path / p) for p in ("x_a/b.png", "x/a_b.png", "b.png", "y/a_b.png")]
+    names = [name for name, _ in find_images(list(map(str, paths)))]
+    assert len(set(names)) == 4
+    assert not any("/" in name for name in names)
+
+
+def test_pages_of_two_kinds_are_time_and_slices(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 999, (2, 5, 30, 40), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+    pictures = open_picture("a", tmp_path / "a.tif")
+    assert [(each.name, each.depth) for each in pictures] == [("a_t0000", 5), ("a_t0001", 5)]
+    for time, picture in enumerate(pictures):
+        assert (picture.at(Z=3).read(0, 0, 30, 40)[..., 0] == pixels[time, 3]).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 30, 40), (30, 40, 4)])
+def test_channels_that_are_no_alpha_are_kept(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(0, 999, shape, np.uint16)
+    planar = "separate" if shape[0] == 2 else "contig"
+    options = {"photometric": "minisblack", "planarconfig": planar, "extrasamples": [0] * 3}
+    options["extrasamples"] = [0] * (min(shape) - 1)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    (picture,) = open_picture("a", tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=f"{min(shape)} channels; say with --channel"):
+        choose_channel(picture, None)
+    last = choose_channel(picture, str(min(shape) - 1)).read(0, 0, 30, 40)[..., 0]
+    assert (last == (pixels[1] if shape[0] == 2 else pixels[..., 3])).all()
+
+
+def test_colours_that_imagej_shows_grey_values_in(tmp_path):
+    table = np.zeros((3, 256), np.uint8)
+    table[2] = np.arange(256)
+    tifffile.imwrite(
+        tmp_path / "a.tif", GREY, imagej=True, colormap=table, metadata={"LUTs": [table]}
+    )
+    assert (read(tmp_path / "a.tif") == GREY[..., None]).all()
+
+
+def test_a_large_file_of_one_block_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "SMALL", 0)
+    tifffile.imwrite(tmp_path / "a.tif", GREY)
+    (picture,) = open_picture("a", tmp_path / "a.tif")
+    assert isinstance(picture.array, np.memmap)
+    assert not picture.is_in_memory
+    assert (picture.read(0, 0, 30, 40)[..., 0] == GREY).all()
+
+
 def test_nothing_to_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
         find_images([str(tmp_path / "nowhere")])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: no image in this folder"):
+    with pytest.raises(FileNotFoundError, match="empty: no image in it"):
         find_images([str(tmp_path / "empty")])

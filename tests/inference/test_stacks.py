@@ -37,7 +37,7 @@ def test_balls_are_linked():
     assert len({np.bincount(found[volume == label]).argmax() for label in (1, 2, 3)}) == 3
 
 
-def test_pairs_with_most_overlap_in_all():
+def test_pairs_with_most_overlap():
     below, above = np.zeros((4, 12), np.int32), np.zeros((4, 12), np.int32)
     below[:, 0:6], below[:, 6:12] = 1, 2
     above[:, 1:7], above[:, 7:12] = 1, 2

@@ -28,7 +28,7 @@ def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:
                 "geometry": outline(crop),
                 "properties": {
                     "objectType": "detection",
-                    "name": str(index + 1),
+                    "name": str(columns["label"][index]),
                     "classification": {"name": "Nucleus", "color": [213, 94, 0]},
                     "measurements": {"score": _number(nuclei.scores[index]), **numbers},
                 },

@@ -2,6 +2,7 @@
 form, a folder an image with one mask file a nucleus."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from dsb2018.inference.pictures import Picture
 
 ENLARGED = 1024  # images up to this edge are drawn twice as large, since outlines hide little then
 OVERLAY = 4096  # longest edge of an overlay, pixels; larger images are shrunk
+MOST_DSB = 1 << 24  # pixels of an image in the Data Science Bowl's form
 MARGIN = 4  # pixels around a nucleus in its crop
 
 
@@ -24,8 +26,9 @@ def write_overlay(path: Path, nuclei: Nuclei, picture: Picture, grey_range: Grey
     height, width = picture.size
     shrink = -(-max(height, width) // OVERLAY)
     rows = []
-    for top in range(0, height, 1024 * shrink):
-        bottom = min(top + 1024 * shrink, height)
+    step = max(1, 1024 // shrink) * shrink
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
         window = to_rgb(picture.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
         labels = nuclei.labels_of_rows(top, bottom)[::shrink, ::shrink]
         zoom = 2 if max(height, width) <= ENLARGED else 1
@@ -33,11 +36,11 @@ def write_overlay(path: Path, nuclei: Nuclei, picture: Picture, grey_range: Grey
     write_png(path, np.concatenate(rows))
 
 
-def write_crops(folder: Path, nuclei: Nuclei, picture: Picture) -> None:
+def write_crops(folder: Path, nuclei: Nuclei, picture: Picture, labels: Sequence[int]) -> None:
     """A picture of each nucleus, `<label>.png`, in the file's own grey values where PNG can hold
     them, else `.tif`."""
     replace_folder(folder)
-    for label, crop in enumerate(nuclei.crops, start=1):
+    for label, crop in zip(labels, nuclei.crops, strict=True):
         height, width = crop.mask.shape
         y, x = max(0, crop.y - MARGIN), max(0, crop.x - MARGIN)
         bottom = min(nuclei.size[0], crop.y + height + MARGIN)
@@ -46,7 +49,16 @@ def write_crops(folder: Path, nuclei: Nuclei, picture: Picture) -> None:
 
 
 def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None:
-    """`<name>/images/<name>.png` and `<name>/masks/<name>_<label>.png`, 255 in the nucleus."""
+    """`<name>/images/<name>.png` and `<name>/masks/<name>_<label>.png`, 255 in the nucleus.
+
+    Raises:
+        ValueError: so large that a mask of this size for each nucleus makes no sense.
+    """
+    if np.prod(nuclei.size) > MOST_DSB:
+        raise ValueError(
+            f"{nuclei.size} pixels, at most {MOST_DSB / 1e6:.0f} million are written in the form "
+            "of the Data Science Bowl, which has a mask of this size for each nucleus"
+        )
     replace_folder(folder)
     write_pixels(folder / "images" / name, picture.read(0, 0, *picture.size))
     for label, crop in enumerate(nuclei.crops, start=1):

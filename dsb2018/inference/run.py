@@ -1,0 +1,282 @@
+"""Files in, nuclei out, one file after the other.
+
+Reading ahead is done by a thread, measuring and writing by another process, so the network waits
+for neither. What is done is recorded, and a run that was interrupted goes on behind it.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dsb2018.files import write_atomically
+from dsb2018.inference.contrast import GreyRange
+from dsb2018.inference.formats.labels import write_volume
+from dsb2018.inference.formats.table import write_part
+from dsb2018.inference.nuclei import Nuclei
+from dsb2018.inference.pictures import Picture, Windows, choose_channel
+from dsb2018.inference.readers import SMALL, open_picture
+from dsb2018.inference.resume import TileStore
+from dsb2018.inference.stacks import SliceLinker, measure_volumes
+from dsb2018.inference.stitching import divide, look_at, stitch
+from dsb2018.inference.writing import Job, read_record, write_image
+
+logger = logging.getLogger(__name__)
+AHEAD = 3  # files that are read, and images that wait to be written, at most
+
+
+class File(NamedTuple):
+    """A file to be done.
+
+    Args:
+        name: of its results.
+        path: where it is.
+        made_from: fingerprint of the file as it is now, the model, and what is asked for.
+    """
+
+    name: str
+    path: Path
+    made_from: str
+
+
+class Opened(NamedTuple):
+    """A picture, and the channel of it that the model sees, prepared as far as memory allows.
+
+    Args:
+        picture: with all channels.
+        chosen: what nuclei are looked for in.
+        grey_range: of the chosen one.
+        image: (H, W, 3) uint8, where it is the file's only one, small and no stack; else None.
+    """
+
+    picture: Picture
+    chosen: Picture
+    grey_range: GreyRange
+    image: np.ndarray | None
+
+
+class Run:
+    """One process's share of a run."""
+
+    def __init__(
+        self,
+        predictor,
+        output: Path,
+        formats: list[str],
+        channel: str | None,
+        pixel_size: float | None,
+        asked: dict[str, str],
+    ):
+        """
+        Args:
+            predictor: a `Predictor`.
+            output: the folder for everything.
+            formats: some of `FORMATS`.
+            channel: see `choose_channel`.
+            pixel_size: micrometres, in place of what files say.
+            asked: all that results depend on beside file and model.
+        """
+        self._predictor, self._tiling = predictor, predictor.tiling
+        self._output, self._formats, self._asked = output, formats, asked
+        self._channel, self._pixel_size = channel, pixel_size
+        self.done = output / ".done"
+        self._writers = ProcessPoolExecutor(
+            1, mp_context=get_context("forkserver"), initializer=cv2.setNumThreads, initargs=(1,)
+        )
+        self._readers = ThreadPoolExecutor(1)
+        self._unwritten: deque[Future] = deque()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._readers.shutdown(cancel_futures=True)
+        self._writers.shutdown(cancel_futures=True)
+
+    def record(self, name: str) -> dict | None:
+        """What was recorded of a file that was done in this run or one like it before."""
+        return read_record(self.done / name / "record.json")
+
+    def work_on(self, images: Iterable[tuple[str, Path]]) -> list[str]:
+        """Finds and writes the nuclei of files.
+
+        Args:
+            images: name and path of each.
+
+        Returns:
+            What went wrong, a line for each file that failed.
+        """
+        failed, waiting = [], deque()
+        files = [File(name, path, self._fingerprint(path)) for name, path in images]
+        todo = [each for each in files if not self._is_done(each)]
+        for file, opened in progress(self._read_ahead(todo), "file", len(todo)):
+            try:
+                waiting.append((file, *self._find(file, opened.result())))
+            except Exception as error:  # noqa: BLE001 one file must not stop the others
+                failed.append(self._failure(file, error))
+            while len(waiting) > AHEAD:
+                failed += self._finish(*waiting.popleft())
+        return failed + [reason for each in waiting for reason in self._finish(*each)]
+
+    def _read_ahead(self, files: list[File]) -> Iterator[tuple[File, Future]]:
+        """Files, read some time before they are wanted."""
+        ahead = deque()
+        for file in files:
+            ahead.append((file, self._readers.submit(self._open, file)))
+            if len(ahead) > AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _is_done(self, file: File) -> bool:
+        record = self.record(file.name)
+        return bool(record) and record["made_from"] == file.made_from
+
+    def _open(self, file: File) -> list[Opened]:
+        pictures = open_picture(file.name, file.path)
+        opened = []
+        for picture in pictures:
+            if self._pixel_size:
+                picture = replace(picture, pixel_size=(self._pixel_size,) * 2)
+            chosen = choose_channel(picture, self._channel)
+            grey_range = self._predictor.grey_range(Slices(chosen))
+            image = None
+            is_small = chosen.depth is None and max(chosen.size) <= self._tiling.whole
+            if is_small and len(pictures) == 1:
+                window = chosen.read(0, 0, *chosen.size)
+                image = self._predictor.spread(window, grey_range)
+            opened.append(Opened(picture, chosen, grey_range, image))
+        return opened
+
+    def _find(self, file: File, pictures: list[Opened]) -> tuple[list, list[str]]:
+        """Finds the nuclei of a file's pictures and hands them on to be written.
+
+        Returns:
+            Rows of `images.csv`, or the futures that give them; and the names of stacks.
+        """
+        (self.done / file.name / "record.json").unlink(missing_ok=True)
+        rows: list = []
+        for each in pictures:
+            if each.chosen.depth is None:
+                nuclei = self._nuclei(file, each, each.chosen)
+                rows.append(self._write(self._job(file, each, each.picture.name, nuclei)))
+            else:
+                rows += self._find_stack(file, each)
+        return rows, [each.picture.name for each in pictures if each.chosen.depth is not None]
+
+    def _find_stack(self, file: File, each: Opened) -> list[Future | dict]:
+        """Slice by slice; then the label image of the whole."""
+        linker, rows, slices = SliceLinker(), [], []
+        stack = each.picture.name
+        for z in progress(range(each.chosen.depth), "slice"):
+            nuclei = self._nuclei(file, each, each.chosen.at(Z=z))
+            numbers = linker.link(nuclei)
+            job = self._job(file, each, f"{stack}_z{z:04d}", nuclei)
+            picture, shown = job.picture.at(Z=z), job.shown.at(Z=z)
+            job = replace(job, picture=picture, shown=shown, slice_number=z, numbers=numbers)
+            rows.append(self._write(job))
+            slices.append((nuclei, numbers))
+        if "labels" in self._formats:
+            planes = (np.concatenate([[0], m]).astype(np.int32)[n.labels] for n, m in slices)
+            path = self._output / "labels" / f"{stack}.tif"
+            write_volume(path, planes, linker.count, each.picture)
+        first = {"image": np.full(linker.count, stack, object).astype(str)}
+        columns = measure_volumes(slices, linker.count, each.picture)
+        write_part(self.done / file.name / f"{stack}.volumes.parquet", {**first, **columns})
+        return rows
+
+    def _nuclei(self, file: File, each: Opened, chosen: Picture) -> Nuclei:
+        if each.image is not None:
+            return self._predictor.find([each.image])[0]
+
+        def read(y: int, x: int, height: int, width: int) -> np.ndarray:
+            return self._predictor.spread(chosen.read(y, x, height, width), each.grey_range)
+
+        if max(chosen.size) <= self._tiling.whole:
+            return self._predictor.find([read(0, 0, *chosen.size)])[0]
+        place = "_".join(f"{axis}{at}" for axis, at in sorted(chosen.fixed.items())) or "all"
+        store = TileStore(self.done / file.name / "tiles" / place, file.made_from)
+        find = partial(look_at, read=read, size=chosen.size, find=self._predictor.find_whole)
+        tiles = progress(divide(*chosen.size, self._tiling), "tile")
+        found = (store.get(number, partial(find, tile)) for number, tile in enumerate(tiles))
+        return stitch(chosen.size, found)
+
+    def _job(self, file: File, each: Opened, name: str, nuclei: Nuclei) -> Job:
+        return Job(
+            name,
+            each.picture,
+            each.chosen,
+            each.grey_range,
+            nuclei,
+            self._formats,
+            self._output,
+            self.done / file.name,
+        )
+
+    def _write(self, job: Job) -> Future | dict:
+        """In the process that writes, but for what would be slow to hand over: an open file, or
+        very much."""
+        if not job.picture.is_in_memory:
+            return write_image(job)
+        job = replace(job, picture=job.picture.settled(), shown=job.shown.settled())
+        if job.picture.array.nbytes > SMALL:
+            return write_image(job)
+        while len(self._unwritten) > AHEAD:
+            self._unwritten.popleft().exception()  # waits; it is told by `_finish`
+        self._unwritten.append(self._writers.submit(write_image, job))
+        return self._unwritten[-1]
+
+    def _finish(self, file: File, rows: list[Future | dict], stacks: list[str]) -> list[str]:
+        """Waits until a file is written, and records it."""
+        try:
+            done = [row.result() if isinstance(row, Future) else row for row in rows]
+            record = {"made_from": file.made_from, "stacks": stacks, "images": done}
+            path = self.done / file.name / "record.json"
+            write_atomically(path, json.dumps(record) + "\n")
+            shutil.rmtree(path.parent / "tiles", ignore_errors=True)
+        except Exception as error:  # noqa: BLE001 as above
+            return [self._failure(file, error)]
+        return []
+
+    def _failure(self, file: File, error: Exception) -> str:
+        (self.done / file.name / "record.json").unlink(missing_ok=True)
+        reason = str(error).strip() or type(error).__name__
+        logger.debug("%s", reason, exc_info=error)
+        return reason if str(file.path) in reason else f"{file.path}: {reason}"
+
+    def _fingerprint(self, path: Path) -> str:
+        """Of all that a file's results are made from; of a Zarr store all its files."""
+        files = [path, *(path.rglob("*") if path.is_dir() else ())]
+        states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+        content = json.dumps([states, self._asked, self._predictor.fingerprint])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+class Slices:
+    """All windows of an image, or of all slices of a stack; may be run through again and again."""
+
+    def __init__(self, picture: Picture):
+        depth = picture.depth
+        slices = [picture] if depth is None else [picture.at(Z=z) for z in range(depth)]
+        self._windows: list[Windows] = [each.windows() for each in slices]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return chain.from_iterable(self._windows)
+
+
+def progress(what: Iterable, unit: str, total: int | None = None) -> tqdm:
+    """A bar that goes when it is done; none where nobody watches."""
+    return tqdm(what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())
