@@ -48,7 +48,8 @@ def _add_models(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "efficientnet_lite0"  # any timm model with feature maps
     cfg.MODEL.TIMM.STRIDES = [4, 8, 16, 32]  # of the feature maps that are used, in pixels
-    # BN, or FrozenBN: statistics stay those of the weights that were loaded, which are of no batch.
+    # BN, or FrozenBN: statistics stay those of the weights that were loaded, which are of no batch;
+    # not for a training from random weights.
     cfg.MODEL.TIMM.NORM = "BN"
 
     # Models that give each pixel a class. Losses of their map of nuclei, added up: iou (the

