@@ -14,8 +14,8 @@ from detectron2.engine import DefaultPredictor
 
 from benchmarks.timing import Row, best_in_turn, median, seconds
 from dsb2018.inference.command import argument_parser, predict
+from dsb2018.inference.finding import find_images
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.readers import find_images
 
 sys.path.append("tools")
 import export_model

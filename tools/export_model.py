@@ -43,9 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Exports, and quantises."""
+    from dsb2018.inference.finding import find_images
     from dsb2018.inference.onnx_backend import export, quantise
     from dsb2018.inference.predictor import Predictor, find_model
-    from dsb2018.inference.readers import find_images, open_picture
+    from dsb2018.inference.readers import open_picture
 
     config, weights = find_model(args.config_file, args.opts)
     predictor = Predictor(config, weights, options=[*args.opts, "MODEL.DEVICE", "cpu"])

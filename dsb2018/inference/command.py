@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from dsb2018.inference.readers import find_images
+from dsb2018.inference.finding import find_images
 from dsb2018.inference.run import Run
 from dsb2018.inference.stitching import Tiling
 from dsb2018.inference.writing import FORMATS, join

@@ -10,8 +10,9 @@ import zarr
 from PIL import Image as PillowImage
 
 from dsb2018.inference import readers
+from dsb2018.inference.finding import find_images
 from dsb2018.inference.pictures import Picture, choose_channel
-from dsb2018.inference.readers import find_images, open_picture
+from dsb2018.inference.readers import open_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
 COLOR = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)

@@ -1,0 +1,79 @@
+"""Which files are images, and what their results are called."""
+
+import glob
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
+RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
+
+
+def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
+    """The image files of files, folders and glob patterns, each with a name for its results.
+
+    A folder gives the images in it; one in the form of the Data Science Bowl (`<id>/images/`) gives
+    those, under their ids. A name is the file's without its ending; where several would be the
+    same, more of the path is kept.
+
+    Raises:
+        FileNotFoundError: nothing there, or a folder without an image.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
+        if not paths:
+            raise FileNotFoundError(f"{pattern}: no such file or folder")
+        images = [image for each in paths for image in _images_at(each)]
+        if not images:
+            endings = " ".join((*TIFF, *RASTER, ".zarr"))
+            raise FileNotFoundError(f"{pattern}: no image in it; images end in {endings}")
+        found += images
+    return _name(list(dict.fromkeys(found)))
+
+
+def _images_at(path: Path) -> list[Path]:
+    if not path.is_dir() or is_zarr(path):
+        return [path]
+    here = [each for each in sorted(path.iterdir()) if _is_image(each)]
+    if not here:
+        pattern = "images/*" if (path / "images").is_dir() else "*/images/*"
+        here = [each for each in sorted(path.glob(pattern)) if _is_image(each)]
+    return here
+
+
+def _is_image(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return is_zarr(path) if path.is_dir() else path.suffix.lower() in TIFF + RASTER
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr store."""
+    marks = (".zgroup", ".zarray", "zarr.json")
+    return path.suffix == ".zarr" or any((path / mark).exists() for mark in marks)
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for ending in (".ome.zarr", ".ome.tif", ".ome.tiff"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return path.stem
+
+
+def _name(found: list[Path]) -> list[tuple[str, Path]]:
+    """Names that differ: the stem; else the whole file name; else more and more of the path; else
+    with a number."""
+    names = {path: _stem(path) for path in found}
+    for depth in range(1, 1 + max(len(path.parts) for path in found)):
+        often = Counter(names.values())
+        twice = [path for path, name in names.items() if often[name] > 1]
+        parts = {path: [each for each in path.parts if each != path.anchor] for path in twice}
+        names.update({path: "_".join(each[-depth:]) for path, each in parts.items()})
+    seen: Counter[str] = Counter()
+    for path, name in names.items():
+        seen[name] += 1
+        names[path] = name if seen[name] == 1 else f"{name}_{seen[name]}"
+    return [(name, path) for path, name in names.items()]
