@@ -85,7 +85,8 @@ def predict(args: argparse.Namespace) -> Summary | None:
         )
         asked = {k: str(v) for k, v in vars(args).items() if k not in ("input", "output")}
         with Run(predictor, args.output, formats, args.channel, args.pixel_size, asked) as run:
-            failed = run.work_on(images[comm.get_rank() :: comm.get_world_size()])
+            share = slice(comm.get_rank(), None, comm.get_world_size())
+            failed = run.work_on(images, share)
         failed = [reason for part in comm.gather(failed) for reason in part]
         if not comm.is_main_process():
             return None

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 BINS, BINS_OF_BYTE = 1 << 16, 1 << 8
+FEW = 1 << 8  # an image in fewer bins has lost grey values
+ROUNDS = 10  # in which that is mended; each makes bins narrower by four decimals
 
 
 class GreyRange(NamedTuple):
@@ -31,7 +33,7 @@ def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
 
     Args:
         windows: parts that together are the image, each pixel once, (h, w, C) of one real dtype.
-            For others than 8 and 16 bit they are run through twice, so not an iterator.
+            They are run through several times, so not an iterator.
         percent: share of the darkest and of the brightest values that may be cut off, 0 to 50.
 
     Returns:
@@ -40,10 +42,12 @@ def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
     Raises:
         ValueError: NaN or infinite pixels.
     """
-    counts, first, step = _histogram(windows)
-    shares = np.cumsum(counts, dtype=np.float64) / counts.sum(dtype=np.float64)
-    low = int(np.searchsorted(shares, percent / 100, side="right"))
-    high = int(np.searchsorted(shares, 1 - percent / 100, side="left"))
+    dtype = next(iter(windows)).dtype
+    if dtype in (np.uint8, np.uint16):
+        counts, first, step = _count_whole_numbers(windows, np.iinfo(dtype).max + 1), 0.0, 1.0
+    else:
+        counts, first, step = _find_bins(windows, percent)
+    low, high = _cut(counts, percent)
     if high <= low:  # but for few pixels it is of one value
         if len(counts) == BINS_OF_BYTE:
             return GreyRange(0, 255)
@@ -53,28 +57,49 @@ def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
     return GreyRange(first + step * low, first + step * high)
 
 
-def _histogram(windows: Iterable[np.ndarray]) -> tuple[np.ndarray, float, float]:
-    """Counts, the grey value of the first bin, and grey values per bin."""
-    counts = None
+def _cut(counts: np.ndarray, percent: float) -> tuple[int, int]:
+    """The bins between which all but that share of the darkest and the brightest pixels is."""
+    shares = np.cumsum(counts, dtype=np.float64) / counts.sum(dtype=np.float64)
+    low = int(np.searchsorted(shares, percent / 100, side="right"))
+    return low, int(np.searchsorted(shares, 1 - percent / 100, side="left"))
+
+
+def _count_whole_numbers(windows: Iterable[np.ndarray], number: int) -> np.ndarray:
+    counts = np.zeros(number, np.int64)
     for window in windows:
-        if window.dtype not in (np.uint8, np.uint16):
-            return _wide_histogram(windows)
-        if counts is None:
-            counts = np.zeros(np.iinfo(window.dtype).max + 1, np.int64)
-        counts += np.bincount(window.ravel(), minlength=len(counts))
-    return counts, 0.0, 1.0
+        counts += np.bincount(window.ravel(), minlength=number)
+    return counts
 
 
-def _wide_histogram(windows: Iterable[np.ndarray]) -> tuple[np.ndarray, float, float]:
-    """The same for signed, 32-bit and floating-point pixels: as many bins as 16 bits have."""
+def _find_bins(windows: Iterable[np.ndarray], percent: float) -> tuple[np.ndarray, float, float]:
+    """Of signed, 32-bit and floating-point pixels: counts of as many bins as 16 bits have, the grey
+    value of the first, and grey values per bin.
+
+    Where a few pixels far off everything else leave it hardly any bins, the bins are set anew, over
+    what is not cut off.
+    """
     least, most = np.inf, -np.inf
     for window in windows:
-        values = window.astype(np.float64)
-        if not np.isfinite(values).all():
+        if not np.isfinite(window).all():
             raise ValueError("it has pixels that are NaN or infinite")
-        least, most = min(least, float(values.min())), max(most, float(values.max()))
+        least, most = min(least, float(window.min())), max(most, float(window.max()))
+    found = whole = _count(windows, least, most)
+    for _ in range(ROUNDS):
+        counts, first, step = found
+        low, high = _cut(counts, percent)
+        if not step or high - low >= FEW:
+            return found
+        found = _count(windows, first + step * (low - 1), first + step * (high + 1))
+    return whole  # all but those few pixels is of one value
+
+
+def _count(
+    windows: Iterable[np.ndarray], least: float, most: float
+) -> tuple[np.ndarray, float, float]:
+    """Counts of bins from the least to the most, which are also of what is beyond."""
     counts, step = np.zeros(BINS, np.int64), (most - least) / (BINS - 1)
     for window in windows:
         bins = (window.astype(np.float64) - least) / step if step else np.zeros(window.size)
-        counts += np.bincount(np.rint(bins).astype(np.int64).ravel(), minlength=BINS)
+        whole = np.rint(np.clip(bins, 0, BINS - 1)).astype(np.int64)
+        counts += np.bincount(whole.ravel(), minlength=BINS)
     return counts, least, step

@@ -5,13 +5,14 @@ and, where the size of a pixel is known, in micrometres in columns of their own.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
-from dsb2018.inference.nuclei import Nuclei, strips
+from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
@@ -29,7 +30,8 @@ LENGTHS = {
     "axis_minor_length": 1,
     "neighbour_distance": 1,
 }
-STRIP = 1024  # rows that are measured at once
+BLOCK = 1024  # edge of what is measured at once, pixels
+SAMPLE = 4e6  # pixels of which the background is taken
 
 Columns = dict[str, np.ndarray]
 
@@ -39,7 +41,7 @@ def measure(nuclei: Nuclei, picture: Picture) -> Columns:
 
     Args:
         nuclei: of the picture.
-        picture: 2-D, with all its channels; it is read in strips.
+        picture: 2-D, with all its channels; it is read in blocks.
 
     Returns:
         {column: (N,) values}, the k-th of label k + 1: label, score, centroid_y, centroid_x (pixels
@@ -57,7 +59,7 @@ def measure(nuclei: Nuclei, picture: Picture) -> Columns:
         "label": np.arange(1, count + 1),
         "score": nuclei.scores.astype(np.float64),
     }
-    parts = [_measure_strip(*strip, backgrounds, channels) for strip in _strips(nuclei, picture)]
+    parts = [_measure_block(b, backgrounds, channels) for b in blocks(nuclei, picture)]
     order = np.argsort(np.concatenate([part.pop("label") for part in parts]))
     for name in parts[0]:
         columns[name] = np.concatenate([part[name] for part in parts])[order]
@@ -100,61 +102,65 @@ def summarise(columns: Columns, picture: Picture) -> dict[str, float | int | str
 
 def background_levels(nuclei: Nuclei, picture: Picture) -> np.ndarray:
     """(C,) float64: the median of each channel's pixels outside of nuclei; of very large images of
-    a sample of them; of all pixels where everything is nucleus."""
-    samples = []
-    step = max(1, int(np.sqrt(np.prod(picture.size) / 4e6)))
-    for top, labels, pixels in _all_strips(nuclei, picture):
-        rows = slice(-top % step, None, step)
-        samples.append(pixels[rows, ::step][labels[rows, ::step] == 0])
-    outside = np.concatenate(samples)
-    if not len(outside):
-        outside = np.concatenate(
-            [p.reshape(-1, p.shape[2]) for _, _, p in _all_strips(nuclei, picture)]
-        )
-    return np.median(outside, axis=0).astype(np.float64)
+    a sample of them; of all these where everything is nucleus."""
+    step = max(1, int(np.sqrt(np.prod(picture.size) / SAMPLE)))
+    everywhere, outside = [], []
+    for (y, x), pixels in picture.windows(BLOCK // step * step or step).with_places():
+        sample = pixels[::step, ::step]
+        free = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
+        everywhere.append(sample.reshape(-1, sample.shape[2]))
+        outside.append(sample[free])
+    chosen = outside if any(map(len, outside)) else everywhere
+    return np.median(np.concatenate(chosen), axis=0).astype(np.float64)
 
 
-def _all_strips(nuclei: Nuclei, picture: Picture) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """First row, labels and pixels of each strip."""
-    for number, labels in enumerate(strips(nuclei, STRIP)):
-        yield number * STRIP, labels, picture.read(number * STRIP, 0, *labels.shape)
+class Block(NamedTuple):
+    """A part of an image that is measured at once.
+
+    Args:
+        top, left: its place, pixels.
+        labels: (h, w) int32 of all nuclei there.
+        pixels: (h, w, C).
+        wanted: the labels that are measured: they lie in it with all their pixels and neighbours.
+    """
+
+    top: int
+    left: int
+    labels: np.ndarray
+    pixels: np.ndarray
+    wanted: list[int]
 
 
-def _strips(nuclei: Nuclei, picture: Picture) -> Iterator[tuple[int, np.ndarray, np.ndarray, set]]:
-    """Strips that are as high as they must be for those nuclei to be whole that begin in them:
-    first row, labels, pixels, and the labels that begin there. There is a first one even without
-    nuclei."""
-    height, width = picture.size
-    begun: dict[int, list[int]] = {} if len(nuclei) else {0: []}
-    for label, crop in enumerate(nuclei.crops, start=1):
-        begun.setdefault(crop.y // STRIP, []).append(label)
-    for number, wanted in sorted(begun.items()):
-        top = number * STRIP
-        ends = [nuclei.crops[label - 1].y + len(nuclei.crops[label - 1].mask) for label in wanted]
-        first, bottom = (
-            max(0, top - 1),
-            min(height, max(ends, default=0) + 1),
-        )  # and a row of neighbours
-        labels = nuclei.labels_of_rows(first, bottom)
-        yield first, labels, picture.read(first, 0, bottom - first, width), set(wanted)
+def blocks(nuclei: Nuclei, picture: Picture) -> Iterator[Block]:
+    """Blocks that together have each nucleus once, as large as those nuclei need that begin in the
+    same `BLOCK` × `BLOCK` pixels. There is a first one even without nuclei."""
+    height, width = nuclei.size
+    begun: dict[tuple[int, int], list[int]] = {} if len(nuclei) else {(0, 0): []}
+    for index, crop in enumerate(nuclei.crops):
+        begun.setdefault((crop.y // BLOCK, crop.x // BLOCK), []).append(index)
+    for _, indices in sorted(begun.items()):
+        boxes = np.array([nuclei.crops[index].box for index in indices]).reshape(-1, 4)
+        left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - 1, 0)
+        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + 1  # and neighbours
+        bottom, right = min(int(bottom), height), min(int(right), width)
+        top, left = min(int(top), bottom - 1), min(int(left), right - 1)
+        place = top, left, bottom - top, right - left
+        labels, pixels = nuclei.window(*place), picture.read(*place)
+        yield Block(top, left, labels, pixels, [index + 1 for index in indices])
 
 
-def _measure_strip(
-    top: int,
-    labels: np.ndarray,
-    pixels: np.ndarray,
-    wanted: set[int],
-    backgrounds: np.ndarray,
-    channels: list[str],
-) -> Columns:
-    chosen = np.where(np.isin(labels, list(wanted)), labels, 0)
+def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -> Columns:
+    top, left, labels, pixels, wanted = block
+    is_wanted = np.zeros(labels.max() + 1, bool)
+    is_wanted[wanted] = True
+    chosen = np.where(is_wanted[labels], labels, 0)
     found = regionprops_table(chosen, properties=("label", "centroid", "bbox", *SHAPES))
     columns = {
         "label": found["label"],
         "centroid_y": found["centroid-0"] + top,
-        "centroid_x": found["centroid-1"],
+        "centroid_x": found["centroid-1"] + left,
         "box_y": found["bbox-0"] + top,
-        "box_x": found["bbox-1"],
+        "box_x": found["bbox-1"] + left,
         "box_height": found["bbox-2"] - found["bbox-0"],
         "box_width": found["bbox-3"] - found["bbox-1"],
         **{name: found[name] for name in SHAPES},
@@ -165,7 +171,7 @@ def _measure_strip(
     for channel, (name, background) in enumerate(zip(channels, backgrounds, strict=True)):
         above = pixels[..., channel][inside].astype(np.float64) - background
         for kind, function in STATISTICS.items():
-            with np.errstate(invalid="ignore"):  # of labels that are not in this strip
+            with np.errstate(invalid="ignore"):  # of labels that are not in this block
                 values = function(above, of_pixels, index) if len(index) else []
             columns[f"intensity_{kind}{name}"] = np.asarray(values, np.float64)
         columns[f"background{name}"] = np.full(len(index), background)

@@ -1,13 +1,16 @@
 """The nuclei of one image: what inference gives and every writer takes."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
 from dsb2018.masks import Crop
+
+CELL = 256  # edge of the cells by which nuclei are looked up, pixels
 
 
 @dataclass(frozen=True)
@@ -45,44 +48,45 @@ class Nuclei:
     @property
     def labels(self) -> np.ndarray:
         """(H, W) int32 label image."""
-        return self.labels_of_rows(0, self.size[0])
+        return self._paint(range(len(self)), 0, 0, *self.size)
 
-    def labels_of_rows(self, top: int, bottom: int) -> np.ndarray:
-        """(bottom - top, W) int32: the label image's rows from `top` to before `bottom`."""
-        labels = np.zeros((bottom - top, self.size[1]), np.int32)
-        for label, crop in enumerate(self.crops, start=1):
-            paint(labels, crop, label, top)
-        return labels
+    def window(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """(height, width) int32: a part of the label image."""
+        return self._paint(self.near(y, x, height, width), y, x, height, width)
+
+    def near(self, y: int, x: int, height: int, width: int) -> list[int]:
+        """Indices, rising, of the nuclei that may have pixels in a window, and of few others."""
+        cells = _cells(y, x, height, width)
+        return sorted({index for cell in cells for index in self._by_cell.get(cell, ())})
 
     @property
     def areas(self) -> np.ndarray:
         """(N,) int64 pixels."""
         return np.array([crop.area for crop in self.crops], np.int64)
 
+    @cached_property
+    def _by_cell(self) -> dict[tuple[int, int], list[int]]:
+        """What makes the time for a window independent of the number of nuclei outside of it."""
+        found = defaultdict(list)
+        for index, crop in enumerate(self.crops):
+            for cell in _cells(crop.y, crop.x, *crop.mask.shape):
+                found[cell].append(index)
+        return dict(found)
 
-def paint(labels: np.ndarray, crop: Crop, label: int, top: int = 0) -> None:
-    """Writes a label to a nucleus's pixels in rows of a label image that begin at `top`."""
-    height, width = crop.mask.shape
-    first, last = max(crop.y, top), min(crop.y + height, top + len(labels))
-    if first < last:
-        window = labels[first - top : last - top, crop.x : crop.x + width]
-        window[crop.mask[first - crop.y : last - crop.y]] = label
+    def _paint(self, which: Iterable[int], y: int, x: int, height: int, width: int) -> np.ndarray:
+        labels = np.zeros((height, width), np.int32)
+        for index in which:
+            crop = self.crops[index]
+            top, left = max(crop.y, y), max(crop.x, x)
+            bottom = min(crop.y + crop.mask.shape[0], y + height)
+            right = min(crop.x + crop.mask.shape[1], x + width)
+            if top < bottom and left < right:
+                mask = crop.mask[top - crop.y : bottom - crop.y, left - crop.x : right - crop.x]
+                labels[top - y : bottom - y, left - x : right - x][mask] = index + 1
+        return labels
 
 
-def strips(nuclei: Nuclei, height: int) -> Iterator[np.ndarray]:
-    """The label image from top to bottom in strips of `height` rows, the last one may be lower.
-
-    Each nucleus is painted only where it lies, so the time does not grow with strips × nuclei.
-    """
-    order = deque(sorted(range(len(nuclei)), key=lambda index: nuclei.crops[index].y))
-    begun: list[int] = []
-    for top in range(0, nuclei.size[0], height):
-        bottom = min(top + height, nuclei.size[0])
-        labels = np.zeros((bottom - top, nuclei.size[1]), np.int32)
-        while order and nuclei.crops[order[0]].y < bottom:
-            begun.append(order.popleft())
-        for index in begun:
-            paint(labels, nuclei.crops[index], index + 1, top)
-        crops = nuclei.crops
-        begun = [i for i in begun if crops[i].y + len(crops[i].mask) > bottom]
-        yield labels
+def _cells(y: int, x: int, height: int, width: int) -> Iterator[tuple[int, int]]:
+    for row in range(y // CELL, (y + height - 1) // CELL + 1):
+        for column in range(x // CELL, (x + width - 1) // CELL + 1):
+            yield row, column

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+SMALL = 1 << 26  # bytes; arrays up to this are read at once and handed from process to process
 CHANNEL_AXES = "CS"  # C: channels of a microscope; S: samples of a pixel, as red, green and blue
 
 
@@ -22,6 +23,7 @@ class Picture:
         pixel_size: (y, x) micrometres, where the file says.
         slice_distance: micrometres between slices, where the file says.
         channels: names of the channels, where the file says.
+        copies: channels of the file that are all the same, of which this is one.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Picture:
     pixel_size: tuple[float, float] | None = None
     slice_distance: float | None = None
     channels: tuple[str, ...] = ()
+    copies: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,11 +64,20 @@ class Picture:
         """The same with axes held at a position, as `Z=3`."""
         return replace(self, fixed={**self.fixed, **positions})
 
-    def settled(self) -> "Picture":
-        """Of one in memory: the same without the axes that are held, and what they do not reach."""
-        key = tuple(self.fixed.get(axis, slice(None)) for axis in self.axes)
-        axes = "".join(axis for axis in self.axes if axis not in self.fixed)
-        return replace(self, array=self.array[key], axes=axes, fixed={})
+    @property
+    def nbytes(self) -> int:
+        """Of the pixels that the axes that are held reach."""
+        free = [axis for axis in self.axes if axis not in self.fixed]
+        return int(np.prod([self.length(axis) for axis in free])) * self.dtype.itemsize
+
+    def loaded(self) -> "Picture":
+        """The same in memory, without the axes that are held and what they do not reach.
+
+        Raises:
+            ValueError: the file is damaged there.
+        """
+        free = "".join(axis for axis in self.axes if axis not in self.fixed)
+        return replace(self, array=self._get(self.fixed), axes=free, fixed={})
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """A window of a picture that is no stack, (height, width, channels), of its own dtype.
@@ -74,16 +86,19 @@ class Picture:
             ValueError: the file is damaged there.
         """
         ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
-        key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
-        try:
-            window = np.asarray(self.array[key])
-        except Exception as error:  # decoders raise whatever they like
-            raise ValueError(f"{self.path}: damaged ({error})") from error
+        window = self._get(ranges)
         left = [axis for axis in self.axes if axis not in self.fixed]
         if len(left) == 2:
             window, left = window[..., None], [*left, "S"]
         channel = next(axis for axis in left if axis in CHANNEL_AXES)
         return window.transpose([left.index(axis) for axis in ("Y", "X", channel)])
+
+    def _get(self, ranges: dict[str, int | slice]) -> np.ndarray:
+        key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
+        try:
+            return np.asarray(self.array[key])
+        except Exception as error:  # decoders raise whatever they like
+            raise ValueError(f"{self.path}: damaged ({error})") from error
 
     def windows(self, edge: int = 1024) -> "Windows":
         """The whole picture in windows of at most `edge` × `edge` pixels; may be run through again
@@ -99,11 +114,16 @@ class Windows:
     edge: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        for _, window in self.with_places():
+            yield window
+
+    def with_places(self) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """The (y, x) of each window's first pixel, and the window."""
         height, width = self.picture.size
         for y in range(0, height, self.edge):
             for x in range(0, width, self.edge):
                 h, w = min(self.edge, height - y), min(self.edge, width - x)
-                yield self.picture.read(y, x, h, w)
+                yield (y, x), self.picture.read(y, x, h, w)
 
 
 def choose_channel(picture: Picture, wanted: str | None) -> Picture:
@@ -118,7 +138,7 @@ def choose_channel(picture: Picture, wanted: str | None) -> Picture:
         ValueError: no such channel; or there are several, and none is wanted.
     """
     axis = next((a for a in picture.axes if a in CHANNEL_AXES and a not in picture.fixed), None)
-    count = picture.length(axis) if axis else 1
+    count = picture.length(axis) if axis else picture.copies
     if wanted is None:
         if axis is None or (axis == "S" and count in (1, 3)):
             return picture

@@ -76,6 +76,7 @@ class Predictor:
         self.tiling = _zoomed(tiling or Tiling(), cfg)
         self._cfg = cfg
         self._backend = _load_backend(cfg, backend)
+        self._cores = torch.get_num_threads()
 
     def __call__(self, image: np.ndarray) -> Nuclei:
         """The nuclei of an image.
@@ -124,6 +125,10 @@ class Predictor:
         if dtype.kind == "u":
             return GreyRange(0, np.iinfo(dtype).max)
         return find_range(windows, 0.0)
+
+    def use_cores(self, *, all_but: int = 0) -> None:
+        """Computes on all cores that torch has, but for so many that others need; at least one."""
+        torch.set_num_threads(max(1, self._cores - all_but))
 
     @staticmethod
     def spread(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:

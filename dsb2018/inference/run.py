@@ -10,8 +10,9 @@ import logging
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -28,15 +29,17 @@ from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.formats.labels import write_volume
 from dsb2018.inference.formats.table import write_part
 from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.pictures import Picture, Windows, choose_channel
-from dsb2018.inference.readers import SMALL, open_picture
+from dsb2018.inference.pictures import SMALL, Picture, Windows, choose_channel
+from dsb2018.inference.readers import open_picture
 from dsb2018.inference.resume import TileStore
+from dsb2018.inference.room import Room
 from dsb2018.inference.stacks import SliceLinker, measure_volumes
 from dsb2018.inference.stitching import divide, look_at, stitch
 from dsb2018.inference.writing import Job, read_record, write_image
 
 logger = logging.getLogger(__name__)
 AHEAD = 3  # files that are read, and images that wait to be written, at most
+MOST_AHEAD = 4 * SMALL  # bytes of files that are read, but for one that has more
 
 
 class File(NamedTuple):
@@ -94,16 +97,17 @@ class Run:
         self._output, self._formats, self._asked = output, formats, asked
         self._channel, self._pixel_size = channel, pixel_size
         self.done = output / ".done"
-        self._writers = ProcessPoolExecutor(
-            1, mp_context=get_context("forkserver"), initializer=cv2.setNumThreads, initargs=(1,)
-        )
+        self._names: frozenset[str] = frozenset()
+        self._writers = start_writers()
         self._readers = ThreadPoolExecutor(1)
+        self._room = Room(MOST_AHEAD)
         self._unwritten: deque[Future] = deque()
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_) -> None:
+        self._room.close()
         self._readers.shutdown(cancel_futures=True)
         self._writers.shutdown(cancel_futures=True)
 
@@ -111,21 +115,26 @@ class Run:
         """What was recorded of a file that was done in this run or one like it before."""
         return read_record(self.done / name / "record.json")
 
-    def work_on(self, images: Iterable[tuple[str, Path]]) -> list[str]:
+    def work_on(self, images: Sequence[tuple[str, Path]], share: slice = slice(None)) -> list[str]:
         """Finds and writes the nuclei of files.
 
         Args:
-            images: name and path of each.
+            images: name and path of each, of all processes.
+            share: which of them are this process's.
 
         Returns:
             What went wrong, a line for each file that failed.
         """
         failed, waiting = [], deque()
-        files = [File(name, path, self._fingerprint(path)) for name, path in images]
+        self._names = frozenset(name for name, _ in images)
+        mine = images[share]
+        files = [File(name, path, self._fingerprint(path)) for name, path in mine]
         todo = [each for each in files if not self._is_done(each)]
         for file, opened in progress(self._read_ahead(todo), "file", len(todo)):
             try:
-                waiting.append((file, *self._find(file, opened.result())))
+                pictures = opened.result()
+                with self._room.left_by(size_of(pictures)):
+                    waiting.append((file, *self._find(file, pictures)))
             except Exception as error:  # noqa: BLE001 one file must not stop the others
                 failed.append(self._failure(file, error))
             while len(waiting) > AHEAD:
@@ -149,6 +158,7 @@ class Run:
         pictures = open_picture(file.name, file.path)
         opened = []
         for picture in pictures:
+            self._check_name(file, picture)
             if self._pixel_size:
                 picture = replace(picture, pixel_size=(self._pixel_size,) * 2)
             chosen = choose_channel(picture, self._channel)
@@ -159,7 +169,20 @@ class Run:
                 window = chosen.read(0, 0, *chosen.size)
                 image = self._predictor.spread(window, grey_range)
             opened.append(Opened(picture, chosen, grey_range, image))
+        self._room.take(size_of(opened))
         return opened
+
+    def _check_name(self, file: File, picture: Picture) -> None:
+        """
+        Raises:
+            ValueError: what is made of it would have the name of another file's results.
+        """
+        names = {picture.name} if picture.name != file.name else set()
+        if picture.depth is not None:
+            names.add(slice_name(picture.name, 0))
+        if names & self._names:
+            name = min(names & self._names)
+            raise ValueError(f"{file.path}: a part of it has the name of another file, {name}")
 
     def _find(self, file: File, pictures: list[Opened]) -> tuple[list, list[str]]:
         """Finds the nuclei of a file's pictures and hands them on to be written.
@@ -184,7 +207,7 @@ class Run:
         for z in progress(range(each.chosen.depth), "slice"):
             nuclei = self._nuclei(file, each, each.chosen.at(Z=z))
             numbers = linker.link(nuclei)
-            job = self._job(file, each, f"{stack}_z{z:04d}", nuclei)
+            job = self._job(file, each, slice_name(stack, z), nuclei)
             picture, shown = job.picture.at(Z=z), job.shown.at(Z=z)
             job = replace(job, picture=picture, shown=shown, slice_number=z, numbers=numbers)
             rows.append(self._write(job))
@@ -200,7 +223,10 @@ class Run:
 
     def _nuclei(self, file: File, each: Opened, chosen: Picture) -> Nuclei:
         if each.image is not None:
+            # Where each core waits for the slower one, a core less is faster beside a busy writer.
+            self._predictor.use_cores(all_but=1)
             return self._predictor.find([each.image])[0]
+        self._predictor.use_cores()
 
         def read(y: int, x: int, height: int, width: int) -> np.ndarray:
             return self._predictor.spread(chosen.read(y, x, height, width), each.grey_range)
@@ -227,16 +253,17 @@ class Run:
         )
 
     def _write(self, job: Job) -> Future | dict:
-        """In the process that writes, but for what would be slow to hand over: an open file, or
-        very much."""
-        if not job.picture.is_in_memory:
+        """In the process that writes, but for what would be slow to hand over."""
+        if job.picture.nbytes > SMALL:
             return write_image(job)
-        job = replace(job, picture=job.picture.settled(), shown=job.shown.settled())
-        if job.picture.array.nbytes > SMALL:
-            return write_image(job)
+        job = replace(job, picture=job.picture.loaded(), shown=job.shown.loaded())
         while len(self._unwritten) > AHEAD:
             self._unwritten.popleft().exception()  # waits; it is told by `_finish`
-        self._unwritten.append(self._writers.submit(write_image, job))
+        try:
+            self._unwritten.append(self._writers.submit(write_image, job))
+        except BrokenProcessPool:  # it was killed, and what it had to write has failed
+            self._writers = start_writers()
+            self._unwritten.append(self._writers.submit(write_image, job))
         return self._unwritten[-1]
 
     def _finish(self, file: File, rows: list[Future | dict], stacks: list[str]) -> list[str]:
@@ -254,6 +281,8 @@ class Run:
     def _failure(self, file: File, error: Exception) -> str:
         (self.done / file.name / "record.json").unlink(missing_ok=True)
         reason = str(error).strip() or type(error).__name__
+        if isinstance(error, BrokenProcessPool):
+            reason = "the process that writes was killed, as when memory is short; run it again"
         logger.debug("%s", reason, exc_info=error)
         return reason if str(file.path) in reason else f"{file.path}: {reason}"
 
@@ -263,6 +292,26 @@ class Run:
         states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([states, self._asked, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def start_writers() -> ProcessPoolExecutor:
+    """The process that measures and writes."""
+    context = get_context("forkserver")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
+
+
+def size_of(pictures: Iterable[Opened]) -> int:
+    """Bytes in memory."""
+    return sum(
+        (each.picture.nbytes if each.picture.is_in_memory else 0)
+        + (0 if each.image is None else each.image.nbytes)
+        for each in pictures
+    )
+
+
+def slice_name(stack: str, z: int) -> str:
+    """What a slice's results are called."""
+    return f"{stack}_z{z:04d}"
 
 
 class Slices:

@@ -18,6 +18,7 @@ from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import Crop, crop_mask
 
 CELL = 64  # edge of the cells by which neighbours are looked up, pixels
+LARGEST = 4096  # edge of what is put together of parts; else an inverted slide were one nucleus
 
 # (y, x, height, width) → (height, width, 3) uint8 of the image
 WindowReader = Callable[[int, int, int, int], np.ndarray]
@@ -154,7 +155,9 @@ class _Canvas:
         if common:
             index = max(common, key=common.__getitem__)
             old = self._all[index]
-            if 2 * common[index] > min(new.crop.area, old.crop.area):
+            is_same = 2 * common[index] > min(new.crop.area, old.crop.area)
+            parts = old.cut and new.cut
+            if is_same and not (parts and max(_union_size(old.crop, new.crop)) > LARGEST):
                 if old.cut:
                     crop = _union(old.crop, new.crop) if new.cut else new.crop
                     self._replace(index, self._without_others(crop, index), new.cut)
@@ -223,11 +226,16 @@ def _common(a: Crop, b: Crop) -> int:
     return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
 
 
+def _union_size(a: Crop, b: Crop) -> tuple[int, int]:
+    """Height and width of the box around both."""
+    height = max(a.y + a.mask.shape[0], b.y + b.mask.shape[0]) - min(a.y, b.y)
+    width = max(a.x + a.mask.shape[1], b.x + b.mask.shape[1]) - min(a.x, b.x)
+    return height, width
+
+
 def _union(a: Crop, b: Crop) -> Crop:
     top, left = min(a.y, b.y), min(a.x, b.x)
-    bottom = max(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
-    right = max(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
-    mask = np.zeros((bottom - top, right - left), bool)
+    mask = np.zeros(_union_size(a, b), bool)
     for each in (a, b):
         height, width = each.mask.shape
         mask[each.y - top :, each.x - left :][:height, :width] |= each.mask

@@ -12,7 +12,7 @@ import numpy as np
 
 from dsb2018.files import write_atomically
 from dsb2018.inference.contrast import GreyRange
-from dsb2018.inference.formats.coco import coco_part, join_coco
+from dsb2018.inference.formats.coco import join_coco, write_coco_part
 from dsb2018.inference.formats.geojson import write_geojson
 from dsb2018.inference.formats.kaggle import join_kaggle, kaggle_part
 from dsb2018.inference.formats.labels import write_labels
@@ -90,8 +90,8 @@ def _write_parts(job: Job, columns: Columns) -> None:
         first["slice"] = np.full(len(job.nuclei), job.slice_number)
     write_part(job.parts / f"{job.name}.parquet", {**first, **columns})
     if "coco" in job.formats:
-        part = coco_part(job.name, str(job.picture.path), job.nuclei)
-        write_atomically(job.parts / f"{job.name}.coco", part)
+        path = job.parts / f"{job.name}.coco"
+        write_coco_part(path, job.name, str(job.picture.path), job.nuclei)
     if "kaggle" in job.formats:
         write_atomically(job.parts / f"{job.name}.kaggle", kaggle_part(job.name, job.nuclei))
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,10 +13,10 @@ import tifffile
 import torch
 from skimage.io import imread
 
-from dsb2018.inference import readers
 from dsb2018.inference import run as run_module
+from dsb2018.inference.readers import tiff
 from dsb2018.inference.stitching import Tiling
-from dsb2018.inference.writing import FORMATS
+from dsb2018.inference.writing import FORMATS, Job, write_image
 from tests.inference.test_predictor import micrograph
 
 
@@ -138,7 +139,7 @@ def test_the_channel_that_was_chosen_is_drawn(tmp_path):
 
 
 def test_a_file_that_is_damaged_inside(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(readers, "SMALL", 0)
+    monkeypatch.setattr(tiff, "SMALL", 0)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, micrograph((96, 128))[0], tile=(32, 32), compression="zlib")
     with tifffile.TiffFile(path) as file:
@@ -191,6 +192,38 @@ def test_time_points_of_stacks(tmp_path):
     assert {v["first_slice"] for v in by_name["film_t0000"]} == {"0"}
     assert {v["first_slice"] for v in by_name["film_t0001"]} == {"1"}
     assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
+
+
+def test_parts_that_would_have_another_files_name(tmp_path, capsys):
+    image, _ = micrograph((96, 128))
+    metadata = {"axes": "TYX"}
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([image, image]), imagej=True, metadata=metadata)
+    cv2.imwrite(str(tmp_path / "a_t0001.png"), image)
+    assert run(tmp_path, tmp_path / "out") == 1
+    message = f"{tmp_path / 'a.tif'}: a part of it has the name of another file, a_t0001"
+    assert message in capsys.readouterr().err
+    assert [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")] == ["a_t0001"]
+
+
+def write_or_be_killed(job: Job) -> dict:
+    if job.name == "i2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_image(job)
+
+
+def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
+    image, _ = micrograph((96, 128))
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"i{number:x}.png"), image)
+    monkeypatch.setattr(run_module, "write_image", write_or_be_killed)
+    assert run(tmp_path, tmp_path / "out") == 1
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'i2.png'}: the process that writes was killed" in printed
+    done = [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")]
+    assert {"i0", "ib"} <= set(done) < {f"i{number:x}" for number in range(12)}
+    monkeypatch.undo()
+    assert run(tmp_path, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 12
 
 
 def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch):

@@ -56,6 +56,17 @@ def test_hardly_more_than_one_value():
     assert find_range([few], 0.1).apply(few)[3, 4] == 255
 
 
+@pytest.mark.parametrize("outlier", [1e4, 1e9, -1e15, 1e30])
+def test_a_hot_pixel_of_a_float_image_does_not_make_the_rest_black(outlier):
+    image = random_image(1)
+    expected = stretch_contrast(image, 0.1).astype(int)
+    other = image / np.float32(255)
+    other[5, 6] = outlier
+    found = find_range([other], 0.1).apply(other).astype(int)
+    found[5, 6] = expected[5, 6]
+    assert np.abs(found - expected).max() <= 3  # three of the brightest values are now another's
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_refuses_what_is_no_number(value):
     image = np.zeros((4, 4, 1), np.float32)

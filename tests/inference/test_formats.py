@@ -16,7 +16,7 @@ from skimage.draw import polygon2mask
 from skimage.io import imread
 
 from dsb2018.inference.contrast import GreyRange
-from dsb2018.inference.formats.coco import coco_part, join_coco
+from dsb2018.inference.formats.coco import join_coco, write_coco_part
 from dsb2018.inference.formats.geojson import outline, write_geojson
 from dsb2018.inference.formats.kaggle import join_kaggle, kaggle_part
 from dsb2018.inference.formats.labels import write_labels, write_volume
@@ -132,7 +132,7 @@ def test_coco(tmp_path):
     parts = []
     for name, labels in images.items():
         parts.append(tmp_path / f"{name}.coco")
-        parts[-1].write_text(coco_part(name, f"{name}.png", nuclei_of(labels)))
+        write_coco_part(parts[-1], name, f"{name}.png", nuclei_of(labels))
     join_coco(tmp_path / "coco.json", parts)
     coco = COCO(str(tmp_path / "coco.json"))
     assert [image["name"] for image in coco.loadImgs(coco.getImgIds())] == list(images)

@@ -15,9 +15,9 @@ def picture_of(pixels: np.ndarray, axes: str, **details) -> Picture:
     return Picture("a", Path("a"), pixels, axes, **details)
 
 
-@pytest.mark.parametrize("strip", [40, 10_000])
-def test_as_scikit_image_on_the_whole_image(monkeypatch, strip):
-    monkeypatch.setattr(measuring, "STRIP", strip)
+@pytest.mark.parametrize("block", [40, 10_000])
+def test_as_scikit_image_on_the_whole_image(monkeypatch, block):
+    monkeypatch.setattr(measuring, "BLOCK", block)
     labels = draw_discs()
     pixels = np.random.default_rng(0).integers(0, 4000, (*labels.shape, 2), np.uint16)
     nuclei = Nuclei.from_labels(labels, np.linspace(1, 0.5, labels.max()))

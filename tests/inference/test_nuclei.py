@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dsb2018.inference.nuclei import Nuclei, strips
+from dsb2018.inference.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 
 
@@ -17,14 +17,21 @@ def test_labels_there_and_back():
         assert crop.box == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
 
 
-@pytest.mark.parametrize("height", [1, 7, 64, 299, 300, 1000])
-def test_strips_are_the_label_image(height):
+@pytest.mark.parametrize(
+    "window", [(0, 0, 300, 400), (13, 250, 44, 150), (255, 255, 2, 2), (299, 399, 1, 1)]
+)
+def test_a_window_is_a_part_of_the_label_image(window):
     labels = draw_discs()
     nuclei = Nuclei.from_labels(labels, np.ones(labels.max()))
-    parts = list(strips(nuclei, height))
-    assert (np.concatenate(parts) == labels).all()
-    assert {len(part) for part in parts[:-1]} <= {height}
-    assert (nuclei.labels_of_rows(13, 57) == labels[13:57]).all()
+    y, x, height, width = window
+    expected = labels[y : y + height, x : x + width]
+    assert (nuclei.window(*window) == expected).all()
+    assert set(np.unique(expected[expected > 0]) - 1) <= set(nuclei.near(*window))
+
+
+def test_a_window_beyond_the_image_is_background():
+    nuclei = Nuclei.from_labels(np.ones((5, 6), np.int32), np.ones(1))
+    assert (nuclei.window(3, 4, 4, 4) == np.pad(np.ones((2, 2)), (0, 2))).all()
 
 
 def test_an_image_without_nuclei():
@@ -32,4 +39,4 @@ def test_an_image_without_nuclei():
     assert len(nuclei) == 0
     assert nuclei.labels.shape == (5, 6)
     assert not nuclei.labels.any()
-    assert [part.shape for part in strips(nuclei, 4)] == [(4, 6), (1, 6)]
+    assert not nuclei.window(1, 2, 3, 3).any()

@@ -9,10 +9,9 @@ import tifffile
 import zarr
 from PIL import Image as PillowImage
 
-from dsb2018.inference import readers
 from dsb2018.inference.finding import find_images
 from dsb2018.inference.pictures import Picture, choose_channel
-from dsb2018.inference.readers import open_picture
+from dsb2018.inference.readers import open_picture, tiff
 
 GREY = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
 COLOR = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
@@ -68,7 +67,7 @@ def test_grey_saved_as_colour_is_grey(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_tiff(tmp_path, monkeypatch, dtype, lazy):
-    monkeypatch.setattr(readers, "SMALL", 0 if lazy else 1 << 26)
+    monkeypatch.setattr(tiff, "SMALL", 0 if lazy else 1 << 26)
     path = tmp_path / "a.tif"
     pixels = GREY.astype(dtype) * 3
     tifffile.imwrite(path, pixels, tile=(16, 16), compression="lzw")
@@ -90,7 +89,7 @@ def test_tiff(tmp_path, monkeypatch, dtype, lazy):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_tiff_with_alpha(tmp_path, monkeypatch, lazy, planar):
-    monkeypatch.setattr(readers, "SMALL", 0 if lazy else 1 << 26)
+    monkeypatch.setattr(tiff, "SMALL", 0 if lazy else 1 << 26)
     pixels = np.dstack([COLOR, GREY])
     stored = pixels if planar == "contig" else pixels.transpose(2, 0, 1)
     path = tmp_path / "a.tif"
@@ -145,6 +144,26 @@ def test_imagej_stack(tmp_path):
     assert (picture.depth, picture.pixel_size, picture.slice_distance) == (5, (0.5, 0.25), 1.5)
 
 
+def test_a_channel_of_grey_saved_as_colour(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([GREY] * 3))
+    (picture,) = open_picture("a", tmp_path / "a.png")
+    assert (choose_channel(picture, "2").read(0, 0, 30, 40)[..., 0] == GREY).all()
+    with pytest.raises(ValueError, match=r"no channel '3'; there are 0 to 2"):
+        choose_channel(picture, "3")
+
+
+def test_details_that_make_no_sense_do_no_harm(tmp_path, caplog):
+    path = tmp_path / "a.ome.tif"
+    details = '<Pixels PhysicalSizeX="?" PhysicalSizeY="1" DimensionOrder="XYCZT" ID="Pixels:0"'
+    details += ' SizeC="1" SizeT="1" SizeX="40" SizeY="30" SizeZ="1" Type="uint8"><TiffData/>'
+    ome = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+    tifffile.imwrite(path, GREY, description=f"{ome}{details}</Pixels></Image></OME>")
+    (picture,) = open_picture("a", path)
+    assert picture.pixel_size is None
+    assert (picture.read(0, 0, 30, 40)[..., 0] == GREY).all()
+    assert "details that cannot be read" in caplog.text
+
+
 def test_pages_that_nobody_says_anything_of_are_slices(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for _ in range(3):
@@ -190,6 +209,38 @@ def test_ome_zarr(tmp_path, version):
     assert (picture.depth, picture.pixel_size, picture.slice_distance) == (3, (0.5, 0.25), 2)
     chosen = choose_channel(picture, "GFP").at(Z=2)
     assert (chosen.read(3, 5, 20, 30)[..., 0] == pixels[1, 2, 3:23, 5:35]).all()
+
+
+def write_ome_zarr(group: zarr.Group, place: str, pixels: np.ndarray) -> None:
+    image = group.require_group(place)
+    image.create_array("0", shape=pixels.shape, chunks=(16, 16), dtype=pixels.dtype)[:] = pixels
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    image.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+
+
+def test_a_plate(tmp_path):
+    path = tmp_path / "p.ome.zarr"
+    plate = zarr.open_group(path, mode="w", zarr_format=2)
+    places = {"A/1/0": GREY, "A/1/1": 255 - GREY, "B/3/0": GREY // 2}
+    for place, pixels in places.items():
+        write_ome_zarr(plate, place, pixels)
+    plate.attrs["plate"] = {"wells": [{"path": "A/1"}, {"path": "B/3"}, {"path": "C/1"}]}
+    plate["A/1"].attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    plate["B/3"].attrs["well"] = {"images": [{"path": "0"}]}
+    pictures = open_picture("p", path)
+    assert [each.name for each in pictures] == ["p_A_1_0", "p_A_1_1", "p_B_3_0"]
+    for picture, pixels in zip(pictures, places.values(), strict=True):
+        assert (picture.read(0, 0, 30, 40)[..., 0] == pixels).all()
+
+
+def test_images_as_bioformats2raw_writes_them(tmp_path):
+    path = tmp_path / "s.zarr"
+    store = zarr.open_group(path, mode="w", zarr_format=2)
+    for place in ("0", "1"):
+        write_ome_zarr(store, place, GREY)
+    store.create_group("OME")
+    store.attrs["bioformats2raw.layout"] = 3
+    assert [each.name for each in open_picture("s", path)] == ["s_0", "s_1"]
 
 
 def test_a_zarr_array_alone(tmp_path):
@@ -324,7 +375,7 @@ def test_colours_that_imagej_shows_grey_values_in(tmp_path):
 
 
 def test_a_large_file_of_one_block_is_not_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "SMALL", 0)
+    monkeypatch.setattr(tiff, "SMALL", 0)
     tifffile.imwrite(tmp_path / "a.tif", GREY)
     (picture,) = open_picture("a", tmp_path / "a.tif")
     assert isinstance(picture.array, np.memmap)

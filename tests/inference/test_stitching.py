@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dsb2018.inference import stitching
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.resume import TileStore
 from dsb2018.inference.stitching import Found, Tiling, divide, find_in_tiles, look_at, stitch
@@ -43,6 +44,15 @@ def test_nuclei_larger_than_the_margin_are_put_together(seed):
     labels = draw_discs(seed=seed, count=12, radius=(30, 70), size=(500, 500))
     nuclei = find_in_tiles(reader(labels), labels.shape, find_bright, SMALL)
     assert same_nuclei(nuclei.labels, labels)
+
+
+def test_what_is_as_large_as_the_image_is_no_nucleus_of_all_tiles(monkeypatch):
+    monkeypatch.setattr(stitching, "LARGEST", 150)
+    labels = np.ones((400, 400), np.int32)
+    nuclei = find_in_tiles(reader(labels), labels.shape, find_bright, SMALL)
+    assert len(nuclei) > 4
+    assert all(max(crop.mask.shape) <= 150 for crop in nuclei.crops)
+    assert sum(nuclei.areas) == np.count_nonzero(nuclei.labels) > 0.95 * labels.size
 
 
 def find_unsteadily(images) -> list[Nuclei]:

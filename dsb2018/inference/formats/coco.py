@@ -1,51 +1,51 @@
 """COCO JSON of all images, with scores: what `tools/prepare_dsb2018.py` writes of truth."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from dsb2018.files import replacing
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import encode_crop
 
 
-def coco_part(name: str, file_name: str, nuclei: Nuclei) -> str:
-    """One image and its annotations, as a line of JSON; ids are given when parts are joined."""
+def write_coco_part(path: Path, name: str, file_name: str, nuclei: Nuclei) -> None:
+    """A line of JSON for the image and for each nucleus; ids are given when parts are joined."""
     height, width = nuclei.size
-    annotations = [
-        {
-            "category_id": 1,
-            "bbox": crop.box,
-            "area": crop.area,
-            "iscrowd": 0,
-            "score": round(score, 4),
-            "segmentation": encode_crop(crop, height, width),
-        }
-        for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True)
-    ]
     image = {"file_name": file_name, "name": name, "height": height, "width": width}
-    return json.dumps({"image": image, "annotations": annotations}) + "\n"
+    with replacing(path) as file:
+        file.write(json.dumps(image).encode())
+        for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
+            annotation = {
+                "category_id": 1,
+                "bbox": crop.box,
+                "area": crop.area,
+                "iscrowd": 0,
+                "score": round(score, 4),
+                "segmentation": encode_crop(crop, height, width),
+            }
+            file.write(b"\n" + json.dumps(annotation).encode())
 
 
-def join_coco(path: Path, parts: Iterable[Path]) -> None:
-    """Joins parts, image by image, so that memory does not grow with their number."""
-    parts = list(parts)
+def join_coco(path: Path, parts: Sequence[Path]) -> None:
+    """Joins parts line by line, so that memory grows with no number of images or nuclei."""
     with replacing(path) as file:
         file.write(b'{"categories": [{"id": 1, "name": "nucleus"}],\n"images": [')
-        for number, each in enumerate(_lines(parts), start=1):
-            image = {"id": number, **each["image"]}
-            file.write((",\n" if number > 1 else "\n").encode() + json.dumps(image).encode())
+        for number, part in enumerate(parts, start=1):
+            with open(part) as lines:
+                _write_item(file, number, {}, next(lines))
         file.write(b'],\n"annotations": [')
         count = 0
-        for number, each in enumerate(_lines(parts), start=1):
-            for annotation in each["annotations"]:
-                count += 1
-                line = json.dumps({"id": count, "image_id": number, **annotation})
-                file.write((",\n" if count > 1 else "\n").encode() + line.encode())
+        for number, part in enumerate(parts, start=1):
+            with open(part) as lines:
+                next(lines)
+                for line in lines:
+                    count += 1
+                    _write_item(file, count, {"image_id": number}, line)
         file.write(b"]}\n")
 
 
-def _lines(parts: Iterable[Path]):
-    for part in parts:
-        with open(part) as file:
-            yield from map(json.loads, file)
+def _write_item(file: BinaryIO, number: int, more: dict, line: str) -> None:
+    item = {"id": number, **more, **json.loads(line)}
+    file.write((",\n" if number > 1 else "\n").encode() + json.dumps(item).encode())

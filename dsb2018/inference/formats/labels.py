@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from dsb2018.files import replacing
-from dsb2018.inference.nuclei import Nuclei, strips
+from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
 
 TILE = 512  # edge of a tile of large images, pixels
@@ -21,7 +21,7 @@ def write_labels(path: Path, nuclei: Nuclei, picture: Picture) -> None:
     if max(height, width) <= 2 * TILE:
         _write(path, picture, nuclei.labels.astype(dtype))
         return
-    tiles = _tiles(strips(nuclei, TILE), dtype)
+    tiles = _tiles(nuclei, dtype)
     _write(path, picture, tiles, shape=nuclei.size, dtype=dtype, tile=(TILE, TILE))
 
 
@@ -53,11 +53,9 @@ def _write(path: Path, picture: Picture, data, **options) -> None:
         writer.write(data, compression="zlib", photometric="minisblack", **options)
 
 
-def _tiles(parts: Iterable[np.ndarray], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Strips of labels cut into tiles, filled up with background."""
-    for strip in parts:
-        for x in range(0, strip.shape[1], TILE):
-            tile = np.zeros((TILE, TILE), dtype)
-            cut = strip[:, x : x + TILE]
-            tile[: cut.shape[0], : cut.shape[1]] = cut
-            yield tile
+def _tiles(nuclei: Nuclei, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Row by row; what lies beyond the image is background."""
+    height, width = nuclei.size
+    for y in range(0, height, TILE):
+        for x in range(0, width, TILE):
+            yield nuclei.window(y, x, TILE, TILE).astype(dtype)

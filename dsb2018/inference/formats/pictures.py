@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from dsb2018.draw import PREDICTED, draw_outlines
-from dsb2018.files import replacing, write_atomically
+from dsb2018.files import write_atomically
 from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
@@ -30,10 +30,10 @@ def write_overlay(path: Path, nuclei: Nuclei, picture: Picture, grey_range: Grey
     for top in range(0, height, step):
         bottom = min(top + step, height)
         window = to_rgb(picture.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
-        labels = nuclei.labels_of_rows(top, bottom)[::shrink, ::shrink]
+        labels = nuclei.window(top, 0, bottom - top, width)[::shrink, ::shrink]
         zoom = 2 if max(height, width) <= ENLARGED else 1
         rows.append(draw_outlines(window, labels, PREDICTED, zoom))
-    write_png(path, np.concatenate(rows))
+    write_atomically(path, encode_png(np.concatenate(rows)))
 
 
 def write_crops(folder: Path, nuclei: Nuclei, picture: Picture, labels: Sequence[int]) -> None:
@@ -59,13 +59,14 @@ def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None
             f"{nuclei.size} pixels, at most {MOST_DSB / 1e6:.0f} million are written in the form "
             "of the Data Science Bowl, which has a mask of this size for each nucleus"
         )
-    replace_folder(folder)
+    for kind in ("images", "masks"):
+        replace_folder(folder / kind)
     write_pixels(folder / "images" / name, picture.read(0, 0, *picture.size))
     for label, crop in enumerate(nuclei.crops, start=1):
         mask = np.zeros(nuclei.size, np.uint8)
         height, width = crop.mask.shape
         mask[crop.y : crop.y + height, crop.x : crop.x + width] = crop.mask * np.uint8(255)
-        write_png(folder / "masks" / f"{name}_{label:05d}.png", mask)
+        (folder / "masks" / f"{name}_{label:05d}.png").write_bytes(encode_png(mask))
 
 
 def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
@@ -79,20 +80,21 @@ def write_pixels(path: Path, pixels: np.ndarray) -> None:
     TIFF, channel by channel."""
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        write_png(path.with_name(path.name + ".png"), pixels)
+        path.with_name(path.name + ".png").write_bytes(encode_png(pixels))
         return
-    with replacing(path.with_name(path.name + ".tif")) as file:
-        planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-        tifffile.imwrite(file, planes, photometric="minisblack", compression="zlib")
+    planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+    path = path.with_name(path.name + ".tif")
+    tifffile.imwrite(path, planes, photometric="minisblack", compression="zlib")
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
+def encode_png(pixels: np.ndarray) -> bytes:
     """(H, W) or (H, W, 3) RGB, uint8 or uint16."""
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    write_atomically(path, cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes())
+    return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
 
 
 def replace_folder(folder: Path) -> None:
-    """Leaves nothing of a run before."""
+    """Leaves nothing of a run before. What is written into it then need not be whole at once: the
+    image counts as done when all of it is."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

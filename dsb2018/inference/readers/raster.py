@@ -1,0 +1,51 @@
+"""PNG, JPEG, BMP and what else OpenCV reads, decoded whole."""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+
+from dsb2018.inference.pictures import Picture
+
+# More are not decoded whole: a file of some kilobytes can pretend to be any number.
+MOST_PIXELS = 1 << 27
+
+
+def open_raster(name: str, path: Path) -> list[Picture]:
+    """Opens a file.
+
+    Raises:
+        ValueError: empty, damaged, of an unknown kind, or of too many pixels.
+    """
+    data = path.read_bytes()
+    if not data:
+        raise ValueError("an empty file")
+    _check_size(path)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("damaged, or of an unknown kind")
+    copies = 1
+    if pixels.ndim == 3:
+        pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]  # BGR(A) to RGB
+        if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # grey, saved as colour
+            pixels, copies = np.ascontiguousarray(pixels[..., 0]), 3
+    return [Picture(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
+
+
+def _check_size(path: Path) -> None:
+    """
+    Raises:
+        ValueError: too many pixels to decode them all.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as header:
+            count = int(np.prod(header.size))  # no pixels are read
+    except PillowImage.DecompressionBombError:
+        count = MOST_PIXELS + 1
+    if count > MOST_PIXELS:
+        raise ValueError(
+            f"more than {MOST_PIXELS // 10**6} million pixels, which are not read from this kind "
+            "of file; save it as tiled TIFF or OME-Zarr"
+        )

@@ -1,0 +1,118 @@
+"""TIFF in all its kinds, through `tifffile`; large ones are read in windows."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+
+from dsb2018.inference.pictures import SMALL, Picture
+from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
+from dsb2018.inference.readers.raster import MOST_PIXELS
+
+logger = logging.getLogger(__name__)
+
+
+def open_tiff(name: str, path: Path) -> list[Picture]:
+    """Opens the first series of a file.
+
+    Raises:
+        ValueError: axes that are not understood, or a palette for too many pixels; and whatever
+            `tifffile` raises of damaged files.
+    """
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        page = series.keyframe
+        details = _details(file)
+        axes = _name_pages(series.axes)
+        # ImageJ's tables of colours are for the screen.
+        palette = None if file.is_imagej or page.photometric != 3 else page.colormap
+        alpha = any(int(each) in (1, 2) for each in page.extrasamples or ())
+        is_contiguous = series.dataoffset is not None
+        if palette is not None and np.prod(series.shape) > MOST_PIXELS:
+            raise ValueError("a palette, and too many pixels; save it as grey or colour")
+        whole = series.nbytes <= SMALL or palette is not None
+        array = series.asarray() if whole else None
+    if array is None and is_contiguous:  # one block, of which Zarr would read all
+        array = tifffile.memmap(path, series=0, mode="r")
+    elif array is None:
+        array = zarr.open(tifffile.imread(path, aszarr=True, series=0, level=0), mode="r")
+    if palette is not None:  # index → red, green, blue
+        array, axes = np.moveaxis(palette[:, array], 0, -1).astype(np.uint16), axes + "S"
+    axes, fixed = understand_axes(axes, array.shape, path)
+    if alpha and "S" in axes:
+        array = _Samples(array, axes.index("S"))
+        array = array[(slice(None),) * len(axes)] if whole else array
+    return [Picture(name, path, array, axes, fixed, **details)]
+
+
+def _name_pages(axes: str) -> str:
+    """Pages that nobody says anything of (Q and I) are slices; of two such axes the first is
+    time."""
+    axes = axes.replace("I", "Q")
+    if axes.count("Q") == 2 and not set(axes) & set("TZ"):
+        return axes.replace("Q", "T", 1).replace("Q", "Z")
+    return axes.replace("Q", "Z")
+
+
+class _Samples:
+    """An array without its last sample, which is alpha and no colour; read when it is wanted."""
+
+    def __init__(self, array, place: int):
+        self._array, self._place = array, place
+        self.dtype = array.dtype
+        self.shape = tuple(n - (axis == place) for axis, n in enumerate(array.shape))
+
+    def __getitem__(self, key: tuple) -> np.ndarray:
+        if key[self._place] == slice(None):
+            count = self.shape[self._place]
+            key = (*key[: self._place], slice(0, count), *key[self._place + 1 :])
+        return self._array[key]
+
+
+def _details(file: tifffile.TiffFile) -> dict:
+    """Size of a pixel and names of channels; a file that says them wrongly says nothing."""
+    try:
+        return {**_imagej_details(file), **_ome_details(file)}
+    except (ValueError, TypeError, KeyError, LookupError, AttributeError) as error:
+        logger.warning("%s: details that cannot be read (%s)", file.filename, error)
+        return {}
+
+
+def _ome_details(file: tifffile.TiffFile) -> dict:
+    if not file.is_ome:
+        return {}
+    image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+
+    def size(axis: str) -> float | None:
+        unit = MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        value = pixels.get(f"PhysicalSize{axis}")
+        return float(value) * unit if value and unit else None
+
+    channels = pixels.get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    names = tuple(str(each.get("Name", "")) for each in channels)
+    y, x = size("Y"), size("X")
+    return {
+        "pixel_size": (y, x) if y and x else None,
+        "slice_distance": size("Z"),
+        "channels": names if all(names) else (),
+    }
+
+
+def _imagej_details(file: tifffile.TiffFile) -> dict:
+    if not file.is_imagej:
+        return {}
+    details = file.imagej_metadata or {}
+    unit = MICROMETRES.get(str(details.get("unit", "")).replace("\\u00B5", "µ"))
+    tags = file.pages[0].tags
+    if not unit or "XResolution" not in tags:
+        return {}
+    (x, x_per), (y, y_per) = tags["XResolution"].value, tags["YResolution"].value
+    spacing = details.get("spacing")
+    return {
+        "pixel_size": (y_per / y * unit, x_per / x * unit) if x and y else None,
+        "slice_distance": float(spacing) * unit if spacing else None,
+    }
