@@ -13,7 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import evaluation, inference, loading, prediction, preparation, training, waiting
+from benchmarks import (
+    evaluation,
+    inference,
+    loading,
+    prediction,
+    preparation,
+    tiling,
+    training,
+    waiting,
+)
 from benchmarks.timing import Row
 from dsb2018.data import register_dsb2018
 
@@ -35,6 +44,7 @@ PARTS = {
         for row in waiting.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],
     "prediction": lambda images, root: prediction.measure(images),
+    "tiling": lambda images, root: tiling.measure(images),
     "inference": lambda images, root: inference.measure(root, "dsb2018_val"),
 }
 

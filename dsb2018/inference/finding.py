@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
-RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
+from dsb2018.inference.readers.ome_zarr import find_in_zarr
+from dsb2018.inference.readers.raster import RASTER
+from dsb2018.inference.readers.tiff import TIFF
 
 
 def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
     """The image files of files, folders and glob patterns, each with a name for its results.
 
     A folder gives the images in it; one in the form of the Data Science Bowl (`<id>/images/`) gives
-    those, under their ids. A name is the file's without its ending; where several would be the
-    same, more of the path is kept.
+    those, under their ids; an OME-Zarr of a plate gives each field. A name is the file's without its
+    ending; where several would be the same, more of the path is kept.
 
     Raises:
         FileNotFoundError: nothing there, or a folder without an image.
@@ -34,13 +35,15 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
 
 
 def _images_at(path: Path) -> list[Path]:
-    if not path.is_dir() or is_zarr(path):
+    if not path.is_dir():
         return [path]
+    if is_zarr(path):
+        return find_in_zarr(path)
     here = [each for each in sorted(path.iterdir()) if _is_image(each)]
     if not here:
         pattern = "images/*" if (path / "images").is_dir() else "*/images/*"
         here = [each for each in sorted(path.glob(pattern)) if _is_image(each)]
-    return here
+    return [image for each in here for image in (find_in_zarr(each) if each.is_dir() else [each])]
 
 
 def _is_image(path: Path) -> bool:
@@ -56,6 +59,9 @@ def is_zarr(path: Path) -> bool:
 
 
 def _stem(path: Path) -> str:
+    store = next((each for each in path.parents if each.suffix == ".zarr"), None)
+    if store:  # one of the images in it
+        return "_".join([_stem(store), *path.relative_to(store).parts])
     name = path.name
     for ending in (".ome.zarr", ".ome.tif", ".ome.tiff"):
         if name.lower().endswith(ending):

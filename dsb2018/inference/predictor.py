@@ -22,6 +22,7 @@ from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.stitching import Tiling, find_in_tiles
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.dense import DenseModel
+from dsb2018.modeling.folding import fold_batch_norm
 from dsb2018.modeling.instances import find_nuclei, score_nuclei
 from dsb2018.modeling.weights import FOLDER, find_weights
 
@@ -212,8 +213,9 @@ class TorchBackend:
             cfg: complete, with `MODEL.WEIGHTS`.
         """
         self._device = cfg.MODEL.DEVICE
-        self.model = Trainer.build_model(cfg).eval()
-        NucleiCheckpointer(self.model).load_trained(cfg.MODEL.WEIGHTS)
+        model = Trainer.build_model(cfg).eval()
+        NucleiCheckpointer(model).load_trained(cfg.MODEL.WEIGHTS)
+        self.model = fold_batch_norm(model, _show_noise) if self._device == "cpu" else model
         self._mapper = NucleiMapper(cfg, is_train=False)
         self._score_thresh = cfg.TEST.SCORE_THRESH
         self._precision = inference_precision(cfg.SOLVER.PRECISION, self._device)
@@ -242,6 +244,14 @@ class TorchBackend:
         kept = np.unique(labels[labels > 0])  # a label is a rank
         dense = np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)
         return Nuclei.from_labels(dense, scores[kept - 1])
+
+
+def _show_noise(model: torch.nn.Module) -> torch.Tensor:
+    """Runs the convolutions of a dense model or of a backbone on a small image."""
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    if isinstance(model, DenseModel):
+        return model.maps(image)
+    return torch.cat([each.flatten() for each in model.backbone(image).values()])
 
 
 def nuclei_of_maps(nucleus: np.ndarray, interior: np.ndarray | None, options) -> Nuclei:

@@ -10,7 +10,7 @@ import logging
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -63,13 +63,19 @@ class Opened(NamedTuple):
         picture: with all channels.
         chosen: what nuclei are looked for in.
         grey_range: of the chosen one.
-        image: (H, W, 3) uint8, where it is the file's only one, small and no stack; else None.
+        image: (H, W, 3) uint8, where it is small and no stack; else None.
     """
 
     picture: Picture
     chosen: Picture
     grey_range: GreyRange
     image: np.ndarray | None
+
+    @property
+    def nbytes(self) -> int:
+        """In memory."""
+        own = 0 if self.image is None else self.image.nbytes
+        return own + (self.picture.nbytes if self.picture.is_in_memory else 0)
 
 
 class Run:
@@ -127,78 +133,82 @@ class Run:
         """
         failed, waiting = [], deque()
         self._names = frozenset(name for name, _ in images)
-        mine = images[share]
-        files = [File(name, path, self._fingerprint(path)) for name, path in mine]
-        todo = [each for each in files if not self._is_done(each)]
-        for file, opened in progress(self._read_ahead(todo), "file", len(todo)):
+        todo = [file for name, path in images[share] if (file := self._if_to_do(name, path))]
+        for file, opened in progress(self._ahead(self._open, todo), "file", len(todo)):
             try:
-                pictures = opened.result()
-                with self._room.left_by(size_of(pictures)):
-                    waiting.append((file, *self._find(file, pictures)))
+                first, others = opened.result()
+                with self._room.left_by(first.nbytes):
+                    waiting.append((file, *self._find(file, self._prepared(first, others))))
             except Exception as error:  # noqa: BLE001 one file must not stop the others
                 failed.append(self._failure(file, error))
             while len(waiting) > AHEAD:
                 failed += self._finish(*waiting.popleft())
         return failed + [reason for each in waiting for reason in self._finish(*each)]
 
-    def _read_ahead(self, files: list[File]) -> Iterator[tuple[File, Future]]:
-        """Files, read some time before they are wanted."""
+    def _if_to_do(self, name: str, path: Path) -> File | None:
+        file = File(name, path, self._fingerprint(path))
+        record = self.record(name)
+        return None if record and record["made_from"] == file.made_from else file
+
+    def _ahead(self, read: Callable, items: Iterable) -> Iterator[tuple[object, Future]]:
+        """Items, and what was read of them some time before it is wanted."""
         ahead = deque()
-        for file in files:
-            ahead.append((file, self._readers.submit(self._open, file)))
+        for item in items:
+            ahead.append((item, self._readers.submit(read, item)))
             if len(ahead) > AHEAD:
                 yield ahead.popleft()
         yield from ahead
 
-    def _is_done(self, file: File) -> bool:
-        record = self.record(file.name)
-        return bool(record) and record["made_from"] == file.made_from
+    def _open(self, file: File) -> tuple[Opened, list[Picture]]:
+        """The first picture of a file, and the others."""
+        first, *others = open_picture(file.name, file.path)
+        self._check_names(file, [first, *others])
+        opened = self._prepare(first)
+        self._room.take(opened.nbytes)
+        return opened, others
 
-    def _open(self, file: File) -> list[Opened]:
-        pictures = open_picture(file.name, file.path)
-        opened = []
-        for picture in pictures:
-            self._check_name(file, picture)
-            if self._pixel_size:
-                picture = replace(picture, pixel_size=(self._pixel_size,) * 2)
-            chosen = choose_channel(picture, self._channel)
-            grey_range = self._predictor.grey_range(Slices(chosen))
-            image = None
-            is_small = chosen.depth is None and max(chosen.size) <= self._tiling.whole
-            if is_small and len(pictures) == 1:
-                window = chosen.read(0, 0, *chosen.size)
-                image = self._predictor.spread(window, grey_range)
-            opened.append(Opened(picture, chosen, grey_range, image))
-        self._room.take(size_of(opened))
-        return opened
+    def _prepared(self, first: Opened, others: list[Picture]) -> Iterator[Opened]:
+        yield first
+        for _, opened in self._ahead(self._prepare, others):
+            yield opened.result()
 
-    def _check_name(self, file: File, picture: Picture) -> None:
+    def _prepare(self, picture: Picture) -> Opened:
+        if self._pixel_size:
+            picture = replace(picture, pixel_size=(self._pixel_size,) * 2)
+        chosen = choose_channel(picture, self._channel)
+        grey_range = self._predictor.grey_range(Slices(chosen))
+        image = None
+        if chosen.depth is None and max(chosen.size) <= self._tiling.whole:
+            window = chosen.read(0, 0, *chosen.size)
+            image = self._predictor.spread(window, grey_range)
+        return Opened(picture, chosen, grey_range, image)
+
+    def _check_names(self, file: File, pictures: list[Picture]) -> None:
         """
         Raises:
-            ValueError: what is made of it would have the name of another file's results.
+            ValueError: what is made of a file would have the name of another file's results.
         """
-        names = {picture.name} if picture.name != file.name else set()
-        if picture.depth is not None:
-            names.add(slice_name(picture.name, 0))
-        if names & self._names:
-            name = min(names & self._names)
+        names = {each.name for each in pictures} - {file.name}
+        names |= {slice_name(each.name, 0) for each in pictures if each.depth is not None}
+        for name in sorted(names & self._names):
             raise ValueError(f"{file.path}: a part of it has the name of another file, {name}")
 
-    def _find(self, file: File, pictures: list[Opened]) -> tuple[list, list[str]]:
+    def _find(self, file: File, pictures: Iterable[Opened]) -> tuple[list, list[str]]:
         """Finds the nuclei of a file's pictures and hands them on to be written.
 
         Returns:
             Rows of `images.csv`, or the futures that give them; and the names of stacks.
         """
         (self.done / file.name / "record.json").unlink(missing_ok=True)
-        rows: list = []
+        rows, stacks = [], []
         for each in pictures:
             if each.chosen.depth is None:
                 nuclei = self._nuclei(file, each, each.chosen)
                 rows.append(self._write(self._job(file, each, each.picture.name, nuclei)))
             else:
                 rows += self._find_stack(file, each)
-        return rows, [each.picture.name for each in pictures if each.chosen.depth is not None]
+                stacks.append(each.picture.name)
+        return rows, stacks
 
     def _find_stack(self, file: File, each: Opened) -> list[Future | dict]:
         """Slice by slice; then the label image of the whole."""
@@ -298,15 +308,6 @@ def start_writers() -> ProcessPoolExecutor:
     """The process that measures and writes."""
     context = get_context("forkserver")
     return ProcessPoolExecutor(1, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
-
-
-def size_of(pictures: Iterable[Opened]) -> int:
-    """Bytes in memory."""
-    return sum(
-        (each.picture.nbytes if each.picture.is_in_memory else 0)
-        + (0 if each.image is None else each.image.nbytes)
-        for each in pictures
-    )
 
 
 def slice_name(stack: str, z: int) -> str:

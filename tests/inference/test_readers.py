@@ -227,10 +227,13 @@ def test_a_plate(tmp_path):
     plate.attrs["plate"] = {"wells": [{"path": "A/1"}, {"path": "B/3"}, {"path": "C/1"}]}
     plate["A/1"].attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
     plate["B/3"].attrs["well"] = {"images": [{"path": "0"}]}
-    pictures = open_picture("p", path)
-    assert [each.name for each in pictures] == ["p_A_1_0", "p_A_1_1", "p_B_3_0"]
-    for picture, pixels in zip(pictures, places.values(), strict=True):
+    found = find_images([str(tmp_path)])
+    assert found == find_images([str(path)])
+    assert [name for name, _ in found] == ["p_A_1_0", "p_A_1_1", "p_B_3_0"]
+    for (name, image), pixels in zip(found, places.values(), strict=True):
+        (picture,) = open_picture(name, image)
         assert (picture.read(0, 0, 30, 40)[..., 0] == pixels).all()
+    assert find_images([str(path / "A" / "1" / "1")])[0][0] == "p_A_1_1"
 
 
 def test_images_as_bioformats2raw_writes_them(tmp_path):
@@ -240,7 +243,7 @@ def test_images_as_bioformats2raw_writes_them(tmp_path):
         write_ome_zarr(store, place, GREY)
     store.create_group("OME")
     store.attrs["bioformats2raw.layout"] = 3
-    assert [each.name for each in open_picture("s", path)] == ["s_0", "s_1"]
+    assert find_images([str(path)]) == [("s_0", path / "0"), ("s_1", path / "1")]
 
 
 def test_a_zarr_array_alone(tmp_path):

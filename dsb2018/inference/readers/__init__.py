@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dsb2018.inference.finding import TIFF
 from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.ome_zarr import open_zarr
 from dsb2018.inference.readers.raster import open_raster
-from dsb2018.inference.readers.tiff import open_tiff
+from dsb2018.inference.readers.tiff import TIFF, open_tiff
 
 
 def open_picture(name: str, path: Path) -> list[Picture]:
@@ -24,13 +23,13 @@ def open_picture(name: str, path: Path) -> list[Picture]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    kind: Callable[[str, Path], list[Picture]] = open_raster
+    kind: Callable[[str, Path], Picture] = open_raster
     if path.is_dir():
         kind = open_zarr
     elif path.suffix.lower() in TIFF:
         kind = open_tiff
     try:
-        pictures = kind(name, path)
+        picture = kind(name, path)
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # readers raise whatever they like
@@ -38,18 +37,17 @@ def open_picture(name: str, path: Path) -> list[Picture]:
             raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not an image that can be read ({reason})") from error
-    for picture in pictures:
-        if not min(picture.array.shape, default=0):
-            raise ValueError(f"{path}: an image without pixels, {picture.array.shape}")
-        if picture.dtype.kind not in "uifb":
-            raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
-    return [each for picture in pictures for each in _split(picture)]
+    if not min(picture.array.shape, default=0):
+        raise ValueError(f"{path}: an image without pixels, {picture.array.shape}")
+    if picture.dtype.kind not in "uifb":
+        raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
+    return list(_split(picture))
 
 
 def _split(picture: Picture) -> Iterator[Picture]:
     """A picture for each time point."""
     count = picture.length("T") if "T" in picture.axes else 1
-    if count == 1:  # `_understand` holds such an axis
+    if count == 1:  # then that axis is held already
         yield picture
         return
     for time in range(count):

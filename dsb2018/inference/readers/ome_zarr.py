@@ -1,6 +1,5 @@
-"""OME-Zarr, also plates and what bioformats2raw writes, and plain Zarr arrays; read in windows."""
+"""OME-Zarr, also what is in a plate, and plain Zarr arrays; read in windows."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import zarr
@@ -9,48 +8,20 @@ from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 
 
-def open_zarr(name: str, path: Path) -> list[Picture]:
-    """Opens a store: each image of it at its full resolution.
+def open_zarr(name: str, path: Path) -> Picture:
+    """Opens an array, or an image at its full resolution.
 
     Raises:
-        ValueError: no image in it, or axes that are not understood; and whatever `zarr` raises of
-            damaged stores.
+        ValueError: no image, or axes that are not understood; and whatever `zarr` raises of damaged
+            stores.
     """
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         axes = "TCZYX"[-node.ndim :]
-        return [Picture(name, path, node, *understand_axes(axes, node.shape, path))]
-    places = list(_find_images(node))
-    if not places:
+        return Picture(name, path, node, *understand_axes(axes, node.shape, path))
+    attributes = ome_attributes(node)
+    if "multiscales" not in attributes:
         raise ValueError(f"{path}: a Zarr group without `multiscales`, expected OME-Zarr")
-    return [
-        _open_ome_zarr("_".join([name, *place.split("/")]) if place else name, path, node, place)
-        for place in places
-    ]
-
-
-def _find_images(node: zarr.Group) -> Iterator[str]:
-    """Where in an OME-Zarr its images are: in itself (""), in the wells of a plate, or one after
-    the other, as bioformats2raw writes them."""
-    attributes = _ome_attributes(node)
-    if "multiscales" in attributes:
-        yield ""
-    elif "plate" in attributes:
-        for well in (each["path"] for each in attributes["plate"]["wells"]):
-            fields = _ome_attributes(node[well])["well"]["images"] if well in node else []
-            yield from (f"{well}/{field['path']}" for field in fields)
-    elif "bioformats2raw.layout" in attributes:
-        yield from sorted((key for key in node.group_keys() if key.isdigit()), key=int)
-
-
-def _ome_attributes(node: zarr.Group) -> dict:
-    attributes = dict(node.attrs)
-    return attributes.get("ome", attributes)  # since version 0.5 of OME-NGFF
-
-
-def _open_ome_zarr(name: str, path: Path, node: zarr.Group, place: str) -> Picture:
-    node = node[place] if place else node
-    attributes = _ome_attributes(node)
     scales = attributes["multiscales"][0]
     level = scales["datasets"][0]
     array = node[level["path"]]
@@ -73,3 +44,27 @@ def _open_ome_zarr(name: str, path: Path, node: zarr.Group, place: str) -> Pictu
         slice_distance=lengths.get("z") or None,
         channels=tuple(names) if all(names) else (),
     )
+
+
+def find_in_zarr(path: Path) -> list[Path]:
+    """The images in an OME-Zarr: in the wells of a plate, or one after the other, as bioformats2raw
+    writes them; else itself."""
+    try:
+        node = zarr.open(path, mode="r")
+        attributes = {} if isinstance(node, zarr.Array) else ome_attributes(node)
+        places: list[str] = []
+        if "plate" in attributes:
+            for well in (each["path"] for each in attributes["plate"]["wells"]):
+                fields = ome_attributes(node[well])["well"]["images"] if well in node else []
+                places += [f"{well}/{field['path']}" for field in fields]
+        elif "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
+            places = sorted((key for key in node.group_keys() if key.isdigit()), key=int)
+    except Exception:  # noqa: BLE001 decoders raise whatever they like; it is told when it is opened
+        places = []
+    return [path / place for place in places] or [path]
+
+
+def ome_attributes(node: zarr.Group) -> dict:
+    """Where OME-NGFF has its metadata: since version 0.5 under `ome`."""
+    attributes = dict(node.attrs)
+    return attributes.get("ome", attributes)

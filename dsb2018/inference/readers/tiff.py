@@ -11,10 +11,11 @@ from dsb2018.inference.pictures import SMALL, Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 from dsb2018.inference.readers.raster import MOST_PIXELS
 
+TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
 logger = logging.getLogger(__name__)
 
 
-def open_tiff(name: str, path: Path) -> list[Picture]:
+def open_tiff(name: str, path: Path) -> Picture:
     """Opens the first series of a file.
 
     Raises:
@@ -44,7 +45,7 @@ def open_tiff(name: str, path: Path) -> list[Picture]:
     if alpha and "S" in axes:
         array = _Samples(array, axes.index("S"))
         array = array[(slice(None),) * len(axes)] if whole else array
-    return [Picture(name, path, array, axes, fixed, **details)]
+    return Picture(name, path, array, axes, fixed, **details)
 
 
 def _name_pages(axes: str) -> str:
