@@ -46,6 +46,23 @@ def crop_mask(mask: np.ndarray) -> Crop | None:
     return Crop(x, y, pixels[y : y + height, x : x + width] != 0)
 
 
+def shared_part(a: Crop, b: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """The part that two boxes share, as slices of each mask."""
+    top, left = max(a.y, b.y), max(a.x, b.x)
+    bottom = min(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
+    right = min(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
+    if top >= bottom or left >= right:
+        return None
+    in_a, in_b = ((slice(top - c.y, bottom - c.y), slice(left - c.x, right - c.x)) for c in (a, b))
+    return in_a, in_b
+
+
+def common_pixels(a: Crop, b: Crop) -> int:
+    """Number of pixels that both have."""
+    shared = shared_part(a, b)
+    return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
+
+
 def encode_crop(crop: Crop, height: int, width: int) -> RLE:
     """The RLE of a nucleus in an image of (height, width), byte for byte as pycocotools makes it.
 

@@ -11,6 +11,7 @@ U-Net that comes with the package; another one is
 """
 
 import logging
+import signal
 import sys
 
 from dsb2018.inference.command import argument_parser, predict
@@ -19,8 +20,12 @@ from dsb2018.inference.command import argument_parser, predict
 def main(arguments: list[str] | None = None) -> int:
     args = argument_parser(epilog=__doc__).parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end, as of Ctrl-C
     try:
         summary = predict(args)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:  # as on a full disk
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,8 @@ class GreyRange(NamedTuple):
         if pixels.dtype in (np.uint8, np.uint16):  # a table is several times as fast
             values = np.arange(np.iinfo(pixels.dtype).max + 1)
             return np.rint(np.clip((values - self.low) * scale, 0, 255)).astype(np.uint8)[pixels]
+        if pixels.dtype == np.float16:  # which ends at 65,504
+            pixels = pixels.astype(np.float32)
         return np.rint(np.clip((pixels - self.low) * scale, 0, 255)).astype(np.uint8)
 
 

@@ -14,8 +14,8 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
     """The image files of files, folders and glob patterns, each with a name for its results.
 
     A folder gives the images in it; one in the form of the Data Science Bowl (`<id>/images/`) gives
-    those, under their ids; an OME-Zarr of a plate gives each field. A name is the file's without its
-    ending; where several would be the same, more of the path is kept.
+    those, under their ids; an OME-Zarr of a plate gives each field. A name is the file's without
+    its ending; where several would be the same, more of the path is kept.
 
     Raises:
         FileNotFoundError: nothing there, or a folder without an image.

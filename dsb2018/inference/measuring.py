@@ -131,17 +131,23 @@ class Block(NamedTuple):
     wanted: list[int]
 
 
-def blocks(nuclei: Nuclei, picture: Picture) -> Iterator[Block]:
+def blocks(nuclei: Nuclei, picture: Picture, around: int = 1) -> Iterator[Block]:
     """Blocks that together have each nucleus once, as large as those nuclei need that begin in the
-    same `BLOCK` × `BLOCK` pixels. There is a first one even without nuclei."""
+    same `BLOCK` × `BLOCK` pixels. There is a first one even without nuclei.
+
+    Args:
+        nuclei: of the picture.
+        picture: 2-D, with all its channels.
+        around: pixels around each nucleus that its block has too, where the image has them.
+    """
     height, width = nuclei.size
     begun: dict[tuple[int, int], list[int]] = {} if len(nuclei) else {(0, 0): []}
     for index, crop in enumerate(nuclei.crops):
         begun.setdefault((crop.y // BLOCK, crop.x // BLOCK), []).append(index)
     for _, indices in sorted(begun.items()):
         boxes = np.array([nuclei.crops[index].box for index in indices]).reshape(-1, 4)
-        left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - 1, 0)
-        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + 1  # and neighbours
+        left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - around, 0)
+        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + around
         bottom, right = min(int(bottom), height), min(int(right), width)
         top, left = min(int(top), bottom - 1), min(int(left), right - 1)
         place = top, left, bottom - top, right - left
@@ -186,11 +192,9 @@ def _channel_names(picture: Picture) -> list[str]:
         return [""]
     if len(set(picture.channels)) == count:
         return [f"_{name}" for name in picture.channels]
-    return (
-        [f"_{name}" for name in ("red", "green", "blue")]
-        if axis == "S"
-        else [f"_{n}" for n in range(count)]
-    )
+    if axis == "S" and count == 3:
+        return ["_red", "_green", "_blue"]
+    return [f"_{number}" for number in range(count)]
 
 
 def _touching(labels: np.ndarray) -> np.ndarray:

@@ -48,8 +48,8 @@ class Picture:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the pixels."""
-        return np.dtype(self.array.dtype)
+        """Of the pixels, as they are read."""
+        return np.dtype(self.array.dtype).newbyteorder("=")
 
     @property
     def is_in_memory(self) -> bool:
@@ -96,7 +96,7 @@ class Picture:
     def _get(self, ranges: dict[str, int | slice]) -> np.ndarray:
         key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
         try:
-            return np.asarray(self.array[key])
+            return np.asarray(self.array[key], self.dtype)
         except Exception as error:  # decoders raise whatever they like
             raise ValueError(f"{self.path}: damaged ({error})") from error
 

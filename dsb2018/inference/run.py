@@ -7,8 +7,10 @@ for neither. What is done is recorded, and a run that was interrupted goes on be
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +108,9 @@ class Run:
         self._names: frozenset[str] = frozenset()
         self._writers = start_writers()
         self._readers = ThreadPoolExecutor(1)
+        # Its own, since a reader may wait for room that only the file in hand can give.
+        self._preparers = ThreadPoolExecutor(1)
+        self._stopped = threading.Event()
         self._room = Room(MOST_AHEAD)
         self._unwritten: deque[Future] = deque()
 
@@ -113,8 +118,10 @@ class Run:
         return self
 
     def __exit__(self, *_) -> None:
+        self._stopped.set()
         self._room.close()
-        self._readers.shutdown(cancel_futures=True)
+        for each in (self._readers, self._preparers):
+            each.shutdown(cancel_futures=True)
         self._writers.shutdown(cancel_futures=True)
 
     def record(self, name: str) -> dict | None:
@@ -133,31 +140,28 @@ class Run:
         """
         failed, waiting = [], deque()
         self._names = frozenset(name for name, _ in images)
-        todo = [file for name, path in images[share] if (file := self._if_to_do(name, path))]
-        for file, opened in progress(self._ahead(self._open, todo), "file", len(todo)):
+        todo = []
+        for name, path in images[share]:
+            try:
+                todo += self._if_to_do(name, path)
+            except OSError as error:  # as of a link to nowhere
+                failed.append(self._failure(File(name, path, ""), error))
+        ahead = read_ahead(self._readers, self._open, todo)
+        for file, opened in progress(ahead, "file", len(todo)):
             try:
                 first, others = opened.result()
                 with self._room.left_by(first.nbytes):
-                    waiting.append((file, *self._find(file, self._prepared(first, others))))
+                    waiting.append((file, *self._find(file, first, others)))
             except Exception as error:  # noqa: BLE001 one file must not stop the others
                 failed.append(self._failure(file, error))
             while len(waiting) > AHEAD:
                 failed += self._finish(*waiting.popleft())
         return failed + [reason for each in waiting for reason in self._finish(*each)]
 
-    def _if_to_do(self, name: str, path: Path) -> File | None:
+    def _if_to_do(self, name: str, path: Path) -> list[File]:
         file = File(name, path, self._fingerprint(path))
         record = self.record(name)
-        return None if record and record["made_from"] == file.made_from else file
-
-    def _ahead(self, read: Callable, items: Iterable) -> Iterator[tuple[object, Future]]:
-        """Items, and what was read of them some time before it is wanted."""
-        ahead = deque()
-        for item in items:
-            ahead.append((item, self._readers.submit(read, item)))
-            if len(ahead) > AHEAD:
-                yield ahead.popleft()
-        yield from ahead
+        return [] if record and record["made_from"] == file.made_from else [file]
 
     def _open(self, file: File) -> tuple[Opened, list[Picture]]:
         """The first picture of a file, and the others."""
@@ -167,16 +171,11 @@ class Run:
         self._room.take(opened.nbytes)
         return opened, others
 
-    def _prepared(self, first: Opened, others: list[Picture]) -> Iterator[Opened]:
-        yield first
-        for _, opened in self._ahead(self._prepare, others):
-            yield opened.result()
-
     def _prepare(self, picture: Picture) -> Opened:
         if self._pixel_size:
             picture = replace(picture, pixel_size=(self._pixel_size,) * 2)
         chosen = choose_channel(picture, self._channel)
-        grey_range = self._predictor.grey_range(Slices(chosen))
+        grey_range = self._predictor.grey_range(Slices(chosen, self._stopped))
         image = None
         if chosen.depth is None and max(chosen.size) <= self._tiling.whole:
             window = chosen.read(0, 0, *chosen.size)
@@ -189,26 +188,40 @@ class Run:
             ValueError: what is made of a file would have the name of another file's results.
         """
         names = {each.name for each in pictures} - {file.name}
-        names |= {slice_name(each.name, 0) for each in pictures if each.depth is not None}
+        names |= {slice_name(p.name, z) for p in pictures for z in range(p.depth or 0)}
         for name in sorted(names & self._names):
             raise ValueError(f"{file.path}: a part of it has the name of another file, {name}")
 
-    def _find(self, file: File, pictures: Iterable[Opened]) -> tuple[list, list[str]]:
+    def _find(
+        self, file: File, first: Opened, others: list[Picture]
+    ) -> tuple[list[Future | dict], list[str]]:
         """Finds the nuclei of a file's pictures and hands them on to be written.
 
         Returns:
             Rows of `images.csv`, or the futures that give them; and the names of stacks.
         """
         (self.done / file.name / "record.json").unlink(missing_ok=True)
-        rows, stacks = [], []
-        for each in pictures:
+        done = {each.name: row for each in others if (row := self._row_of(file, each))}
+        left = [each for each in others if each.name not in done]
+        prepared = read_ahead(self._preparers, self._prepare, left)
+        found: dict[str, list] = {name: [row] for name, row in done.items()}
+        stacks = []
+        for each in chain([first], (opened.result() for _, opened in prepared)):
+            name = each.picture.name
             if each.chosen.depth is None:
                 nuclei = self._nuclei(file, each, each.chosen)
-                rows.append(self._write(self._job(file, each, each.picture.name, nuclei)))
+                job = self._job(file, each, name, nuclei)
+                found[name] = [self._write(replace(job, is_part=bool(others)))]
             else:
-                rows += self._find_stack(file, each)
-                stacks.append(each.picture.name)
-        return rows, stacks
+                found[name] = self._find_stack(file, each)
+                stacks.append(name)
+        names = [first.picture.name, *(each.name for each in others)]
+        return [row for name in names for row in found[name]], stacks
+
+    def _row_of(self, file: File, picture: Picture) -> dict | None:
+        """Of a time point that an interrupted run has done."""
+        record = read_record(self.done / file.name / f"{picture.name}.json")
+        return record["row"] if record and record["made_from"] == file.made_from else None
 
     def _find_stack(self, file: File, each: Opened) -> list[Future | dict]:
         """Slice by slice; then the label image of the whole."""
@@ -223,9 +236,8 @@ class Run:
             rows.append(self._write(job))
             slices.append((nuclei, numbers))
         if "labels" in self._formats:
-            planes = (np.concatenate([[0], m]).astype(np.int32)[n.labels] for n, m in slices)
             path = self._output / "labels" / f"{stack}.tif"
-            write_volume(path, planes, linker.count, each.picture)
+            write_volume(path, slices, linker.count, each.picture)
         first = {"image": np.full(linker.count, stack, object).astype(str)}
         columns = measure_volumes(slices, linker.count, each.picture)
         write_part(self.done / file.name / f"{stack}.volumes.parquet", {**first, **columns})
@@ -260,6 +272,7 @@ class Run:
             self._formats,
             self._output,
             self.done / file.name,
+            file.made_from,
         )
 
     def _write(self, job: Job) -> Future | dict:
@@ -306,8 +319,18 @@ class Run:
 
 def start_writers() -> ProcessPoolExecutor:
     """The process that measures and writes."""
-    context = get_context("forkserver")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,))
+    return ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_begin_to_write)
+
+
+def _begin_to_write() -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process that is killed cannot tell its writer."""
+    parent_process().join()
+    os._exit(1)
 
 
 def slice_name(stack: str, z: int) -> str:
@@ -318,13 +341,29 @@ def slice_name(stack: str, z: int) -> str:
 class Slices:
     """All windows of an image, or of all slices of a stack; may be run through again and again."""
 
-    def __init__(self, picture: Picture):
+    def __init__(self, picture: Picture, stopped: threading.Event):
         depth = picture.depth
         slices = [picture] if depth is None else [picture.at(Z=z) for z in range(depth)]
         self._windows: list[Windows] = [each.windows() for each in slices]
+        self._stopped = stopped
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return chain.from_iterable(self._windows)
+        for window in chain.from_iterable(self._windows):
+            if self._stopped.is_set():  # nobody waits for it any more
+                raise InterruptedError
+            yield window
+
+
+def read_ahead(
+    reader: ThreadPoolExecutor, read: Callable, items: Iterable
+) -> Iterator[tuple[object, Future]]:
+    """Items, and what was read of them some time before it is wanted."""
+    ahead = deque()
+    for item in items:
+        ahead.append((item, reader.submit(read, item)))
+        if len(ahead) > AHEAD:
+            yield ahead.popleft()
+    yield from ahead
 
 
 def progress(what: Iterable, unit: str, total: int | None = None) -> tqdm:

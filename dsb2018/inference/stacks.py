@@ -10,6 +10,7 @@ import numpy as np
 from dsb2018.inference.measuring import Columns
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
+from dsb2018.masks import common_pixels
 
 
 class SliceLinker:
@@ -22,8 +23,7 @@ class SliceLinker:
                 is at least this, 0 to 1; of several that one with most of it.
         """
         self._least_iou = least_iou
-        self._labels: np.ndarray | None = None  # of the slice before, its own numbers
-        self._areas = np.zeros(0, np.int64)
+        self._above: Nuclei | None = None
         self._numbers = np.zeros(0, np.int32)  # theirs in the stack
         self.count = 0
 
@@ -36,37 +36,35 @@ class SliceLinker:
         Raises:
             ValueError: of another size than the slice before.
         """
-        labels = nuclei.labels
         numbers = np.zeros(len(nuclei), np.int32)
-        if self._labels is not None:
-            above, here = self._match(labels, nuclei.areas)
-            numbers[here] = self._numbers[above]
+        if self._above is not None:
+            for above, here in self._match(self._above, nuclei):
+                numbers[here] = self._numbers[above]
         new = numbers == 0
         numbers[new] = self.count + 1 + np.arange(np.count_nonzero(new))
         self.count += int(np.count_nonzero(new))
-        self._labels, self._areas, self._numbers = labels, nuclei.areas, numbers
+        self._above, self._numbers = nuclei, numbers
         return numbers
 
-    def _match(self, labels: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the nuclei above and here that are one."""
-        if labels.shape != self._labels.shape:
-            raise ValueError(f"slices of {self._labels.shape} and {labels.shape} pixels")
-        both = (self._labels > 0) & (labels > 0)
-        codes = self._labels[both].astype(np.int64) * (len(areas) + 1) + labels[both]
-        pairs, common = np.unique(codes, return_counts=True)
-        above, here = np.divmod(pairs, len(areas) + 1)
-        above, here = above - 1, here - 1
-        iou = common / (self._areas[above] + areas[here] - common)
-        taken_above, taken_here, kept = set(), set(), []
-        for pair in np.argsort(-iou, kind="stable").tolist():
-            ends = int(above[pair]), int(here[pair])
-            if iou[pair] < self._least_iou:
-                break
-            if ends[0] not in taken_above and ends[1] not in taken_here:
-                taken_above.add(ends[0])
-                taken_here.add(ends[1])
-                kept.append(pair)
-        return above[kept], here[kept]
+    def _match(self, above: Nuclei, here: Nuclei) -> list[tuple[int, int]]:
+        """Indices of nuclei of both that are one; those that have most in common first."""
+        if above.size != here.size:
+            raise ValueError(f"slices of {above.size} and {here.size} pixels")
+        areas, found = above.areas, []
+        for index, crop in enumerate(here.crops):
+            area = crop.area
+            for other in above.near(crop.y, crop.x, *crop.mask.shape):
+                common = common_pixels(above.crops[other], crop)
+                iou = common / (areas[other] + area - common)
+                if iou >= self._least_iou:
+                    found.append((-iou, other, index))
+        pairs, taken = [], (set(), set())
+        for _, *pair in sorted(found):
+            if pair[0] not in taken[0] and pair[1] not in taken[1]:
+                for each, index in zip(taken, pair, strict=True):
+                    each.add(index)
+                pairs.append(tuple(pair))
+        return pairs
 
 
 def measure_volumes(

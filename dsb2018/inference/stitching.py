@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.inference.nuclei import Nuclei
-from dsb2018.masks import Crop, crop_mask
+from dsb2018.masks import Crop, common_pixels, crop_mask, shared_part
 
 CELL = 64  # edge of the cells by which neighbours are looked up, pixels
 LARGEST = 4096  # edge of what is put together of parts; else an inverted slide were one nucleus
@@ -150,7 +150,9 @@ class _Canvas:
     def add(self, new: Found) -> None:
         """Adds a nucleus, unless it is there already: then one that was seen whole counts, and of
         two parts both."""
-        common = {index: _common(self._all[index].crop, new.crop) for index in self._near(new.crop)}
+        common = {
+            index: common_pixels(self._all[index].crop, new.crop) for index in self._near(new.crop)
+        }
         common = {index: pixels for index, pixels in common.items() if pixels}
         if common:
             index = max(common, key=common.__getitem__)
@@ -195,7 +197,7 @@ class _Canvas:
         mask = crop.mask.copy()
         for index in self._near(crop):
             other = self._all[index].crop
-            if index != itself and (shared := _shared(crop, other)):
+            if index != itself and (shared := shared_part(crop, other)):
                 mine, theirs = shared
                 mask[mine] &= ~other.mask[theirs]
         left = crop_mask(mask)
@@ -207,23 +209,6 @@ def _cells(crop: Crop) -> Iterator[tuple[int, int]]:
     for row in range(crop.y // CELL, (crop.y + height - 1) // CELL + 1):
         for column in range(crop.x // CELL, (crop.x + width - 1) // CELL + 1):
             yield row, column
-
-
-def _shared(a: Crop, b: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """The part that two boxes share, as slices of each mask."""
-    top, left = max(a.y, b.y), max(a.x, b.x)
-    bottom = min(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
-    right = min(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
-    if top >= bottom or left >= right:
-        return None
-    in_a, in_b = ((slice(top - c.y, bottom - c.y), slice(left - c.x, right - c.x)) for c in (a, b))
-    return in_a, in_b
-
-
-def _common(a: Crop, b: Crop) -> int:
-    """Number of pixels that both have."""
-    shared = _shared(a, b)
-    return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
 
 
 def _union_size(a: Crop, b: Crop) -> tuple[int, int]:

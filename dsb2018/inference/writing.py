@@ -38,6 +38,8 @@ class Job:
         formats: some of `FORMATS`.
         output: the folder of the run.
         parts: the folder for its parts of files that all images share.
+        made_from: fingerprint of all that results depend on.
+        is_part: of a file of several images: that it is done is recorded at once.
         slice_number: of a slice of a stack, else None.
         numbers: (N,) of its nuclei in the stack, else None.
     """
@@ -50,6 +52,8 @@ class Job:
     formats: Sequence[str]
     output: Path
     parts: Path
+    made_from: str
+    is_part: bool = False
     slice_number: int | None = None
     numbers: np.ndarray | None = None
 
@@ -73,15 +77,19 @@ def write_image(job: Job) -> dict:
     if "overlay" in job.formats:
         write_overlay(output / "overlays" / f"{job.name}.png", nuclei, job.shown, job.grey_range)
     if "dsb" in job.formats:
-        write_dsb(output / "dsb" / job.name, job.name, nuclei, picture)
+        write_dsb(output / "dsb" / job.name, job.name, nuclei, job.shown, job.grey_range)
     if "crops" in job.formats:
         write_crops(output / "crops" / job.name, nuclei, picture, columns["label"])
-    return {
+    row = {
         "image": job.name,
         "file": str(picture.path),
         **({"slice": job.slice_number} if is_slice else {}),
         **summarise(columns, picture),
     }
+    if job.is_part:
+        record = {"made_from": job.made_from, "row": row}
+        write_atomically(job.parts / f"{job.name}.json", json.dumps(record) + "\n")
+    return row
 
 
 def _write_parts(job: Job, columns: Columns) -> None:

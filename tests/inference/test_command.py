@@ -1,9 +1,12 @@
+import contextlib
 import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 from skimage.io import imread
 
 from dsb2018.inference import run as run_module
+from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.readers import tiff
 from dsb2018.inference.stitching import Tiling
 from dsb2018.inference.writing import FORMATS, Job, write_image
@@ -194,6 +198,86 @@ def test_time_points_of_stacks(tmp_path):
     assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
 
 
+def test_a_link_to_nowhere_stops_nothing(folder, tmp_path, capsys):
+    (folder / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "3 of 4 files done" in printed.out
+    assert "gone.tif" in printed.err
+
+
+def test_a_film_goes_on_where_it_was(tmp_path, monkeypatch):
+    frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
+    tifffile.imwrite(tmp_path / "film.ome.tif", frames, metadata={"axes": "TYX"})
+    seen, original = [], Predictor.find
+
+    def interrupted(predictor, images):
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return original(predictor, images)
+
+    monkeypatch.setattr(Predictor, "find", interrupted)
+    assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 130
+    done = {each.stem for each in (tmp_path / "out" / ".done" / "film").glob("film_t*.json")}
+    assert done  # what was written by then
+    seen.clear()
+    monkeypatch.setattr(Predictor, "find", lambda p, i: seen.append(1) or original(p, i))
+    assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 0
+    assert len(seen) == 6 - len(done - {"film_t0000"})  # the first is always done again
+    rows = rows_of(tmp_path / "out" / "images.csv")
+    assert [row["image"] for row in rows] == [f"film_t{t:04d}" for t in range(6)]
+    assert len({row["image"] for row in rows_of(tmp_path / "out" / "nuclei.csv")}) == 6
+
+
+def test_a_film_before_large_files_does_not_wait_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "MOST_AHEAD", 1000)  # bytes: nothing has room beside another
+    frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
+    tifffile.imwrite(tmp_path / "a.ome.tif", frames, metadata={"axes": "TYX"})
+    for name in "bcd":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), frames[0])
+    assert run(tmp_path, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 9
+
+
+KILLED = """
+import os, signal, sys
+sys.path.append("tools")
+import predict
+from dsb2018.inference.run import Run
+finish = Run._finish
+Run._finish = lambda *each: (finish(*each), os.kill(os.getpid(), signal.SIGKILL))
+if __name__ == "__main__":
+    predict.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_run_that_is_killed_leaves_no_process(folder, tmp_path, project):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), "--input", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(project), "STARTED_BY": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], cwd=project, env=environment
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "out" / ".done" / "i0" / "record.json").exists()
+
+    def processes() -> list[str]:
+        found = []
+        for each in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"STARTED_BY={tmp_path}".encode() in each.read_bytes():
+                    found.append(each.parent.name)
+        return found
+
+    for _ in range(100):
+        if not processes():
+            break
+        time.sleep(0.1)
+    assert processes() == []
+
+
 def test_parts_that_would_have_another_files_name(tmp_path, capsys):
     image, _ = micrograph((96, 128))
     metadata = {"axes": "TYX"}
@@ -226,7 +310,7 @@ def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
     assert len(rows_of(tmp_path / "out" / "images.csv")) == 12
 
 
-def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     image, truth = micrograph((500, 700))
     path = tmp_path / "slide.tif"
     tifffile.imwrite(path, image, tile=(128, 128))
@@ -242,8 +326,8 @@ def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch):
         return original(tile, **rest)
 
     monkeypatch.setattr(run_module, "look_at", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(path, tmp_path / "out", *options)
+    assert run(path, tmp_path / "out", *options) == 130
+    assert "the same command goes on" in capsys.readouterr().err
     tiles = tmp_path / "out" / ".done" / "slide" / "tiles"
     assert len(list(tiles.rglob("*.npz"))) == 5
     monkeypatch.setattr(run_module, "look_at", lambda t, **k: seen.append(t) or original(t, **k))

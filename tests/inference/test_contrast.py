@@ -34,6 +34,7 @@ def test_windows_give_what_the_whole_gives():
         (np.int32, 1000, -50_000, 1),
         (np.float32, 1 / 255, 0, 1),
         (np.float64, 1e-6, -3e-5, 1),
+        (np.float16, 1 / 2**17, 0, 1),
     ],
 )
 def test_other_kinds_of_pixels_give_the_same_picture(dtype, factor, shift, allowed):

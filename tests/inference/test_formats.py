@@ -16,12 +16,13 @@ from skimage.draw import polygon2mask
 from skimage.io import imread
 
 from dsb2018.inference.contrast import GreyRange
+from dsb2018.inference.formats import table as table_module
 from dsb2018.inference.formats.coco import join_coco, write_coco_part
 from dsb2018.inference.formats.geojson import outline, write_geojson
 from dsb2018.inference.formats.kaggle import join_kaggle, kaggle_part
 from dsb2018.inference.formats.labels import write_labels, write_volume
 from dsb2018.inference.formats.pictures import write_crops, write_dsb, write_overlay
-from dsb2018.inference.formats.table import join_tables, write_part, write_rows
+from dsb2018.inference.formats.table import join_tables, round_off, write_part, write_rows
 from dsb2018.inference.measuring import measure
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
@@ -64,10 +65,15 @@ def test_label_images_of_very_many_nuclei(tmp_path):
     assert (found == labels).all()
 
 
-def test_volumes(tmp_path):
-    volume = np.stack([draw_discs((40, 50), 10, seed=seed) for seed in range(5)])
+@pytest.mark.parametrize("size", [(40, 50), (600, 1100)])
+def test_volumes(tmp_path, size):
+    planes = [draw_discs(size, 10, seed=seed) for seed in range(5)]
+    slices = [(nuclei_of(plane), np.arange(plane.max())[::-1] + 7) for plane in planes]
+    volume = np.stack(
+        [np.concatenate([[0], m])[p] for p, (_, m) in zip(planes, slices, strict=True)]
+    )
     picture = picture_of(np.zeros(volume.shape, np.uint8), "ZYX")
-    write_volume(tmp_path / "a.tif", iter(volume), int(volume.max()), picture)
+    write_volume(tmp_path / "a.tif", iter(slices), int(volume.max()), picture)
     assert (imread(tmp_path / "a.tif") == volume).all()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.series[0].axes == "ZYX"
@@ -177,15 +183,31 @@ def test_kaggle(tmp_path):
 def test_a_dsb_folder_can_be_prepared(tmp_path):
     labels = draw_discs((60, 80), 12)
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    write_dsb(tmp_path / "dsb" / "i1", "i1", nuclei_of(labels), picture_of(pixels, "YXS"))
+    folder, shown, grey_range = (
+        tmp_path / "dsb" / "i1",
+        picture_of(pixels, "YXS"),
+        GreyRange(0, 255),
+    )
+    write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range)
     assert (imread(tmp_path / "dsb" / "i1" / "images" / "i1.png") == pixels).all()
     root = tmp_path / "root"
     prepare(Options(input=tmp_path / "dsb", output=root, name="mine", workers=1, progress=False))
     coco = json.loads((root / "annotations" / "dsb2018_mine.json").read_text())
     item = {**coco["images"][0], "label_file": str(root / coco["images"][0]["label_file"])}
     assert (read_label_layers(item)[0] == labels).all()
-    write_dsb(tmp_path / "dsb" / "i1", "i1", nuclei_of(labels * 0), picture_of(pixels, "YXS"))
+    write_dsb(folder, "i1", nuclei_of(labels * 0), shown, grey_range)
     assert not list((tmp_path / "dsb").rglob("masks/*.png"))  # nothing of the run before
+
+
+def test_a_dsb_folder_has_what_the_model_saw(tmp_path):
+    labels = draw_discs((60, 80), 12)
+    pixels = np.random.default_rng(0).integers(100, 1500, (60, 80), np.uint16)
+    grey_range = GreyRange(100, 1500)
+    write_dsb(tmp_path / "i1", "i1", nuclei_of(labels), picture_of(pixels), grey_range)
+    image = imread(tmp_path / "i1" / "images" / "i1.png")
+    assert image.dtype == np.uint8
+    assert (image == grey_range.apply(pixels)[..., None]).all()
+    assert len(np.unique(image)) > 200
 
 
 def test_crops(tmp_path):
@@ -231,11 +253,30 @@ def test_tables(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["a", "a", "b"]
     assert [row["area"] for row in rows] == ["3", "", ""]
-    assert [row["intensity_red"] for row in rows] == ["", "", "0.3333"]
+    assert [row["intensity_red"] for row in rows] == ["", "", "0.333333"]
     table = pyarrow.parquet.read_table(tmp_path / "nuclei.parquet")
     assert table["intensity_red"].to_pylist() == [None, None, 1 / 3]
     write_rows(tmp_path / "images", [{"image": "a", "nuclei": 2}, {"image": "b", "slice": 1}])
     assert (tmp_path / "images.csv").read_text().splitlines()[2] == '"b",,1'
+
+
+def test_many_small_parts_become_few_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_module, "GROUP", 100)
+    parts = []
+    for number in range(60):
+        columns = {"label": np.arange(number % 9), "area": np.full(number % 9, number + 0.5)}
+        parts.append(tmp_path / f"{number}.parquet")
+        write_part(parts[-1], columns)
+    join_tables(tmp_path / "nuclei", parts)
+    file = pyarrow.parquet.ParquetFile(tmp_path / "nuclei.parquet")
+    assert file.num_row_groups == 3
+    assert file.read()["area"].to_pylist() == [n + 0.5 for n in range(60) for _ in range(n % 9)]
+
+
+def test_numbers_are_rounded_to_what_they_hold():
+    given = np.array([0.000123456789, 12345.678912, 1 / 3, -2e-12, 0.0, np.nan, np.inf, 7e15])
+    expected = [0.000123457, 12345.6789, 0.333333, -2e-12, 0.0, np.nan, np.inf, 7e15]
+    assert np.allclose(round_off(given), expected, rtol=1e-12, atol=0, equal_nan=True)
 
 
 def test_labels_open_without_python(tmp_path):

@@ -66,6 +66,23 @@ def test_by_hand():
     assert 0.7 < columns["circularity"][0] <= 1
 
 
+@pytest.mark.parametrize(
+    ("axes", "channels", "endings"),
+    [
+        ("YX", 1, [""]),
+        ("YXS", 3, ["_red", "_green", "_blue"]),
+        ("YXS", 5, ["_0", "_1", "_2", "_3", "_4"]),
+        ("CYX", 2, ["_0", "_1"]),
+    ],
+)
+def test_columns_of_channels(axes, channels, endings):
+    nuclei, _ = squares()
+    shape = [{"Y": 20, "X": 30}.get(axis, channels) for axis in axes]
+    columns = measure(nuclei, picture_of(np.ones(shape, np.uint8), axes))
+    found = [name for name in columns if name.startswith("intensity_mean")]
+    assert found == [f"intensity_mean{ending}" for ending in endings]
+
+
 def test_summary_of_an_image():
     nuclei, picture = squares()
     row = summarise(measure(nuclei, picture), picture)

@@ -195,11 +195,11 @@ def test_ome_zarr(tmp_path, version):
     array[:] = pixels
     axes = [{"name": "c", "type": "channel"}]
     axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
-    scale = [{"type": "scale", "scale": [1, 2, 0.5, 0.25]}]
+    scale = [{"type": "scale", "scale": [1, 1, 0.25, 0.125]}]
+    of_all = [{"type": "scale", "scale": [1, 2, 2, 2]}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
     details = {
-        "multiscales": [
-            {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
-        ],
+        "multiscales": [{"axes": axes, "datasets": datasets, "coordinateTransformations": of_all}],
         "omero": {"channels": [{"label": "DAPI"}, {"label": "GFP"}]},
     }
     group.attrs.update(details if version == 2 else {"ome": {"version": "0.5", **details}})
@@ -244,6 +244,79 @@ def test_images_as_bioformats2raw_writes_them(tmp_path):
     store.create_group("OME")
     store.attrs["bioformats2raw.layout"] = 3
     assert find_images([str(path)]) == [("s_0", path / "0"), ("s_1", path / "1")]
+
+
+OME = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{own}">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" SizeC="1" SizeT="3" SizeX="40"
+SizeY="30" SizeZ="1" Type="uint8">{data}</Pixels></Image></OME>"""
+PLANE = """<TiffData FirstC="0" FirstT="{t}" FirstZ="0" IFD="0" PlaneCount="1">
+<UUID FileName="t{t}.ome.tif">urn:uuid:{t}</UUID></TiffData>"""
+
+
+def test_a_set_of_ome_tiffs_gives_each_plane_once(tmp_path):
+    data = "".join(PLANE.format(t=t) for t in range(3))
+    for t in range(3):
+        pixels, details = np.full((30, 40), t, np.uint8), OME.format(own=t, data=data)
+        path = tmp_path / f"t{t}.ome.tif"
+        tifffile.imwrite(path, pixels, description=details, metadata=None)
+    for t, (name, path) in enumerate(find_images([str(tmp_path)])):
+        (picture,) = open_picture(name, path)
+        assert picture.name == f"t{t}"
+        assert (picture.read(0, 0, 30, 40) == t).all()
+
+
+def test_all_images_of_an_ome_tiff(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number in range(3):
+            size = {"PhysicalSizeX": number + 1.0, "PhysicalSizeY": 1.0}
+            writer.write(GREY + np.uint8(number), metadata={"axes": "YX", **size})
+    pictures = open_picture("a", path)
+    assert [each.name for each in pictures] == ["a_s0000", "a_s0001", "a_s0002"]
+    for number, picture in enumerate(pictures):
+        assert (picture.read(0, 0, 30, 40)[..., 0] == GREY + np.uint8(number)).all()
+        assert picture.pixel_size == (1, number + 1)
+
+
+def test_pages_of_other_sizes_are_told(tmp_path, caplog):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for pixels in (GREY, GREY[:20, :33]):
+            writer.write(pixels, metadata=None)
+    (picture,) = open_picture("a", tmp_path / "a.tif")
+    assert picture.size == (30, 40)
+    assert "pages of other sizes than the first are left out" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "rowsperstrip": 30}])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_what_is_not_in_tiles_is_not_decoded_again_and_again(
+    tmp_path, monkeypatch, options, byteorder
+):
+    monkeypatch.setattr(tiff, "SMALL", 0)
+    pixels = np.random.default_rng(2).integers(0, 60_000, (30, 40), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=byteorder, **options)
+    (picture,) = open_picture("a", tmp_path / "a.tif")
+    assert isinstance(picture.array, np.memmap)
+    assert not picture.is_in_memory
+    window = picture.read(3, 5, 20, 30)
+    assert window.dtype == picture.dtype == np.uint16
+    assert (window[..., 0] == pixels[3:23, 5:35]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "size", "depth"),
+    [
+        ((30, 40, 3), None, (30, 40), None),
+        ((5, 30, 40), None, (30, 40), 5),
+        ((30, 40, 6), ["y", "x", "c"], (30, 40), None),
+        ((30, 40, 3), ["y", "x", "z"], (30, 40), 3),
+    ],
+)
+def test_axes_of_zarr_arrays(tmp_path, shape, names, size, depth):
+    options = {"shape": shape, "dtype": "uint8", "dimension_names": names}
+    zarr.create_array(tmp_path / "a.zarr", **options)
+    (picture,) = open_picture("a", tmp_path / "a.zarr")
+    assert (picture.size, picture.depth) == (size, depth)
 
 
 def test_a_zarr_array_alone(tmp_path):

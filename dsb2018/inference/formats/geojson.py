@@ -8,6 +8,7 @@ import numpy as np
 from skimage.measure import find_contours
 
 from dsb2018.files import replacing
+from dsb2018.inference.formats.table import round_off
 from dsb2018.inference.measuring import Columns
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import Crop
@@ -38,7 +39,7 @@ def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:
 
 
 def _number(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
+    return float(round_off(np.float64(value))) if np.isfinite(value) else None
 
 
 def outline(crop: Crop) -> dict:

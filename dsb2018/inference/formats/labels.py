@@ -25,19 +25,25 @@ def write_labels(path: Path, nuclei: Nuclei, picture: Picture) -> None:
     _write(path, picture, tiles, shape=nuclei.size, dtype=dtype, tile=(TILE, TILE))
 
 
-def write_volume(path: Path, slices: Iterable[np.ndarray], count: int, picture: Picture) -> None:
+def write_volume(
+    path: Path, slices: Iterable[tuple[Nuclei, np.ndarray]], count: int, picture: Picture
+) -> None:
     """Writes the label image of a stack.
 
     Args:
         path: of the file.
-        slices: (H, W) labels of each slice, 3-D nuclei have one number in all.
+        slices: nuclei of each slice, and their numbers in the stack.
         count: number of 3-D nuclei.
         picture: the stack.
     """
     dtype = _dtype(count)
-    shape = (picture.depth, *picture.size)
-    planes = (labels.astype(dtype) for labels in slices)
-    _write(path, picture, planes, shape=shape, dtype=dtype, metadata={"axes": "ZYX"})
+    options = {"shape": (picture.depth, *picture.size), "metadata": {"axes": "ZYX"}, "dtype": dtype}
+    tables = ((n, np.concatenate([[0], numbers]).astype(dtype)) for n, numbers in slices)
+    if max(picture.size) <= 2 * TILE:
+        _write(path, picture, (table[nuclei.labels] for nuclei, table in tables), **options)
+        return
+    tiles = (table[tile] for nuclei, table in tables for tile in _tiles(nuclei, np.int32))
+    _write(path, picture, tiles, tile=(TILE, TILE), **options)
 
 
 def _dtype(count: int) -> np.dtype:

@@ -12,6 +12,7 @@ import tifffile
 from dsb2018.draw import PREDICTED, draw_outlines
 from dsb2018.files import write_atomically
 from dsb2018.inference.contrast import GreyRange
+from dsb2018.inference.measuring import blocks
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
 
@@ -40,16 +41,21 @@ def write_crops(folder: Path, nuclei: Nuclei, picture: Picture, labels: Sequence
     """A picture of each nucleus, `<label>.png`, in the file's own grey values where PNG can hold
     them, else `.tif`."""
     replace_folder(folder)
-    for label, crop in zip(labels, nuclei.crops, strict=True):
-        height, width = crop.mask.shape
-        y, x = max(0, crop.y - MARGIN), max(0, crop.x - MARGIN)
-        bottom = min(nuclei.size[0], crop.y + height + MARGIN)
-        right = min(nuclei.size[1], crop.x + width + MARGIN)
-        write_pixels(folder / f"{label:05d}", picture.read(y, x, bottom - y, right - x))
+    for block in blocks(nuclei, picture, MARGIN):
+        for number in block.wanted:
+            crop = nuclei.crops[number - 1]
+            height, width = crop.mask.shape
+            y, x = crop.y - block.top, crop.x - block.left
+            rows = slice(max(0, y - MARGIN), y + height + MARGIN)
+            columns = slice(max(0, x - MARGIN), x + width + MARGIN)
+            write_pixels(folder / f"{labels[number - 1]:05d}", block.pixels[rows, columns])
 
 
-def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None:
-    """`<name>/images/<name>.png` and `<name>/masks/<name>_<label>.png`, 255 in the nucleus.
+def write_dsb(
+    folder: Path, name: str, nuclei: Nuclei, shown: Picture, grey_range: GreyRange
+) -> None:
+    """`images/<name>.png`, the image as the model saw it, in 8 bits, which is what it is trained
+    on, and `masks/<name>_<label>.png`, 255 in the nucleus.
 
     Raises:
         ValueError: so large that a mask of this size for each nucleus makes no sense.
@@ -61,7 +67,8 @@ def write_dsb(folder: Path, name: str, nuclei: Nuclei, picture: Picture) -> None
         )
     for kind in ("images", "masks"):
         replace_folder(folder / kind)
-    write_pixels(folder / "images" / name, picture.read(0, 0, *picture.size))
+    image = to_rgb(shown.read(0, 0, *shown.size), grey_range)
+    (folder / "images" / f"{name}.png").write_bytes(encode_png(image))
     for label, crop in enumerate(nuclei.crops, start=1):
         mask = np.zeros(nuclei.size, np.uint8)
         height, width = crop.mask.shape

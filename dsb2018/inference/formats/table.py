@@ -1,6 +1,6 @@
 """Tables as CSV and Parquet, joined of parts without ever holding all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from dsb2018.files import replacing
+
+GROUP = 100_000  # rows of a Parquet file that are stored together, at least
 
 
 def write_part(path: Path, columns: Mapping[str, np.ndarray]) -> None:
@@ -30,9 +32,26 @@ def join_tables(stem: Path, parts: Sequence[Path]) -> None:
         pyarrow.csv.CSVWriter(text, schema) as lines,
         pyarrow.parquet.ParquetWriter(file, schema) as rows,
     ):
-        for table in (_fill(pyarrow.parquet.read_table(part), schema) for part in parts):
+        for table in _gather(_fill(_read(part), schema) for part in parts):
             lines.write_table(_as_text(table))
             rows.write_table(table)
+
+
+def _read(part: Path) -> pa.Table:
+    return pyarrow.parquet.ParquetFile(part).read()
+
+
+def _gather(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of enough rows: a file of many small groups is slow and large."""
+    gathered, count = [], 0
+    for table in tables:
+        gathered.append(table)
+        count += len(table)
+        if count >= GROUP:
+            yield pa.concat_tables(gathered).combine_chunks()
+            gathered, count = [], 0
+    if gathered:
+        yield pa.concat_tables(gathered).combine_chunks()
 
 
 def write_rows(stem: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -46,8 +65,14 @@ def write_rows(stem: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _common_schema(parts: Iterable[Path]) -> pa.Schema:
-    schemas = [pyarrow.parquet.read_schema(part) for part in parts]
-    return pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
+    schemas = set()  # of which there are few
+    common = pa.schema([])
+    for part in parts:
+        schema = pyarrow.parquet.read_schema(part).remove_metadata()
+        if schema not in schemas:
+            schemas.add(schema)
+            common = pa.unify_schemas([common, schema], promote_options="permissive")
+    return common
 
 
 def _fill(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -61,10 +86,19 @@ def _fill(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _as_text(table: pa.Table) -> pa.Table:
-    """Four decimals, and NaN as an empty cell."""
+    """Rounded, and NaN as an empty cell."""
     for index, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):
             values = table.column(index).to_numpy()
-            cells = pa.array(np.round(values, 4), field.type, mask=np.isnan(values))
+            cells = pa.array(round_off(values), field.type, mask=np.isnan(values))
             table = table.set_column(index, field.name, cells)
     return table
+
+
+def round_off(values: np.ndarray) -> np.ndarray:
+    """Floats with six significant digits, and at least four decimals."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        digits = np.nan_to_num(np.floor(np.log10(np.abs(values))), posinf=0.0, neginf=0.0)
+        scale = 10.0 ** np.clip(5 - digits, 4, 300)
+        rounded = np.rint(values * scale) / scale
+    return np.where(np.isfinite(rounded), rounded, values)

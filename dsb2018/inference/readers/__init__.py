@@ -15,7 +15,7 @@ from dsb2018.inference.readers.tiff import TIFF, open_tiff
 
 
 def open_picture(name: str, path: Path) -> list[Picture]:
-    """Opens an image file. Time points are pictures of their own.
+    """Opens an image file. Time points, and the images of an OME-TIFF, are pictures of their own.
 
     Raises:
         FileNotFoundError: no such file.
@@ -23,13 +23,13 @@ def open_picture(name: str, path: Path) -> list[Picture]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    kind: Callable[[str, Path], Picture] = open_raster
+    kind: Callable[[str, Path], list[Picture]] = open_raster
     if path.is_dir():
         kind = open_zarr
     elif path.suffix.lower() in TIFF:
         kind = open_tiff
     try:
-        picture = kind(name, path)
+        pictures = kind(name, path)
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # readers raise whatever they like
@@ -37,11 +37,12 @@ def open_picture(name: str, path: Path) -> list[Picture]:
             raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not an image that can be read ({reason})") from error
-    if not min(picture.array.shape, default=0):
-        raise ValueError(f"{path}: an image without pixels, {picture.array.shape}")
-    if picture.dtype.kind not in "uifb":
-        raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
-    return list(_split(picture))
+    for picture in pictures:
+        if not min(picture.array.shape, default=0):
+            raise ValueError(f"{path}: an image without pixels, {picture.array.shape}")
+        if picture.dtype.kind not in "uifb":
+            raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
+    return [each for picture in pictures for each in _split(picture)]
 
 
 def _split(picture: Picture) -> Iterator[Picture]:

@@ -8,7 +8,7 @@ from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 
 
-def open_zarr(name: str, path: Path) -> Picture:
+def open_zarr(name: str, path: Path) -> list[Picture]:
     """Opens an array, or an image at its full resolution.
 
     Raises:
@@ -17,8 +17,7 @@ def open_zarr(name: str, path: Path) -> Picture:
     """
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
-        axes = "TCZYX"[-node.ndim :]
-        return Picture(name, path, node, *understand_axes(axes, node.shape, path))
+        return [Picture(name, path, node, *understand_axes(_name_axes(node), node.shape, path))]
     attributes = ome_attributes(node)
     if "multiscales" not in attributes:
         raise ValueError(f"{path}: a Zarr group without `multiscales`, expected OME-Zarr")
@@ -28,14 +27,16 @@ def open_zarr(name: str, path: Path) -> Picture:
     given = scales.get("axes") or list("tczyx"[-array.ndim :])
     axes = [each if isinstance(each, str) else each["name"] for each in given]
     units = [MICROMETRES.get(e.get("unit", ""), 0.0) if isinstance(e, dict) else 0.0 for e in given]
-    transforms = level.get("coordinateTransformations", [])
-    scale = next((each["scale"] for each in transforms if each["type"] == "scale"), None)
-    lengths = dict.fromkeys(axes, 0.0)
-    if scale:
-        lengths = {a: s * u for a, s, u in zip(axes, scale, units, strict=True)}
+    lengths = dict(zip(axes, units, strict=True))
+    for part in (level, scales):  # the scale of a level, and one for all levels
+        for each in part.get("coordinateTransformations", []):
+            if each["type"] == "scale":
+                lengths = {a: lengths[a] * s for a, s in zip(axes, each["scale"], strict=True)}
+    if not level.get("coordinateTransformations"):
+        lengths = dict.fromkeys(axes, 0.0)  # units alone say nothing
     names = [str(c.get("label", "")) for c in attributes.get("omero", {}).get("channels", [])]
     letters = "".join(axes).upper()
-    return Picture(
+    picture = Picture(
         name,
         path,
         array,
@@ -44,6 +45,19 @@ def open_zarr(name: str, path: Path) -> Picture:
         slice_distance=lengths.get("z") or None,
         channels=tuple(names) if all(names) else (),
     )
+    return [picture]
+
+
+def _name_axes(array: zarr.Array) -> str:
+    """Of an array that is no OME-Zarr: its names of dimensions, as xarray writes them; else those
+    that images usually have."""
+    given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    names = "".join(str(each)[:1].upper() for each in given or ())
+    if len(names) == array.ndim and {"Y", "X"} <= set(names) <= set("TZCYXS"):
+        return names
+    if array.ndim == 3 and array.shape[-1] == 3:
+        return "YXS"
+    return "TCZYX"[-array.ndim :]
 
 
 def find_in_zarr(path: Path) -> list[Path]:

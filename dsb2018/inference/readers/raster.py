@@ -14,7 +14,7 @@ RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
 MOST_PIXELS = 1 << 27
 
 
-def open_raster(name: str, path: Path) -> Picture:
+def open_raster(name: str, path: Path) -> list[Picture]:
     """Opens a file.
 
     Raises:
@@ -32,7 +32,7 @@ def open_raster(name: str, path: Path) -> Picture:
         pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]  # BGR(A) to RGB
         if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # grey, saved as colour
             pixels, copies = np.ascontiguousarray(pixels[..., 0]), 3
-    return Picture(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)
+    return [Picture(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
 
 
 def _check_size(path: Path) -> None:

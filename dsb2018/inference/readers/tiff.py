@@ -12,40 +12,65 @@ from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 from dsb2018.inference.readers.raster import MOST_PIXELS
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
+MANY = ("ome", "shaped")  # kinds of file whose series are all images of their own
+ALONE = {"_multifile": False}  # the other files of a set are opened on their own
 logger = logging.getLogger(__name__)
 
 
-def open_tiff(name: str, path: Path) -> Picture:
-    """Opens the first series of a file.
+def open_tiff(name: str, path: Path) -> list[Picture]:
+    """Opens a file: each image of an OME-TIFF, else its first one, which others only show smaller.
+
+    Of an OME-TIFF of several files it is what is in this one.
 
     Raises:
         ValueError: axes that are not understood, or a palette for too many pixels; and whatever
             `tifffile` raises of damaged files.
     """
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        page = series.keyframe
-        details = _details(file)
-        axes = _name_pages(series.axes)
-        # ImageJ's tables of colours are for the screen.
-        palette = None if file.is_imagej or page.photometric != 3 else page.colormap
-        alpha = any(int(each) in (1, 2) for each in page.extrasamples or ())
-        is_contiguous = series.dataoffset is not None
-        if palette is not None and np.prod(series.shape) > MOST_PIXELS:
-            raise ValueError("a palette, and too many pixels; save it as grey or colour")
-        whole = series.nbytes <= SMALL or palette is not None
-        array = series.asarray() if whole else None
-    if array is None and is_contiguous:  # one block, of which Zarr would read all
-        array = tifffile.memmap(path, series=0, mode="r")
-    elif array is None:
-        array = zarr.open(tifffile.imread(path, aszarr=True, series=0, level=0), mode="r")
+    with tifffile.TiffFile(path, **ALONE) as file:
+        count = len(file.series)
+        if count > 1 and file.series[0].kind not in MANY:
+            if file.series[0].kind == "generic":
+                logger.warning("%s: pages of other sizes than the first are left out", path)
+            count = 1
+        return [
+            _open_series(file, number, name if count == 1 else f"{name}_s{number:04d}", count)
+            for number in range(count)
+        ]
+
+
+def _open_series(file: tifffile.TiffFile, number: int, name: str, count: int) -> Picture:
+    path, series = Path(file.filehandle.path), file.series[number]
+    page = series.keyframe
+    # ImageJ's tables of colours are for the screen.
+    palette = None if file.is_imagej or page.photometric != 3 else page.colormap
+    alpha = any(int(each) in (1, 2) for each in page.extrasamples or ())
+    if palette is not None and np.prod(series.shape) > MOST_PIXELS:
+        raise ValueError("a palette, and too many pixels; save it as grey or colour")
+    whole = series.nbytes * count <= SMALL or palette is not None
+    array, axes = _open_array(file, number, whole), _name_pages(series.axes)
     if palette is not None:  # index → red, green, blue
         array, axes = np.moveaxis(palette[:, array], 0, -1).astype(np.uint16), axes + "S"
     axes, fixed = understand_axes(axes, array.shape, path)
     if alpha and "S" in axes:
         array = _Samples(array, axes.index("S"))
         array = array[(slice(None),) * len(axes)] if whole else array
-    return Picture(name, path, array, axes, fixed, **details)
+    return Picture(name, path, array, axes, fixed, **_details(file, number))
+
+
+def _open_array(file: tifffile.TiffFile, number: int, whole: bool):
+    """All pixels, or something that reads those that are wanted."""
+    series = file.series[number]
+    if whole:
+        return series.asarray()
+    if series.dataoffset is not None:  # one block, of which Zarr would read all
+        dtype = series.dtype.newbyteorder(file.byteorder)
+        path = file.filehandle.path
+        return np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+    if not series.keyframe.is_tiled:  # each window would decode whole rows: once, into a file
+        return series.asarray(out="memmap")
+    path = file.filehandle.path
+    store = tifffile.imread(path, aszarr=True, series=number, level=0, **ALONE)
+    return zarr.open(store, mode="r")
 
 
 def _name_pages(axes: str) -> str:
@@ -72,20 +97,20 @@ class _Samples:
         return self._array[key]
 
 
-def _details(file: tifffile.TiffFile) -> dict:
+def _details(file: tifffile.TiffFile, number: int) -> dict:
     """Size of a pixel and names of channels; a file that says them wrongly says nothing."""
     try:
-        return {**_imagej_details(file), **_ome_details(file)}
+        return {**_imagej_details(file), **_ome_details(file, number)}
     except (ValueError, TypeError, KeyError, LookupError, AttributeError) as error:
         logger.warning("%s: details that cannot be read (%s)", file.filename, error)
         return {}
 
 
-def _ome_details(file: tifffile.TiffFile) -> dict:
+def _ome_details(file: tifffile.TiffFile, number: int) -> dict:
     if not file.is_ome:
         return {}
     image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    pixels = (image[number] if isinstance(image, list) else image)["Pixels"]
 
     def size(axis: str) -> float | None:
         unit = MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
