@@ -48,17 +48,18 @@ def _pack(found: list[Found]) -> dict[str, np.ndarray]:
         "boxes": boxes,
         "bits": np.packbits(np.concatenate(masks) if masks else np.zeros(0, bool)),
         "scores": np.array([each.score for each in found], np.float64),
-        "flags": np.array([(each.own, each.cut) for each in found], bool).reshape(-1, 2),
+        "places": np.array([(each.distance, each.cut) for each in found], np.int64).reshape(-1, 2),
     }
 
 
 def _read(path: Path) -> list[Found]:
     with np.load(path) as packed:
-        boxes, scores, flags = packed["boxes"].tolist(), packed["scores"], packed["flags"]
+        boxes, scores, places = packed["boxes"].tolist(), packed["scores"], packed["places"]
         bits = np.unpackbits(packed["bits"]).astype(bool)
     found, begin = [], 0
-    for (x, y, w, h), score, (own, cut) in zip(boxes, scores.tolist(), flags.tolist(), strict=True):
+    rows = zip(boxes, scores.tolist(), places.tolist(), strict=True)
+    for (x, y, w, h), score, (distance, cut) in rows:
         mask = bits[begin : begin + w * h].reshape(h, w)
         begin += w * h
-        found.append(Found(Crop(x, y, mask), score, own, cut))
+        found.append(Found(Crop(x, y, mask), score, distance, bool(cut)))
     return found

@@ -40,6 +40,7 @@ from dsb2018.inference.stitching import divide, look_at, stitch
 from dsb2018.inference.writing import Job, read_record, write_image
 
 logger = logging.getLogger(__name__)
+REVISION = 2  # one more where this code gives other results or keeps them in another form
 AHEAD = 3  # files that are read, and images that wait to be written, at most
 MOST_AHEAD = 4 * SMALL  # bytes of files that are read, but for one that has more
 
@@ -313,7 +314,7 @@ class Run:
         """Of all that a file's results are made from; of a Zarr store all its files."""
         files = [path, *(path.rglob("*") if path.is_dir() else ())]
         states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-        content = json.dumps([states, self._asked, self._predictor.fingerprint])
+        content = json.dumps([REVISION, states, self._asked, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
 
 

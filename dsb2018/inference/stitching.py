@@ -9,7 +9,6 @@ settled by its pixels; a nucleus so large that each tile sees a part of it only 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,9 @@ import numpy as np
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import Crop, common_pixels, crop_mask, shared_part
 
+# Windows begin at multiples of this: a network that makes its maps smaller by so much sees another
+# image where everything lies a pixel further.
+STRIDE = 32
 CELL = 64  # edge of the cells by which neighbours are looked up, pixels
 LARGEST = 4096  # edge of what is put together of parts; else an inverted slide were one nucleus
 
@@ -44,11 +46,18 @@ class Tiling:
     whole: int = 1400
 
     def __post_init__(self):
-        if not 0 <= 2 * self.margin < self.edge:
+        if self.margin < 0 or self.core < STRIDE:
+            most = (self.edge // STRIDE - 1) // 2 * STRIDE
             raise ValueError(
-                f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected less than "
-                "half a tile"
+                f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected 0 to "
+                f"{max(most, 0)} pixels of overlap, and tiles of {STRIDE} or more"
             )
+
+    @property
+    def core(self) -> int:
+        """Most pixels along an edge that belong to one tile."""
+        margin = -(-self.margin // STRIDE) * STRIDE
+        return (self.edge - 2 * margin) // STRIDE * STRIDE
 
 
 class Tile(NamedTuple):
@@ -64,13 +73,13 @@ class Found(NamedTuple):
     Args:
         crop: in the whole image.
         score: 0 to 1.
-        own: whether the tile's core holds its middle.
+        distance: of its middle from the tile's core, pixels; 0: inside, so it is the tile's own.
         cut: whether it goes on beyond the tile's window.
     """
 
     crop: Crop
     score: float
-    own: bool
+    distance: int
     cut: bool
 
 
@@ -84,11 +93,13 @@ def divide(height: int, width: int, tiling: Tiling) -> list[Tile]:
 
 def _divide(length: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
     """Begin and length of core and of window along one axis."""
-    count = -(-length // (tiling.edge - 2 * tiling.margin))
-    ends = [length * number // count for number in range(count + 1)]
+    count = -(-length // tiling.core)
+    size = -(-length // count // STRIDE) * STRIDE
     parts = []
-    for begin, end in pairwise(ends):
-        first, last = max(0, begin - tiling.margin), min(length, end + tiling.margin)
+    for begin in range(0, length, size):
+        end = min(begin + size, length)
+        first = max(0, begin - tiling.margin) // STRIDE * STRIDE
+        last = min(length, end + tiling.margin)
         parts.append((begin, end - begin, first, last - first))
     return parts
 
@@ -115,10 +126,17 @@ def look_at(tile: Tile, read: WindowReader, size: tuple[int, int], find: Finder)
             or (crop.x + w == width and left + width < size[1])
         )
         moved = Crop(crop.x + left, crop.y + top, crop.mask)
-        y, x, core_height, core_width = tile.core
-        own = 0 <= moved.y + h // 2 - y < core_height and 0 <= moved.x + w // 2 - x < core_width
-        found.append(Found(moved, score, own, cut))
+        middle = moved.y + h // 2, moved.x + w // 2
+        found.append(Found(moved, score, _distance(middle, tile.core), cut))
     return found
+
+
+def _distance(place: tuple[int, int], core: tuple[int, int, int, int]) -> int:
+    """From a pixel to the nearest one of a core, along the longer axis."""
+    return max(
+        max(core[axis] - place[axis], place[axis] - (core[axis] + core[axis + 2] - 1), 0)
+        for axis in (0, 1)
+    )
 
 
 def stitch(size: tuple[int, int], tiles: Iterable[list[Found]]) -> Nuclei:
@@ -131,10 +149,10 @@ def stitch(size: tuple[int, int], tiles: Iterable[list[Found]]) -> Nuclei:
     canvas, spare = _Canvas(), []
     for found in tiles:
         for each in found:
-            if each.own:
-                canvas.add(each)
-            else:
+            if each.distance:
                 spare.append(each)  # until those who own it have spoken
+            else:
+                canvas.add(each)
     for each in spare:
         canvas.add(each)
     return canvas.nuclei(size)
@@ -168,7 +186,9 @@ class _Canvas:
             if visible is None or 2 * visible.area < new.crop.area:
                 return
             new = new._replace(crop=visible)
-        if new.cut and not new.own:  # its owner, who saw more of it, did not take it for one
+        # Its owner, who saw more of it, did not take it for one; but near a core's edge two tiles
+        # may each hold the other to be the owner.
+        if new.distance and (new.cut or new.distance > max(new.crop.mask.shape)):
             return
         self._all.append(new)
         self._enter(len(self._all) - 1)

@@ -345,7 +345,7 @@ def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
         (["--input", "nowhere"], "nowhere: no such file or folder"),
         (["--config-file", "none.yaml"], "none.yaml: no such config file"),
         (["MODEL.WEIGHTS", "none.pth"], "none.pth: no such checkpoint"),
-        (["--tile", "100", "--overlap", "60"], "less than half a tile"),
+        (["--tile", "100", "--overlap", "60"], "expected 0 to 32 pixels of overlap"),
         (["MODEL.WEIGHTS", "dsb2018://mask_rcnn_lite0_FPN"], "of another model"),
     ],
 )

@@ -5,7 +5,15 @@ import pytest
 from dsb2018.inference import stitching
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.resume import TileStore
-from dsb2018.inference.stitching import Found, Tiling, divide, find_in_tiles, look_at, stitch
+from dsb2018.inference.stitching import (
+    STRIDE,
+    Found,
+    Tiling,
+    divide,
+    find_in_tiles,
+    look_at,
+    stitch,
+)
 from dsb2018.masks import Crop
 from tests.inference.drawing import draw_discs, find_bright, same_nuclei
 
@@ -24,8 +32,9 @@ def test_cores_cover_the_image_once(size):
         covered[y : y + h, x : x + w] += 1
         assert wh <= SMALL.edge
         assert ww <= SMALL.edge
-        assert wy == max(0, y - SMALL.margin)
-        assert wx == max(0, x - SMALL.margin)
+        assert wy % STRIDE == wx % STRIDE == 0
+        assert wy <= max(0, y - SMALL.margin) < wy + STRIDE
+        assert wx <= max(0, x - SMALL.margin) < wx + STRIDE
         assert wy + wh == min(size[0], y + h + SMALL.margin)
         assert wx + ww == min(size[1], x + w + SMALL.margin)
     assert (covered == 1).all()
@@ -81,8 +90,8 @@ def test_tiles_that_do_not_agree_on_outlines(seed):
     assert len(set(once)) == labels.max()
 
 
-def found(y, x, h, w, own=True, cut=False) -> Found:
-    return Found(Crop(x, y, np.ones((h, w), bool)), 0.5, own, cut)
+def found(y, x, h, w, distance=0, cut=False) -> Found:
+    return Found(Crop(x, y, np.ones((h, w), bool)), 0.5, distance, cut)
 
 
 def boxes(nuclei: Nuclei) -> list:
@@ -90,20 +99,23 @@ def boxes(nuclei: Nuclei) -> list:
 
 
 def test_who_counts():
-    whole, part = found(10, 10, 10, 10), found(10, 10, 10, 5, own=False, cut=True)
+    whole, part = found(10, 10, 10, 10), found(10, 10, 10, 5, distance=2, cut=True)
     assert boxes(stitch((50, 50), [[whole], [part]])) == [[10, 10, 10, 10]]
     # Its owner saw a part of it, another tile the whole.
-    mine, theirs = found(10, 10, 10, 6, cut=True), found(10, 10, 10, 10, own=False)
+    mine, theirs = found(10, 10, 10, 6, cut=True), found(10, 10, 10, 10, distance=2)
     assert boxes(stitch((50, 50), [[mine], [theirs]])) == [[10, 10, 10, 10]]
     # Two parts.
     left, right = found(10, 10, 10, 9, cut=True), found(10, 13, 10, 9, cut=True)
     assert boxes(stitch((50, 50), [[left], [right]])) == [[10, 10, 12, 10]]
     # Nobody's, as each of two tiles holds the other to be the owner.
     assert (
-        len(stitch((50, 50), [[found(1, 1, 4, 4, own=False)], [found(1, 1, 4, 5, own=False)]])) == 1
+        len(stitch((50, 50), [[found(1, 1, 4, 4, distance=2)], [found(1, 1, 4, 5, distance=2)]]))
+        == 1
     )
     # A rim of something that its owner did not take for a nucleus.
-    assert len(stitch((50, 50), [[], [found(1, 1, 4, 4, own=False, cut=True)]])) == 0
+    assert len(stitch((50, 50), [[], [found(1, 1, 4, 4, distance=2, cut=True)]])) == 0
+    # Something that only a tile far away took for one.
+    assert len(stitch((50, 50), [[], [found(1, 1, 4, 4, distance=5)]])) == 0
     # Neighbours keep what is theirs.
     a, b = found(0, 0, 10, 10), found(0, 8, 10, 10)
     assert boxes(stitch((50, 50), [[a], [b]])) == [[0, 0, 10, 10], [10, 0, 8, 10]]
@@ -115,9 +127,9 @@ def test_an_image_without_nuclei():
     assert len(find_in_tiles(reader(np.zeros((200, 200))), (200, 200), find_bright, SMALL)) == 0
 
 
-@pytest.mark.parametrize("margin", [-1, 48, 60])
+@pytest.mark.parametrize("margin", [-1, 33, 48, 60])
 def test_refuses_tiles_that_are_all_margin(margin):
-    with pytest.raises(ValueError, match="less than half a tile"):
+    with pytest.raises(ValueError, match="expected 0 to 32 pixels of overlap"):
         Tiling(edge=96, margin=margin)
 
 
