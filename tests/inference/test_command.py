@@ -16,6 +16,7 @@ import tifffile
 import torch
 from skimage.io import imread
 
+from dsb2018.inference import opening, writers
 from dsb2018.inference import run as run_module
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.readers import tiff
@@ -73,8 +74,8 @@ def test_what_is_done_stays_done(folder, tmp_path, monkeypatch):
     assert run(folder, output) == 0
     before = {name: (output / name).read_bytes() for name in ("nuclei.csv", "images.csv")}
     calls = []
-    original = run_module.open_picture
-    monkeypatch.setattr(run_module, "open_picture", lambda n, p: calls.append(n) or original(n, p))
+    original = opening.open_picture
+    monkeypatch.setattr(opening, "open_picture", lambda n, p: calls.append(n) or original(n, p))
     assert run(folder, output) == 0
     assert calls == []
     assert before == {name: (output / name).read_bytes() for name in before}
@@ -231,7 +232,7 @@ def test_a_film_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_a_film_before_large_files_does_not_wait_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "MOST_AHEAD", 1000)  # bytes: nothing has room beside another
+    monkeypatch.setattr(opening, "MOST_AHEAD", 1000)  # bytes: nothing has room beside another
     frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
     tifffile.imwrite(tmp_path / "a.ome.tif", frames, metadata={"axes": "TYX"})
     for name in "bcd":
@@ -299,7 +300,7 @@ def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
     image, _ = micrograph((96, 128))
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"i{number:x}.png"), image)
-    monkeypatch.setattr(run_module, "write_image", write_or_be_killed)
+    monkeypatch.setattr(writers, "write_image", write_or_be_killed)
     assert run(tmp_path, tmp_path / "out") == 1
     printed = capsys.readouterr().err
     assert f"{tmp_path / 'i2.png'}: the process that writes was killed" in printed
