@@ -26,19 +26,24 @@ class TileStore:
             self.remove()
             write_atomically(mark, made_from)
 
-    def get(self, number: int, find: Callable[[], list[Found]]) -> list[Found]:
-        """What tile `number` found: as it was stored, else `find()`, which is stored."""
-        path = self._folder / f"{number:06d}.npz"
-        if path.exists():
-            return _read(path)
-        found = find()
-        with replacing(path) as file:
-            np.savez(file, **_pack(found))
-        return found
+    def keep(self, number: int, find: Callable[[], list[Found]]) -> None:
+        """Stores `find()` as what tile `number` has found, unless that is stored already."""
+        path = self._path(number)
+        if not path.exists():
+            found = find()
+            with replacing(path) as file:
+                np.savez(file, **_pack(found))
+
+    def read(self, number: int) -> list[Found]:
+        """What was stored of a tile."""
+        return _read(self._path(number))
 
     def remove(self) -> None:
         """Deletes the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.npz"
 
 
 def _pack(found: list[Found]) -> dict[str, np.ndarray]:

@@ -173,9 +173,12 @@ class Run:
         place = "_".join(f"{axis}{at}" for axis, at in sorted(chosen.fixed.items())) or "all"
         store = TileStore(self.done / file.name / "tiles" / place, file.made_from)
         find = partial(look_at, read=read, size=chosen.size, find=self._predictor.find_whole)
-        tiles = progress(divide(*chosen.size, self._tiling), "tile")
-        found = (store.get(number, partial(find, tile)) for number, tile in enumerate(tiles))
-        return stitch(chosen.size, found)
+        tiles = divide(*chosen.size, self._tiling)
+        # What is found is read again at the end: small objects that stay, between large ones that
+        # go, would leave the memory of each tile in pieces too small for the next (2 GB in 200).
+        for number, tile in enumerate(progress(tiles, "tile")):
+            store.keep(number, partial(find, tile))
+        return stitch(chosen.size, (store.read(number) for number in range(len(tiles))))
 
     def _job(self, file: File, each: Opened, name: str, nuclei: Nuclei) -> Job:
         return Job(

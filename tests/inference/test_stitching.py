@@ -147,7 +147,8 @@ def test_tiles_are_kept_until_all_are_done(tmp_path):
                 calls.append(number)
                 return look_at(tile, reader(labels), labels.shape, find_bright)
 
-            seen.append(store.get(number, find))
+            store.keep(number, find)
+            seen.append(store.read(number))
         return seen
 
     run("a", 5)
