@@ -9,6 +9,7 @@ import importlib.util
 import random
 import sys
 import types
+import warnings
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ def apply() -> list[str]:
             "detectron2 is not installed in this Python. Install it with "
             "`python tools/install_detectron2.py` (no compiler needed), or run `make install`."
         )
+    # fvcore and timm call it on import; no user of this project can change that.
+    warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
     repairs = (
         _numpy_aliases,
         _pillow_linear,

@@ -24,6 +24,8 @@ from dsb2018.modeling.instances import InstanceOptions
 
 OPSET = 17
 UNREADABLE = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf)
+SHARE = 0.02  # of the weights, that stays in floats at each end of a network
+COVERED = 99.99  # percent of the values that the integers cover
 DIVISOR = "size_divisibility"  # name of what the file says beside the network
 
 
@@ -128,8 +130,9 @@ def export(model: DenseModel, path: Path) -> None:
 def quantise(path: Path, output: Path, images: Iterable[np.ndarray], model: DenseModel) -> None:
     """Writes an exported network in 8-bit integers.
 
-    The first convolution, the last ones and those of single channels stay in floats: they hold few
-    of the weights and most of the error (light U-Net: foreground IoU with torch's 0.93, so 0.99).
+    The first and last convolutions and those of single channels stay in floats: they hold few of
+    the weights and most of the error. So foreground IoU of the light U-Net with torch's is 0.994 on
+    38 images of dsb2018_val, 0.977 on the worst; with the first alone in floats 0.986 and 0.933.
 
     Args:
         path: of the exported network.
@@ -151,16 +154,25 @@ def quantise(path: Path, output: Path, images: Iterable[np.ndarray], model: Dens
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             op_types_to_quantize=["Conv"],
+            calibrate_method=quantization.CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": COVERED},
             nodes_to_exclude=_kept_in_floats(onnx.load(str(prepared))),
         )
 
 
 def _kept_in_floats(content: onnx.ModelProto) -> list[str]:
-    convolutions = [node for node in content.graph.node if node.op_type == "Conv"]
-    names = [node.name for node in convolutions]
-    groups = [next((a.i for a in n.attribute if a.name == "group"), 1) for n in convolutions]
-    single = [name for name, count in zip(names, groups, strict=True) if count > 1]
-    return [*names[:1], *names[-3:], *single]
+    """Names of convolutions: those of single channels, and from both ends as many of the others as
+    hold `SHARE` of the weights."""
+    sizes = {each.name: int(np.prod(each.dims)) for each in content.graph.initializer}
+    nodes = [node for node in content.graph.node if node.op_type == "Conv"]
+    weights = {node.name: sizes[node.input[1]] for node in nodes}
+    kept = {
+        node.name for node in nodes if any(a.name == "group" and a.i > 1 for a in node.attribute)
+    }
+    for names in (list(weights), list(weights)[::-1]):
+        sums = np.cumsum([weights[name] for name in names])
+        kept |= set(names[: np.searchsorted(sums, SHARE * sums[-1], side="right")])
+    return sorted(kept)
 
 
 class _Batches(quantization.CalibrationDataReader):
