@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     for reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
-    print(f"Written to {args.output}: {', '.join(path.name for path in summary.written)}")
+    if summary.written:
+        print(f"Written to {args.output}: {', '.join(path.name for path in summary.written)}")
     return 1 if summary.failed else 0
 
 

@@ -91,6 +91,9 @@ def predict(args: argparse.Namespace) -> Summary | None:
         if not comm.is_main_process():
             return None
     records = {name: record for name, _ in images if (record := run.record(name))}
-    written = join(args.output, run.done, records, formats)
+    try:
+        written = join(args.output, run.done, records, formats)
+    except OSError as error:  # as on a full disk, where it is not the only thing that failed
+        failed, written = [*failed, f"{args.output}: {error}"], []
     nuclei = sum(row["nuclei"] for record in records.values() for row in record["images"])
     return Summary(len(images), len(records), nuclei, failed, written)

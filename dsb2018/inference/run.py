@@ -69,6 +69,7 @@ class Run:
     def __exit__(self, *_) -> None:
         self._opener.close()
         self._writer.close()
+        self._predictor.use_cores()
 
     def record(self, name: str) -> dict | None:
         """What was recorded of a file that was done in this run or one like it before."""

@@ -69,6 +69,12 @@ def test_all_formats(folder, tmp_path, capsys):
     assert len(rows_of(output / "submission.csv")) == len(nuclei)
 
 
+def test_a_run_gives_the_cores_back(folder, tmp_path):
+    torch.set_num_threads(2)
+    assert run(folder, tmp_path / "out") == 0
+    assert torch.get_num_threads() == 2
+
+
 def test_what_is_done_stays_done(folder, tmp_path, monkeypatch):
     output = tmp_path / "out"
     assert run(folder, output) == 0
@@ -127,7 +133,10 @@ def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
     (output / "nuclei.csv").unlink()
     (output / "nuclei.csv").mkdir()
     assert run(folder, output, "--format", "coco") == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"failed: {output}: ")
+    assert printed.out.startswith("3 of 3 files done, ")
+    assert "Written" not in printed.out
 
 
 def test_the_channel_that_was_chosen_is_drawn(tmp_path):
