@@ -156,13 +156,15 @@ def blocks(nuclei: Nuclei, picture: Picture, around: int = 1) -> Iterator[Block]
 
 
 def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -> Columns:
-    top, left, labels, pixels, wanted = block
-    is_wanted = np.zeros(labels.max() + 1, bool)
-    is_wanted[wanted] = True
-    chosen = np.where(is_wanted[labels], labels, 0)
+    top, left, labels, pixels, _ = block
+    wanted = np.array(block.wanted, np.int64)
+    numbers = np.zeros(labels.max() + 1, np.int32)  # small ones: time goes with the greatest
+    numbers[wanted] = np.arange(1, len(wanted) + 1)
+    chosen = numbers[labels]
     found = regionprops_table(chosen, properties=("label", "centroid", "bbox", *SHAPES))
+    own = wanted[found["label"] - 1]
     columns = {
-        "label": found["label"],
+        "label": own,
         "centroid_y": found["centroid-0"] + top,
         "centroid_x": found["centroid-1"] + left,
         "box_y": found["bbox-0"] + top,
@@ -170,7 +172,7 @@ def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -
         "box_height": found["bbox-2"] - found["bbox-0"],
         "box_width": found["bbox-3"] - found["bbox-1"],
         **{name: found[name] for name in SHAPES},
-        "touching": np.isin(found["label"], _touching(labels)),
+        "touching": np.isin(own, _touching(labels)),
     }
     index, inside = found["label"], chosen > 0  # most pixels are of no nucleus
     of_pixels = chosen[inside]
