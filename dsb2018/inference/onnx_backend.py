@@ -18,7 +18,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.predictor import nuclei_of_maps
+from dsb2018.inference.torch_backend import nuclei_of_maps
 from dsb2018.modeling.dense import DenseModel
 from dsb2018.modeling.instances import InstanceOptions
 
