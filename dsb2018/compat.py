@@ -27,8 +27,9 @@ def apply() -> list[str]:
             "detectron2 is not installed in this Python. Install it with "
             "`python tools/install_detectron2.py` (no compiler needed), or run `make install`."
         )
-    # fvcore and timm call it on import; no user of this project can change that.
+    # What others call; no user of this project can change that.
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
     repairs = (
         _numpy_aliases,
         _pillow_linear,

@@ -141,7 +141,18 @@ def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
     """
     cfg = get_dsb2018_cfg()
     cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(options))
+    cfg.merge_from_list(_as_floats(cfg, list(options)))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def _as_floats(cfg: CfgNode, options: list) -> list:
+    """KEY, VALUE, … in which 2 is 2.0 where the config has a float."""
+    for place in range(1, len(options), 2):
+        value = cfg
+        for name in str(options[place - 1]).split("."):
+            value = value.get(name) if isinstance(value, CfgNode) else None
+        if isinstance(value, float) and str(options[place]).lstrip("+-").isdigit():
+            options[place] = float(options[place])
+    return options

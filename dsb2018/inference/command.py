@@ -51,12 +51,24 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     )
     add("--crops", action="store_true", help="also a picture of each nucleus")
     add("--channel", help="that the nuclei are in: a number from 0, or its name in the file")
-    add("--pixel-size", type=float, metavar="UM", help="edge of a pixel, micrometres")
+    add("--pixel-size", type=_length, metavar="UM", help="edge of a pixel, micrometres")
     add("--tile", type=int, default=Tiling.edge, help="edge of tiles of large images, pixels")
     add("--overlap", type=int, default=Tiling.margin, help="more than nuclei are wide, pixels")
     add("--backend", choices=("torch", "onnxruntime"), default="torch")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    add(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="overrides of the config, last, and not straight after --input or --format",
+    )
     return parser
+
+
+def _length(text: str) -> float:
+    length = float(text)
+    if not 0 < length < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a length above 0")
+    return length
 
 
 def predict(args: argparse.Namespace) -> Summary | None:
@@ -91,6 +103,8 @@ def predict(args: argparse.Namespace) -> Summary | None:
         if not comm.is_main_process():
             return None
     records = {name: record for name, _ in images if (record := run.record(name))}
+    if not records:  # tables of a run before stay as they are
+        return Summary(len(images), 0, 0, failed, [])
     try:
         written = join(args.output, run.done, records, formats)
     except OSError as error:  # as on a full disk, where it is not the only thing that failed

@@ -29,7 +29,10 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
         images = [image for each in paths for image in _images_at(each)]
         if not images:
             endings = " ".join((*TIFF, *RASTER, ".zarr"))
-            raise FileNotFoundError(f"{pattern}: no image in it; images end in {endings}")
+            raise FileNotFoundError(
+                f"{pattern}: no image in it; images end in {endings}, and those of folders in it "
+                f'are found by a pattern, as "{pattern}/**/*.png"'
+            )
         found += images
     return _name(list(dict.fromkeys(found)))
 

@@ -43,7 +43,10 @@ class OnnxBackend:
         """
         path = Path(cfg.MODEL.WEIGHTS)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; tools/export_model.py writes one")
+            raise FileNotFoundError(
+                f"{cfg.MODEL.WEIGHTS}: no such file; tools/export_model.py writes one, and "
+                "MODEL.WEIGHTS names it"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:

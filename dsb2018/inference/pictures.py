@@ -148,9 +148,12 @@ def choose_channel(picture: Picture, wanted: str | None) -> Picture:
         raise ValueError(
             f"{picture.path}: {count} channels{names}; say with --channel in which the nuclei are"
         )
-    names = list(picture.channels)
-    index = names.index(wanted) if wanted in names else int(wanted) if wanted.isdigit() else -1
+    if count == 1 and not picture.channels and not wanted.isdigit():
+        wanted = "0"  # a name chooses among channels that have names
+    names = [name.lower() for name in picture.channels]
+    by_name = wanted.lower() in names
+    index = names.index(wanted.lower()) if by_name else int(wanted) if wanted.isdigit() else -1
     if not 0 <= index < count:
-        there = ", ".join(names) or f"0 to {count - 1}"
+        there = ", ".join(picture.channels) or f"0 to {count - 1}"
         raise ValueError(f"{picture.path}: no channel {wanted!r}; there are {there}")
     return picture.at(**{axis: index}) if axis else picture

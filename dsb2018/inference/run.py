@@ -30,7 +30,7 @@ from dsb2018.inference.resume import TileStore
 from dsb2018.inference.stacks import SliceLinker, measure_volumes
 from dsb2018.inference.stitching import divide, look_at, stitch
 from dsb2018.inference.writers import Writer
-from dsb2018.inference.writing import Job, read_record
+from dsb2018.inference.writing import Job, place, read_record
 
 logger = logging.getLogger(__name__)
 REVISION = 2  # one more where this code gives other results or keeps them in another form
@@ -107,7 +107,20 @@ class Run:
     def _if_to_do(self, name: str, path: Path) -> list[File]:
         file = File(name, path, self._fingerprint(path))
         record = self.record(name)
-        return [] if record and record["made_from"] == file.made_from else [file]
+        is_done = record and record["made_from"] == file.made_from and self._has_files(record)
+        return [] if is_done else [file]
+
+    def _has_files(self, record: dict) -> bool:
+        """Whether nobody has deleted what was written."""
+        images = [row["image"] for row in record["images"]]
+        flat = [row["image"] for row in record["images"] if "slice" not in row]
+        names = {"labels": [*flat, *record["stacks"]], "overlay": images, "geojson": images}
+        return all(
+            place(self._output, kind, name).exists()
+            for kind in names
+            if kind in self._formats
+            for name in names[kind]
+        )
 
     def _find(
         self, file: File, first: Opened, others: list[Picture]
@@ -152,7 +165,7 @@ class Run:
             rows.append(self._writer.write(job))
             slices.append((nuclei, numbers))
         if "labels" in self._formats:
-            path = self._output / "labels" / f"{stack}.tif"
+            path = place(self._output, "labels", stack)
             write_volume(path, slices, linker.count, each.picture)
         first = {"image": np.full(linker.count, stack, object).astype(str)}
         columns = measure_volumes(slices, linker.count, each.picture)

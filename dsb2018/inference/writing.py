@@ -25,6 +25,16 @@ from dsb2018.inference.pictures import Picture
 FORMATS = ("labels", "overlay", "coco", "geojson", "kaggle", "dsb", "crops")
 
 
+def place(output: Path, kind: str, name: str) -> Path:
+    """Where an image's label image, overlay or GeoJSON is, in the folder of a run."""
+    folder, ending = {
+        "labels": ("labels", "tif"),
+        "overlay": ("overlays", "png"),
+        "geojson": ("geojson", "geojson"),
+    }[kind]
+    return output / folder / f"{name}.{ending}"
+
+
 @dataclass(frozen=True)
 class Job:
     """An image whose nuclei are found.
@@ -71,13 +81,14 @@ def write_image(job: Job) -> dict:
     is_slice = job.slice_number is not None
     _write_parts(job, columns)
     if "labels" in job.formats and not is_slice:  # a stack has one label image
-        write_labels(output / "labels" / f"{job.name}.tif", nuclei, picture)
+        write_labels(place(output, "labels", job.name), nuclei, picture)
     if "geojson" in job.formats:
-        write_geojson(output / "geojson" / f"{job.name}.geojson", nuclei, columns)
+        write_geojson(place(output, "geojson", job.name), nuclei, columns)
     if "overlay" in job.formats:
-        write_overlay(output / "overlays" / f"{job.name}.png", nuclei, job.shown, job.grey_range)
+        write_overlay(place(output, "overlay", job.name), nuclei, job.shown, job.grey_range)
     if "dsb" in job.formats:
-        write_dsb(output / "dsb" / job.name, job.name, nuclei, job.shown, job.grey_range)
+        folder, mark = output / "dsb" / job.name, job.parts / f"{job.name}.dsb"
+        write_dsb(folder, job.name, nuclei, job.shown, job.grey_range, mark)
     if "crops" in job.formats:
         write_crops(output / "crops" / job.name, nuclei, picture, columns["label"])
     row = {

@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "0 of 3 files done" in printed.out
     assert printed.err.count("failed: ") == 3
-    (output / "nuclei.csv").unlink()
+    assert not (output / "nuclei.csv").exists()
     (output / "nuclei.csv").mkdir()
     assert run(folder, output, "--format", "coco") == 1
     printed = capsys.readouterr()
@@ -206,6 +206,32 @@ def test_time_points_of_stacks(tmp_path):
     assert {v["first_slice"] for v in by_name["film_t0000"]} == {"0"}
     assert {v["first_slice"] for v in by_name["film_t0001"]} == {"1"}
     assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
+
+
+def test_a_mistaken_second_command_leaves_the_tables(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "out") == 0
+    before = (tmp_path / "out" / "nuclei.csv").read_text()
+    assert run(folder, tmp_path / "out", "--channel", "7") == 1
+    assert "Written" not in capsys.readouterr().out.split("0 of 3 files done")[1]
+    assert (tmp_path / "out" / "nuclei.csv").read_text() == before
+
+
+def test_what_was_deleted_is_made_again(folder, tmp_path):
+    assert run(folder, tmp_path / "out") == 0
+    (tmp_path / "out" / "labels" / "i1.tif").unlink()
+    assert run(folder, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "labels" / "i1.tif").exists()
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "inf"])
+def test_a_pixel_has_a_length(folder, tmp_path, capsys, length):
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "out", f"--pixel-size={length}")
+    assert "expected a length above 0" in capsys.readouterr().err
+
+
+def test_whole_numbers_for_keys_that_are_floats(folder, tmp_path):
+    assert run(folder / "i0.png", tmp_path / "out", "INPUT.ZOOM_TEST", "2") == 0
 
 
 def test_a_link_to_nowhere_stops_nothing(folder, tmp_path, capsys):

@@ -188,22 +188,28 @@ def test_a_dsb_folder_can_be_prepared(tmp_path):
         picture_of(pixels, "YXS"),
         GreyRange(0, 255),
     )
-    write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range)
+    mark = tmp_path / "mark"
+    write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range, mark)
     assert (imread(tmp_path / "dsb" / "i1" / "images" / "i1.png") == pixels).all()
     root = tmp_path / "root"
     prepare(Options(input=tmp_path / "dsb", output=root, name="mine", workers=1, progress=False))
     coco = json.loads((root / "annotations" / "dsb2018_mine.json").read_text())
     item = {**coco["images"][0], "label_file": str(root / coco["images"][0]["label_file"])}
     assert (read_label_layers(item)[0] == labels).all()
-    write_dsb(folder, "i1", nuclei_of(labels * 0), shown, grey_range)
+    write_dsb(folder, "i1", nuclei_of(labels * 0), shown, grey_range, mark)
     assert not list((tmp_path / "dsb").rglob("masks/*.png"))  # nothing of the run before
+    (folder / "masks" / "drawn.png").write_bytes(b"a mask that somebody drew")
+    with pytest.raises(ValueError, match="changed by somebody since it was written"):
+        write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range, mark)
+    assert (folder / "masks" / "drawn.png").exists()
 
 
 def test_a_dsb_folder_has_what_the_model_saw(tmp_path):
     labels = draw_discs((60, 80), 12)
     pixels = np.random.default_rng(0).integers(100, 1500, (60, 80), np.uint16)
     grey_range = GreyRange(100, 1500)
-    write_dsb(tmp_path / "i1", "i1", nuclei_of(labels), picture_of(pixels), grey_range)
+    mark = tmp_path / "mark"
+    write_dsb(tmp_path / "i1", "i1", nuclei_of(labels), picture_of(pixels), grey_range, mark)
     image = imread(tmp_path / "i1" / "images" / "i1.png")
     assert image.dtype == np.uint8
     assert (image == grey_range.apply(pixels)[..., None]).all()

@@ -152,6 +152,16 @@ def test_a_channel_of_grey_saved_as_colour(tmp_path):
         choose_channel(picture, "3")
 
 
+def test_names_of_channels():
+    picture = Picture("a", Path("a"), np.stack([GREY, 255 - GREY]), "CYX", channels=("GFP", "DAPI"))
+    assert choose_channel(picture, "dapi").fixed == {"C": 1}
+    assert choose_channel(picture, "0").fixed == {"C": 0}
+    with pytest.raises(ValueError, match=r"no channel 'RFP'; there are GFP, DAPI"):
+        choose_channel(picture, "RFP")
+    single = Picture("a", Path("a"), GREY, "YX")  # beside files that have names
+    assert choose_channel(single, "DAPI") is single
+
+
 def test_details_that_make_no_sense_do_no_harm(tmp_path, caplog):
     path = tmp_path / "a.ome.tif"
     details = '<Pixels PhysicalSizeX="?" PhysicalSizeY="1" DimensionOrder="XYCZT" ID="Pixels:0"'

@@ -1,6 +1,7 @@
 """Pictures: outlines drawn on the image, a crop of each nucleus, and the Data Science Bowl's own
 form, a folder an image with one mask file a nucleus."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,28 +53,42 @@ def write_crops(folder: Path, nuclei: Nuclei, picture: Picture, labels: Sequence
 
 
 def write_dsb(
-    folder: Path, name: str, nuclei: Nuclei, shown: Picture, grey_range: GreyRange
+    folder: Path, name: str, nuclei: Nuclei, shown: Picture, grey_range: GreyRange, mark: Path
 ) -> None:
     """`images/<name>.png`, the image as the model saw it, in 8 bits, which is what it is trained
-    on, and `masks/<name>_<label>.png`, 255 in the nucleus.
+    on, and `masks/<name>_<label>.png`, 255 in the nucleus. What was written stands in `mark`.
 
     Raises:
-        ValueError: so large that a mask of this size for each nucleus makes no sense.
+        ValueError: so large that a mask of this size for each nucleus makes no sense; or somebody
+            has changed what was written before.
     """
     if np.prod(nuclei.size) > MOST_DSB:
         raise ValueError(
             f"{nuclei.size} pixels, at most {MOST_DSB / 1e6:.0f} million are written in the form "
             "of the Data Science Bowl, which has a mask of this size for each nucleus"
         )
+    if folder.exists() and (not mark.exists() or json.loads(mark.read_text()) != _state(folder)):
+        raise ValueError(
+            f"{folder}: changed by somebody since it was written; move it elsewhere, else the "
+            "corrections would be lost"
+        )
     for kind in ("images", "masks"):
         replace_folder(folder / kind)
     image = to_rgb(shown.read(0, 0, *shown.size), grey_range)
     (folder / "images" / f"{name}.png").write_bytes(encode_png(image))
     for label, crop in enumerate(nuclei.crops, start=1):
-        mask = np.zeros(nuclei.size, np.uint8)
+        pixels = np.zeros(nuclei.size, np.uint8)
         height, width = crop.mask.shape
-        mask[crop.y : crop.y + height, crop.x : crop.x + width] = crop.mask * np.uint8(255)
-        (folder / "masks" / f"{name}_{label:05d}.png").write_bytes(encode_png(mask))
+        pixels[crop.y : crop.y + height, crop.x : crop.x + width] = crop.mask * np.uint8(255)
+        (folder / "masks" / f"{name}_{label:05d}.png").write_bytes(encode_png(pixels))
+    write_atomically(mark, json.dumps(_state(folder)))
+
+
+def _state(folder: Path) -> dict[str, list[int]]:
+    """Size and time of each file."""
+    files = sorted(each for each in folder.rglob("*") if each.is_file())
+    states = {str(each.relative_to(folder)): each.stat() for each in files}
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
 
 def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:

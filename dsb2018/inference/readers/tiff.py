@@ -33,13 +33,15 @@ def open_tiff(name: str, path: Path) -> list[Picture]:
                 logger.warning("%s: pages of other sizes than the first are left out", path)
             count = 1
         return [
-            _open_series(file, number, name if count == 1 else f"{name}_s{number:04d}", count)
+            _open_series(file, path, number, name if count == 1 else f"{name}_s{number:04d}", count)
             for number in range(count)
         ]
 
 
-def _open_series(file: tifffile.TiffFile, number: int, name: str, count: int) -> Picture:
-    path, series = Path(file.filehandle.path), file.series[number]
+def _open_series(
+    file: tifffile.TiffFile, path: Path, number: int, name: str, count: int
+) -> Picture:
+    series = file.series[number]
     page = series.keyframe
     # ImageJ's tables of colours are for the screen.
     palette = None if file.is_imagej or page.photometric != 3 else page.colormap
