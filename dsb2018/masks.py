@@ -4,7 +4,7 @@ Shapes: H, W height and width of the image; h, w of a nucleus's tight box; L lab
 Array order is (row, column); boxes are (x, y, width, height) in pixels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -61,6 +61,14 @@ def common_pixels(a: Crop, b: Crop) -> int:
     """Number of pixels that both have."""
     shared = shared_part(a, b)
     return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
+
+
+def cells(y: int, x: int, height: int, width: int, edge: int) -> Iterator[tuple[int, int]]:
+    """Row and column of each cell of a grid of `edge` pixels that a box has pixels in: what lies in
+    none of them need not be looked at."""
+    for row in range(y // edge, (y + height - 1) // edge + 1):
+        for column in range(x // edge, (x + width - 1) // edge + 1):
+            yield row, column
 
 
 def encode_crop(crop: Crop, height: int, width: int) -> RLE:

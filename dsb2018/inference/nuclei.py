@@ -1,14 +1,14 @@
 """The nuclei of one image: what inference gives and every writer takes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
-from dsb2018.masks import Crop
+from dsb2018.masks import Crop, cells
 
 CELL = 256  # edge of the cells by which nuclei are looked up, pixels
 
@@ -56,8 +56,8 @@ class Nuclei:
 
     def near(self, y: int, x: int, height: int, width: int) -> list[int]:
         """Indices, rising, of the nuclei that may have pixels in a window, and of few others."""
-        cells = _cells(y, x, height, width)
-        return sorted({index for cell in cells for index in self._by_cell.get(cell, ())})
+        here = cells(y, x, height, width, CELL)
+        return sorted({index for cell in here for index in self._by_cell.get(cell, ())})
 
     @property
     def areas(self) -> np.ndarray:
@@ -69,7 +69,7 @@ class Nuclei:
         """What makes the time for a window independent of the number of nuclei outside of it."""
         found = defaultdict(list)
         for index, crop in enumerate(self.crops):
-            for cell in _cells(crop.y, crop.x, *crop.mask.shape):
+            for cell in cells(crop.y, crop.x, *crop.mask.shape, CELL):
                 found[cell].append(index)
         return dict(found)
 
@@ -84,9 +84,3 @@ class Nuclei:
                 mask = crop.mask[top - crop.y : bottom - crop.y, left - crop.x : right - crop.x]
                 labels[top - y : bottom - y, left - x : right - x][mask] = index + 1
         return labels
-
-
-def _cells(y: int, x: int, height: int, width: int) -> Iterator[tuple[int, int]]:
-    for row in range(y // CELL, (y + height - 1) // CELL + 1):
-        for column in range(x // CELL, (x + width - 1) // CELL + 1):
-            yield row, column

@@ -184,8 +184,8 @@ class Run:
 
         if is_small:
             return self._predictor.find([read(0, 0, *chosen.size)])[0]
-        place = "_".join(f"{axis}{at}" for axis, at in sorted(chosen.fixed.items())) or "all"
-        store = TileStore(self.done / file.name / "tiles" / place, file.made_from)
+        held = "_".join(f"{axis}{at}" for axis, at in sorted(chosen.fixed.items())) or "all"
+        store = TileStore(self.done / file.name / "tiles" / held, file.made_from)
         find = partial(look_at, read=read, size=chosen.size, find=self._predictor.find_whole)
         tiles = divide(*chosen.size, self._tiling)
         # What is found is read again at the end: small objects that stay, between large ones that

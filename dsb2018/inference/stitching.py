@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.inference.nuclei import Nuclei
-from dsb2018.masks import Crop, common_pixels, crop_mask, shared_part
+from dsb2018.masks import Crop, cells, common_pixels, crop_mask, shared_part
 
 # Windows begin at multiples of this: a network that makes its maps smaller by so much sees another
 # image where everything lies a pixel further.
@@ -206,11 +206,15 @@ class _Canvas:
         self._enter(index)  # what it has left is found there too, and has no common pixels
 
     def _enter(self, index: int) -> None:
-        for cell in _cells(self._all[index].crop):
+        for cell in self._cells_of(self._all[index].crop):
             self._cells[cell].append(index)
 
+    @staticmethod
+    def _cells_of(crop: Crop) -> Iterator[tuple[int, int]]:
+        return cells(crop.y, crop.x, *crop.mask.shape, CELL)
+
     def _near(self, crop: Crop) -> set[int]:
-        return {index for cell in _cells(crop) for index in self._cells.get(cell, ())}
+        return {index for cell in self._cells_of(crop) for index in self._cells.get(cell, ())}
 
     def _without_others(self, crop: Crop, itself: int | None) -> Crop | None:
         """The pixels that no other nucleus has."""
@@ -222,13 +226,6 @@ class _Canvas:
                 mask[mine] &= ~other.mask[theirs]
         left = crop_mask(mask)
         return left and Crop(crop.x + left.x, crop.y + left.y, left.mask)
-
-
-def _cells(crop: Crop) -> Iterator[tuple[int, int]]:
-    height, width = crop.mask.shape
-    for row in range(crop.y // CELL, (crop.y + height - 1) // CELL + 1):
-        for column in range(crop.x // CELL, (crop.x + width - 1) // CELL + 1):
-            yield row, column
 
 
 def _union_size(a: Crop, b: Crop) -> tuple[int, int]:
