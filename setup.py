@@ -27,6 +27,9 @@ REQUIREMENTS = [
     "zarr>=3",
     "pyarrow>=15",
     "tqdm>=4.60",
+    "Jinja2>=3.1",
+    "MarkupSafe>=2.1",
+    "PyYAML>=6",
     "psutil>=5.9",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
     "Pillow>=9.5",

@@ -1,12 +1,71 @@
-"""Files that are written whole or not at all."""
+"""Files: written whole or not at all, read only where they are regular files of a sane size, and
+folders that are deleted only where this project made them."""
 
+import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+LARGEST_FILE = 2**31  # bytes of a file that is read into memory at once
+MARK = ".dsb2018"  # a file in each folder that this project may empty or delete
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular_file(path: str | os.PathLike) -> None:
+    """Raises an error where reading the path could wait forever or never end.
+
+    Raises:
+        OSError: no such file, or it cannot be reached.
+        ValueError: a folder, named pipe, socket or device.
+    """
+    _check_mode(path, os.stat(path).st_mode)
+
+
+def _check_mode(path: str | os.PathLike, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "something else")
+        raise ValueError(f"{path}: {kind}, expected a regular file")
+
+
+def read_file(path: str | os.PathLike, limit: int = LARGEST_FILE) -> bytes:
+    """Reads a regular file into memory.
+
+    Args:
+        path: of the file.
+        limit: the largest size that is read, bytes.
+
+    Raises:
+        OSError: no such file, or it cannot be read.
+        ValueError: not a regular file, or larger than the limit.
+    """
+    # A named pipe would block here, were it not for the flag.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(handle, "rb", buffering=0) as file:
+        status = os.fstat(handle)
+        _check_mode(path, status.st_mode)
+        if status.st_size > limit:
+            raise ValueError(
+                f"{path}: {status.st_size / 1e6:.0f} MB, expected at most {limit / 1e6:.0f} MB"
+            )
+        return file.read()
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -45,13 +104,14 @@ def _umask() -> int:
 
 @contextmanager
 def staging_folder(root: Path) -> Iterator[Path]:
-    """A folder in root for what is not complete yet; gone at the end, also after an error.
+    """A folder in root for what is not complete yet; deleted at the end, also after an error.
 
-    A killed process leaves its folder behind; the next call removes it.
+    A killed process leaves its folder behind; the next call deletes it.
     """
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".partial-*"):
-        if not _is_another_running(int(left_over.name.split("-")[1])):
+        process = re.fullmatch(r"\.partial-(\d{1,9})", left_over.name)  # other names are not ours
+        if process and left_over.is_dir() and not is_other_process(int(process[1])):
             shutil.rmtree(left_over, ignore_errors=True)
     folder = root / f".partial-{os.getpid()}"
     folder.mkdir()
@@ -61,13 +121,42 @@ def staging_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_another_running(pid: int) -> bool:
+def is_other_process(pid: int) -> bool:
+    """Whether another process of this machine has this number."""
     if pid == os.getpid():  # in containers, processes get the same numbers again
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
+
+
+def make_empty_folder(folder: Path) -> None:
+    """Makes a folder that is empty but for a mark; one that an earlier run made is emptied.
+
+    Raises:
+        ValueError: the folder exists, and this project did not make it.
+    """
+    delete_folder(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
+
+def delete_folder(folder: Path) -> None:
+    """Deletes a folder that `make_empty_folder` made, or an empty one, if it exists.
+
+    Raises:
+        ValueError: this project did not make the folder.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    is_ours = folder.is_dir() and not folder.is_symlink()
+    if not is_ours or (any(folder.iterdir()) and not (folder / MARK).is_file()):
+        raise ValueError(
+            f"{folder}: not deleted, because dsb2018 did not create it (it has no file {MARK}); "
+            "move it elsewhere or choose another output folder"
+        )
+    shutil.rmtree(folder)

@@ -5,6 +5,7 @@ Array order is (row, column); boxes are (x, y, width, height) in pixels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -105,8 +106,19 @@ def encode(mask: np.ndarray) -> RLE:
 
 
 def decode(rle: RLE) -> np.ndarray:
-    """The (H, W) bool mask of an RLE."""
-    return coco_mask.decode(rle).astype(bool)
+    """The (H, W) bool mask of an RLE.
+
+    Raises:
+        ValueError: run lengths that do not fit the size.
+    """
+    try:
+        mask, area = coco_mask.decode(rle), int(coco_mask.area(rle))
+    except (ValueError, TypeError, KeyError, MemoryError) as error:
+        raise ValueError(f"a run-length code that cannot be decoded ({error})") from error
+    # Of a code that ends early, pycocotools leaves the other pixels as they were in memory.
+    if mask.max(initial=0) > 1 or np.count_nonzero(mask) != area:
+        raise ValueError("a run-length code that does not fit the size of its image")
+    return mask.view(bool)
 
 
 def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.ndarray, int]:
@@ -141,9 +153,17 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
 
 
 def stack_rles(rles: Iterable[RLE], height: int, width: int) -> np.ndarray:
-    """Like `stack_labels`, from RLEs; an empty RLE takes a label and paints nothing."""
+    """Like `stack_labels`, from RLEs; an empty RLE takes a label and paints nothing.
+
+    Raises:
+        ValueError: see `stack_labels` and `decode`, or an RLE of another size.
+    """
     nothing = Crop(0, 0, np.zeros((0, 0), bool))
-    crops = [crop_mask(coco_mask.decode(rle)) or nothing for rle in rles]
+    crops = []
+    for rle in rles:
+        if list(rle.get("size", ())) != [height, width]:  # looked at before memory is taken
+            raise ValueError(f"an RLE of size {rle.get('size')}, expected {[height, width]}")
+        crops.append(crop_mask(decode(rle)) or nothing)
     return stack_labels(crops, height, width)[0]
 
 
@@ -153,3 +173,34 @@ def flatten_labels(layers: np.ndarray) -> np.ndarray:
     for layer in layers[1:]:
         flat[layer > 0] = layer[layer > 0]
     return flat
+
+
+def distance_to_background(mask: np.ndarray) -> np.ndarray:
+    """The Euclidean distance of each pixel to the nearest background pixel.
+
+    The result has the same bits in every thread and process, see `opencv_without_ipp`.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) float32 in pixels, correctly rounded; 0 in the background.
+    """
+    with opencv_without_ipp():
+        return cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+@contextmanager
+def opencv_without_ipp() -> Iterator[None]:
+    """Runs OpenCV's own code in this thread, without Intel's IPP library.
+
+    With one thread, or an image below 128 × 128 pixels, OpenCV 4 and 5 leave the distance transform
+    to IPP, whose last bit depends on the address of the array in memory: two runs of the same
+    program then differ. OpenCV's own code is exact, and no slower.
+    """
+    before = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP(before)

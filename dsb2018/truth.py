@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dsb2018.arrays import read_array
 from dsb2018.masks import stack_rles
 
 
@@ -25,16 +26,18 @@ def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
         (L, H, W) unsigned integer, 0 is background; each nucleus has one label in one layer.
 
     Raises:
-        ValueError: a label file of another size than the image, a segmentation that is no RLE, or
-            a dict without any truth.
+        FileNotFoundError: the label file is missing.
+        ValueError: a label file that is damaged or of another size than the image, a segmentation
+            that is no RLE of the image's size, or a dict without any truth.
     """
     height, width = dataset_dict["height"], dataset_dict["width"]
     if "label_file" in dataset_dict:
-        layers = np.load(dataset_dict["label_file"])
-        if layers.shape[1:] != (height, width):
+        path = dataset_dict["label_file"]
+        layers = read_array(path)
+        if layers.ndim != 3 or layers.shape[1:] != (height, width) or layers.dtype.kind != "u":
             raise ValueError(
-                f"{dataset_dict['label_file']}: labels of {layers.shape[1:]} pixels, expected "
-                f"{(height, width)}; prepare the dataset again"
+                f"{path}: {layers.dtype} labels of shape {layers.shape}, expected unsigned "
+                f"integers of shape (layers, {height}, {width}); prepare the dataset again"
             )
         return layers
     if not has_truth(dataset_dict):
@@ -42,4 +45,7 @@ def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
     rles = [annotation["segmentation"] for annotation in dataset_dict["annotations"]]
     if not all(isinstance(rle, dict) for rle in rles):
         raise ValueError(f"{dataset_dict.get('file_name')}: polygons, expected compressed RLE")
-    return stack_rles(rles, height, width)
+    try:
+        return stack_rles(rles, height, width)
+    except ValueError as error:
+        raise ValueError(f"{dataset_dict.get('file_name')}: {error}") from error

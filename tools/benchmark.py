@@ -9,22 +9,22 @@ results.csv and results.json; and for each model and dataset a folder with the s
 and label images.
 """
 
+import argparse
 import logging
 import sys
 
+from dsb2018.cli import run_command
 from dsb2018.report.command import argument_parser, benchmark
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = argument_parser(epilog=__doc__).parse_args(arguments)
+    return run_command(argument_parser(epilog=__doc__), run, arguments)
+
+
+def run(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        benchmark(args)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    benchmark(args)
     print(f"Written: {args.output}/report.html, results.md, results.csv, results.json")
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dsb2018.cli import output_path, run_command
+from dsb2018.errors import UsageError
+
 MOST_IMAGES = 48  # that 8-bit integers are fitted to
 
 
@@ -23,25 +26,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, required=True, help="the ONNX file")
+    parser.add_argument("--output", type=output_path, required=True, help="the ONNX file")
     parser.add_argument("--config-file", help="of the model (default: the package's light U-Net)")
     parser.add_argument("--int8", action="store_true", help="8-bit integers instead of floats")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="what --int8 is fitted to")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the config")
-    args = parser.parse_args(arguments)
-    if args.int8 and not args.images:
-        parser.error("--int8 needs --images")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
-    return 0
+    return run_command(parser, run, arguments)
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.int8 and not args.images:
+        raise UsageError("--int8 needs --images")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    export_model(args)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
+
+
+def export_model(args: argparse.Namespace) -> None:
     """Exports, and quantises."""
     from dsb2018.inference.finding import find_images
     from dsb2018.inference.onnx_backend import export, quantise

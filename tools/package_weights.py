@@ -15,11 +15,14 @@ from pathlib import Path
 
 import torch
 
+from dsb2018.cli import run_command
 from dsb2018.config import read_config
 from dsb2018.engine import Trainer
-from dsb2018.files import write_atomically
+from dsb2018.errors import UsageError
+from dsb2018.files import sha256, write_atomically
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.weights import FOLDER, save_packaged
+from dsb2018.names import file_name
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,21 +36,28 @@ def main(arguments: list[str] | None = None) -> int:
         "--command", action="append", help="that the run was started with; each, if several"
     )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
-    args = parser.parse_args(arguments)
+    return run_command(parser, run, arguments)
+
+
+def run(args: argparse.Namespace) -> None:
+    name = file_name(args.name)
+    if name != args.name:
+        raise UsageError(f"--name {args.name!r}, expected the name of a file, such as {name!r}")
     cfg = read_config(args.config_file)
-    whole = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{args.name}"])
+    whole = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{name}"])
     whole.MODEL.DEVICE = "cuda"  # of whoever loads it, where there is one
     cfg.MODEL.DEVICE = "cpu"
+    if not cfg.DATASETS.TEST:
+        raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, so there are no scores")
     model_file = args.run / "model_final.pth"
     results = args.run / "inference" / cfg.DATASETS.TEST[0] / "results.json"
     for path in (model_file, results):
         if not path.exists():
-            print(f"error: {path}: no such file; has the run ended?", file=sys.stderr)
-            return 1
+            raise FileNotFoundError(f"{path}: no such file; has the run ended?")
     model = Trainer.build_model(cfg)
-    NucleiCheckpointer(model).load(str(model_file))
+    NucleiCheckpointer(model).load_trained(str(model_file))
     args.folder.mkdir(parents=True, exist_ok=True)
-    weights = args.folder / f"{args.name}.safetensors"
+    weights = args.folder / f"{name}.safetensors"
     save_packaged(model, weights)
     record = {
         "config": args.config_file,
@@ -56,12 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
         "evaluated_on": cfg.DATASETS.TEST[0],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "torch": torch.__version__,
+        "sha256": sha256(weights),
         "scores": json.loads(results.read_text()),
     }
-    write_atomically(args.folder / f"{args.name}.yaml", whole.dump())
-    write_atomically(args.folder / f"{args.name}.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(args.folder / f"{name}.yaml", whole.dump())
+    write_atomically(args.folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":

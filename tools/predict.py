@@ -10,33 +10,35 @@ U-Net that comes with the package; another one is
         MODEL.WEIGHTS output/mask_rcnn/lite0_FPN/model_final.pth
 """
 
+import argparse
 import logging
 import signal
 import sys
 
+from dsb2018.cli import INTERRUPTED, WRONG, run_command
 from dsb2018.inference.command import argument_parser, predict
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = argument_parser(epilog=__doc__).parse_args(arguments)
+    return run_command(argument_parser(epilog=__doc__), run, arguments)
+
+
+def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end, as of Ctrl-C
     try:
         summary = predict(args)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:  # as on a full disk
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if summary is None:  # one of several processes; the first tells
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    if summary is None:  # one of several processes; the first one reports
         return 0
     for reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
     if summary.written:
         print(f"Written to {args.output}: {', '.join(path.name for path in summary.written)}")
-    return 1 if summary.failed else 0
+    return WRONG if summary.failed else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from dsb2018.cli import output_path, run_command
+from dsb2018.errors import UsageError
 from dsb2018.paths import prepared_root
 from dsb2018.prepare import Options, Prepared, prepare
 from dsb2018.prepare.sample import write_sample
@@ -23,14 +25,14 @@ from dsb2018.prepare.sample import write_sample
 MODALITY = Path(__file__).resolve().parents[1] / "datasets" / "modality.csv"
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", help="DSB folder or zip archive")
     what.add_argument("--sample", action="store_true", help="write and prepare a synthetic set")
-    parser.add_argument("--output", help="prepared root")
+    parser.add_argument("--output", type=output_path, help="prepared root")
     parser.add_argument("--solution", help="stage1_solution.csv: truth of test images")
     parser.add_argument("--splits", help="folder of id lists, such as datasets/splits")
     parser.add_argument("--name", help="put all images into one dataset, dsb2018_NAME")
@@ -44,15 +46,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--skip-bad", action="store_true", help="leave out what is bad, and report")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises `UsageError` where arguments do not fit together."""
     if args.name and args.splits:
-        parser.error("--name and --splits exclude each other")
+        raise UsageError("--name and --splits exclude each other")
     if args.sample and (args.name or args.splits or args.solution):
-        parser.error("--sample has splits and truth of its own")
-    return args
+        raise UsageError("--sample has splits and truth of its own")
 
 
-def run(args: argparse.Namespace) -> Prepared:
+def prepare_input(args: argparse.Namespace) -> Prepared:
     """Prepares what the arguments ask for."""
     root = prepared_root(args.output)
     common = Options(
@@ -71,19 +76,18 @@ def run(args: argparse.Namespace) -> Prepared:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    return run_command(argument_parser(), run, arguments)
+
+
+def run(args: argparse.Namespace) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    args = parse(arguments)
-    try:
-        prepared = run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    check_arguments(args)
+    prepared = prepare_input(args)
     root = prepared_root(args.output)
     for name, (images, nuclei) in prepared.datasets.items():
         print(f"{name}: {images} images, {nuclei} nuclei → {root / 'annotations' / name}.json")
     if prepared.notes:
         print(f"{len(prepared.notes)} notes in {root / 'report.txt'}")
-    return 0
 
 
 if __name__ == "__main__":

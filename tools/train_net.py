@@ -8,7 +8,9 @@ Runs on CUDA where there is a GPU, on the CPU otherwise. KEY VALUE pairs at the 
 config. Results are written to OUTPUT_DIR/inference/<dataset>/results.json.
 """
 
+import sys
+
 from dsb2018.engine import main
 
 if __name__ == "__main__":
-    main(epilog=__doc__)
+    sys.exit(main(epilog=__doc__))

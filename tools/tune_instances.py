@@ -8,23 +8,24 @@ of this command). The images are those of DATASETS.TEST, a validation set; the s
 Science Bowl's mAP.
 """
 
+import argparse
 import sys
 
+from dsb2018.cli import output_path, run_command
 from dsb2018.engine import argument_parser
 from dsb2018.engine.tuning import tune_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argument_parser(epilog=__doc__)
-    parser.add_argument("--output", required=True, help="the YAML that is written")
-    args = parser.parse_args(arguments)
-    try:
-        options, best = tune_command(args)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    add = parser.add_argument
+    add("--output", type=output_path, required=True, metavar="YAML", help="the file to write")
+    return run_command(parser, run, arguments)
+
+
+def run(args: argparse.Namespace) -> None:
+    options, best = tune_command(args)
     print(f"mAP {best:.1f} with {options}\nWritten: {args.output}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ DATASETS.TEST; KEY VALUE pairs at the end override the config.
 
 import argparse
 import sys
-from pathlib import Path
 
+from dsb2018.cli import output_path, run_command
 from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
 from dsb2018.report.data_page import write_data_page
@@ -23,21 +23,19 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config-file", required=True, metavar="YAML")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--output", required=True, type=output_path, metavar="DIR")
     parser.add_argument("--data", metavar="ROOT", help="prepared root, as in train_net.py")
     parser.add_argument("--samples", type=int, default=24, metavar="N", help="(default: 24)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
-    args = parser.parse_args(arguments)
-    try:
-        cfg = read_config(args.config_file, args.opts)
-        register_dsb2018(args.data)
-        names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
-        write_data_page(cfg, names, args.output, args.samples)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(parser, run, arguments)
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config_file, args.opts)
+    register_dsb2018(args.data)
+    names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
+    write_data_page(cfg, names, args.output, args.samples)
     print(f"Written: {args.output}/index.html, statistics.csv, samples/")
-    return 0
 
 
 if __name__ == "__main__":

@@ -78,11 +78,12 @@ class RandomZoomCrop(T.Augmentation):
 
 
 class ZoomToLimit(T.Augmentation):
-    """Zooms the whole image, but not beyond a longest edge; never shrinks it.
+    """Resizes the whole image, but does not enlarge it beyond a longest edge.
 
     Args:
         zoom: output pixels per input pixel.
-        max_size: longest edge of the output, pixels; an image that is larger stays as it is.
+        max_size: longest edge that enlarging may reach, pixels; an image that is larger already is
+            not enlarged.
     """
 
     def __init__(self, zoom: float, max_size: int):
@@ -92,8 +93,9 @@ class ZoomToLimit(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> Transform:
         """The zoom for an image of (H, W[, C])."""
         height, width = image.shape[:2]
-        zoom = max(1.0, min(self.zoom, self.max_size / max(height, width)))
-        return CropResizeTransform(0, 0, width, height, round(width * zoom), round(height * zoom))
+        zoom = min(self.zoom, max(1.0, self.max_size / max(height, width)))
+        new_w, new_h = (max(1, round(edge * zoom)) for edge in (width, height))
+        return CropResizeTransform(0, 0, width, height, new_w, new_h)
 
 
 class RandomQuarterTurn(T.Augmentation):

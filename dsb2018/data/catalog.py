@@ -1,12 +1,12 @@
 """Prepared datasets as registered datasets of Detectron2."""
 
-import json
 import os
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from dsb2018.coco_file import read_coco
 from dsb2018.paths import prepared_root
 
 NAMES = (
@@ -80,6 +80,7 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
 
     Raises:
         FileNotFoundError: the dataset was not prepared.
+        ValueError: see `read_coco`, or not a JSON of `tools/prepare_dsb2018.py`.
     """
     json_file = Path(json_file)
     if not json_file.exists():
@@ -87,11 +88,15 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
             f"{json_file}: dataset {json_file.stem} was not prepared; run tools/prepare_dsb2018.py "
             f"--input … --output {json_file.parents[1]} (see datasets/README.md)"
         )
-    coco = json.loads(json_file.read_text())
-    root = json_file.parents[1]
-    has_truth = coco["info"]["has_truth"]
+    coco = read_coco(json_file)
+    image_root, has_truth = coco["info"].get("image_root"), coco["info"].get("has_truth")
+    if not isinstance(image_root, str) or not isinstance(has_truth, bool):
+        raise ValueError(
+            f"{json_file}: `info` lacks image_root or has_truth, which tools/prepare_dsb2018.py "
+            "writes; prepare the dataset again"
+        )
     dicts = {
-        image["id"]: _dataset_dict(image, root, coco["info"]["image_root"], has_truth)
+        image["id"]: _dataset_dict(image, json_file, image_root, has_truth)
         for image in coco["images"]
     }
     for annotation in coco["annotations"]:
@@ -100,22 +105,31 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
                 "bbox": annotation["bbox"],
                 "bbox_mode": BoxMode.XYWH_ABS,
                 "category_id": 0,
-                "iscrowd": annotation["iscrowd"],
+                "iscrowd": annotation.get("iscrowd", 0),
                 "segmentation": annotation["segmentation"],
             }
         )
     return [dicts[image_id] for image_id in sorted(dicts)]
 
 
-def _dataset_dict(image: dict, root: Path, image_root: str, has_truth: bool) -> dict:
+def _dataset_dict(image: dict, json_file: Path, image_root: str, has_truth: bool) -> dict:
+    root = json_file.parents[1]
+    if not image.get("file_name"):
+        raise ValueError(f"{json_file}: image {image['id']} has no file_name")
     item = {
         "file_name": str(root / image_root / image["file_name"]),
         "image_id": image["id"],
-        **{key: image[key] for key in ("dsb_id", "height", "width")},
+        "dsb_id": str(image.get("dsb_id", image["id"])),
+        "height": image["height"],
+        "width": image["width"],
     }
     if "modality" in image:
-        item["modality"] = image["modality"]
+        item["modality"] = str(image["modality"])
     if has_truth:
+        if not image.get("label_file"):
+            raise ValueError(
+                f"{json_file}: image {item['dsb_id']} has no label_file; prepare the dataset again"
+            )
         item["label_file"] = str(root / image["label_file"])
         item["annotations"] = []
     return item

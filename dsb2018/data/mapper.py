@@ -14,8 +14,8 @@ from dsb2018.data.augmentation import (
     RandomZoomCrop,
     ZoomToLimit,
 )
-from dsb2018.data.images import read_image, stretch_contrast
 from dsb2018.data.targets import interior_map
+from dsb2018.images import read_image, stretch_contrast
 from dsb2018.truth import read_label_layers
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from dsb2018.config import check_separation
-from dsb2018.masks import flatten_labels
+from dsb2018.masks import distance_to_background, flatten_labels
 
 BORDER_REACH = 2  # pixels: a nucleus's pixel so near to another nucleus is border
 
@@ -49,7 +49,7 @@ def _relative_distance(labels: np.ndarray) -> np.ndarray:
     for rim, differs in ((edge[:, 1:], right), (edge[:, :-1], right)):
         rim |= differs
     inside = (labels > 0) & ~edge
-    distance = cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_background(inside)
     distance = np.where(labels > 0, np.minimum(distance, max(labels.shape)) + 1, 0)
     largest = np.ones(int(labels.max(initial=0)) + 1, np.float32)
     np.maximum.at(largest, labels.ravel(), distance.ravel())

@@ -6,7 +6,6 @@ Either `torchrun` starts them, or `--num-gpus` and `--num-machines` do, by the s
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,9 +15,12 @@ import torch
 from detectron2.utils import comm
 from torch import distributed, nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
+from dsb2018.cli import report
+from dsb2018.errors import UsageError
 from dsb2018.modeling.sync_batch_norm import synchronize_batch_norm
 
 logger = logging.getLogger(__name__)
@@ -34,24 +36,36 @@ def was_restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
-def launch(run: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+def needs_processes(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for several processes, and no launcher has started them."""
+    return not under_torchrun() and args.num_gpus * args.num_machines > 1
+
+
+def launch(run: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
     """Calls `run(args)` in as many processes as the arguments ask for.
 
     Args:
         run: a function of a module, which new processes can import.
         args: `num_gpus` (processes on each machine), `num_machines`, `machine_rank`, `dist_url`.
 
+    Returns:
+        The exit status: 0, or that of the first process that failed.
+
     Raises:
-        ValueError: several machines, and `dist_url` does not say where the first one is.
-        ChildFailedError: a process has failed.
+        UsageError: several machines, and `dist_url` does not say where the first one is.
     """
-    if under_torchrun() or args.num_gpus * args.num_machines <= 1:
-        run(args)
-        return
     try:
         elastic_launch(_launch_config(args), run)(args)
     except SignalException as stop:  # the processes got it too, and have written a checkpoint
-        sys.exit(128 + stop.sigval)
+        return 128 + stop.sigval
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        report(
+            f"error: process {rank} of {args.num_gpus * args.num_machines} ended with exit status "
+            f"{failure.exitcode}; its message is above"
+        )
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    return 0
 
 
 def _launch_config(args: argparse.Namespace) -> LaunchConfig:
@@ -68,7 +82,7 @@ def _launch_config(args: argparse.Namespace) -> LaunchConfig:
     if args.num_machines > 1:
         url = urlparse(args.dist_url)
         if url.scheme != "tcp" or not url.hostname or not url.port:
-            raise ValueError(
+            raise UsageError(
                 f"--dist-url {args.dist_url}, expected tcp://HOST:PORT of the first of the "
                 f"{args.num_machines} machines"
             )
@@ -88,7 +102,7 @@ def process_group(device: str, patience: timedelta | None = None) -> Iterator[No
         patience: how long one waits for the others; None: as long as torch does.
 
     Raises:
-        ValueError: fewer GPUs than processes on this machine.
+        UsageError: fewer GPUs than processes on this machine.
     """
     if not under_torchrun():
         yield
@@ -97,7 +111,7 @@ def process_group(device: str, patience: timedelta | None = None) -> Iterator[No
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         if local_size > torch.cuda.device_count():
-            raise ValueError(
+            raise UsageError(
                 f"{local_size} processes, but {torch.cuda.device_count()} GPUs on this machine; "
                 "ask for as many, or for MODEL.DEVICE cpu"
             )

@@ -6,12 +6,14 @@ from detectron2.solver import LRMultiplier
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import CompositeParamScheduler, CosineParamScheduler
 
+from dsb2018.errors import UsageError
+
 
 def build_optimizer(cfg, model) -> torch.optim.Optimizer:
     """SGD as Detectron2 builds it, Adam, or AdamW.
 
     Raises:
-        ValueError: SOLVER.OPTIMIZER is another.
+        UsageError: SOLVER.OPTIMIZER is another.
     """
     if cfg.SOLVER.OPTIMIZER == "SGD":
         return solver.build_optimizer(cfg, model)
@@ -26,7 +28,7 @@ def build_optimizer(cfg, model) -> torch.optim.Optimizer:
         )
         kind = maybe_add_gradient_clipping(cfg, kinds[cfg.SOLVER.OPTIMIZER])
         return kind(parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
-    raise ValueError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
+    raise UsageError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
 
 
 def build_lr_scheduler(cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
@@ -36,7 +38,7 @@ def build_lr_scheduler(cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         return solver.build_lr_scheduler(cfg, optimizer)
     rise = cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER
     if not 0 < rise < 1:
-        raise ValueError(
+        raise UsageError(
             f"OneCycleLR with SOLVER.WARMUP_ITERS {cfg.SOLVER.WARMUP_ITERS}, expected more "
             f"than 0 and less than SOLVER.MAX_ITER, {cfg.SOLVER.MAX_ITER}"
         )

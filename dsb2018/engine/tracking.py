@@ -1,6 +1,5 @@
 """Weights & Biases, as one more event writer. Nothing that fails here ever stops a training."""
 
-import csv
 import logging
 import os
 import secrets
@@ -17,10 +16,12 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from dsb2018.data.images import read_image
+from dsb2018.csv_text import read_rows
 from dsb2018.engine.hooks import EarlyStop
 from dsb2018.files import write_atomically
+from dsb2018.images import read_image
 from dsb2018.masks import flatten_labels
+from dsb2018.names import image_file_name
 from dsb2018.truth import has_truth, read_label_layers
 
 logger = logging.getLogger(__name__)
@@ -173,9 +174,12 @@ def _read_table(path: Path) -> list[list]:
     """The scores by image, the names of the columns first; [] where there are none."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        names, *rows = csv.reader(file)
-    return [names, *([row[0], row[1] or None, *map(_number, row[2:])] for row in rows)]
+    rows = [list(row.items()) for row in read_rows(path)]
+    if not rows:
+        return []
+    names = [name for name, _ in rows[0]]
+    cells = ([cell for _, cell in row] for row in rows)
+    return [names, *([row[0], row[1] or None, *map(_number, row[2:])] for row in cells)]
 
 
 def _number(value: str) -> float | None:
@@ -201,7 +205,7 @@ def modality_rows(scalars: dict[str, float], prefix: str = "") -> list[list]:
 def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str, dict]]:
     """Images of which predicted labels were written: RGB, caption, masks for `wandb.Image`."""
     for item in DatasetCatalog.get(dataset_name):
-        name = item.get("dsb_id", item["image_id"])
+        name = image_file_name(item)
         path = folder / f"{name}.png"
         if not path.exists():
             continue
@@ -212,7 +216,7 @@ def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str
             kind: {"mask_data": with_edges(each), "class_labels": CLASSES}
             for kind, each in labels.items()
         }
-        yield read_image(item["file_name"]), str(name), masks
+        yield read_image(item["file_name"]), name, masks
 
 
 def with_edges(labels: np.ndarray) -> np.ndarray:

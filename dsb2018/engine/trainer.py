@@ -39,6 +39,7 @@ from dsb2018.engine.step import Step
 from dsb2018.engine.summary import score_table
 from dsb2018.engine.tracking import WandbWriter
 from dsb2018.engine.validation import validation_losses
+from dsb2018.errors import UsageError
 from dsb2018.evaluation import build_evaluators
 from dsb2018.files import write_atomically
 from dsb2018.modeling import NucleiCheckpointer
@@ -252,7 +253,7 @@ class Trainer(DefaultTrainer):
             seed: of order and augmentations.
 
         Raises:
-            ValueError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
+            UsageError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
         """
         dicts = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
@@ -260,7 +261,7 @@ class Trainer(DefaultTrainer):
         parts, processes = cfg.SOLVER.ACCUMULATION, comm.get_world_size()
         size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, parts * processes)
         if rest or not size:
-            raise ValueError(
+            raise UsageError(
                 f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of "
                 f"SOLVER.ACCUMULATION, {parts}, times the number of processes, {processes}"
             )

@@ -14,6 +14,7 @@ import yaml
 from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.setup import setup
 from dsb2018.engine.trainer import Trainer
+from dsb2018.errors import UsageError
 from dsb2018.evaluation import matching
 from dsb2018.files import write_atomically
 from dsb2018.modeling import NucleiCheckpointer
@@ -49,13 +50,7 @@ class Maps:
 
 
 def predict_maps(cfg, model: DenseModel, dataset_name: str) -> list[Maps]:
-    """The maps of each image of a dataset; those of 75 images take some 100 MB.
-
-    Raises:
-        ValueError: the model has no maps: Mask R-CNN.
-    """
-    if not isinstance(model, DenseModel):
-        raise ValueError(f"{type(model).__name__} finds nuclei without maps: nothing to tune")
+    """The maps of each image of a dataset; those of 75 images take some 100 MB."""
     precision = inference_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
     model.eval()
     images = []
@@ -128,13 +123,17 @@ def tune_command(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
         The best options and their mAP, percent.
 
     Raises:
-        ValueError: the model has no maps.
+        UsageError: the model has no maps, or the config no test dataset.
     """
     output = Path(args.output).resolve()
     args.opts = [*args.opts, "OUTPUT_DIR", str(output.with_suffix(""))]
     cfg = setup(args)
+    if not cfg.DATASETS.TEST:
+        raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, so nothing can be tuned on")
     model = Trainer.build_model(cfg)
-    NucleiCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    if not isinstance(model, DenseModel):
+        raise UsageError(f"{type(model).__name__} finds nuclei without maps: nothing to tune")
+    NucleiCheckpointer(model).load_trained(cfg.MODEL.WEIGHTS)
     images = predict_maps(cfg, model, cfg.DATASETS.TEST[0])
     options, best = tune(images, InstanceOptions.from_config(cfg))
     base = os.path.relpath(Path(args.config_file).resolve(), output.parent)

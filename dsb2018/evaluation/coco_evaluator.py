@@ -12,6 +12,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
 
+from dsb2018.coco_file import read_coco
 from dsb2018.files import write_atomically
 from dsb2018.masks import encode
 
@@ -58,15 +59,15 @@ class CocoEvaluator(DatasetEvaluator):
         if self._output_dir:
             path = Path(self._output_dir) / "coco_instances.json"
             write_atomically(path, json.dumps(detections))
-        truth = json.loads(Path(self._json_file).read_text())
-        if not truth.get("info", {}).get("has_truth", True):
+        truth = read_coco(self._json_file)
+        if not truth["info"].get("has_truth", True):
             return {}
         ids = list(self._images)
         return {kind: coco_ap(truth, detections, ids, kind) for kind in ("bbox", "segm")}
 
     def matches(self) -> "CocoMatches":
         """Of the masks, for scores of draws of images; without those of small and large nuclei."""
-        truth = json.loads(Path(self._json_file).read_text())
+        truth = read_coco(self._json_file)
         detections = [each for key in sorted(self._images) for each in self._images[key]]
         return CocoMatches(truth, detections, list(self._images), "segm", by_area=False)
 

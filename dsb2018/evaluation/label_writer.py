@@ -8,6 +8,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
 from dsb2018.files import write_atomically
+from dsb2018.names import image_file_name
 
 
 class LabelWriter(DatasetEvaluator):
@@ -27,7 +28,7 @@ class LabelWriter(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             if sample["image_id"] in self._image_ids:
                 labels = instances_to_labels(output["instances"], self._score_thresh)
-                name = f"{sample.get('dsb_id', sample['image_id'])}.png"
+                name = f"{image_file_name(sample)}.png"
                 png = cv2.imencode(".png", labels.astype(np.uint16))[1]
                 write_atomically(self._folder / name, png.tobytes())
 

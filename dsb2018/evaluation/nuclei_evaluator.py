@@ -1,6 +1,5 @@
 """Semantic and nuclei scores as a Detectron2 evaluator."""
 
-import csv
 import io
 import math
 from pathlib import Path
@@ -11,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
+from dsb2018.csv_text import write_rows
 from dsb2018.evaluation import matching, semantic
 from dsb2018.files import write_atomically
 from dsb2018.masks import crop_mask
@@ -96,15 +96,15 @@ class NucleiEvaluator(DatasetEvaluator):
 def image_table(images: list[Image]) -> str:
     """CSV with a line for each image: its name and modality, numbers of nuclei, and its scores in
     percent, empty where there is nothing to divide by."""
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
+    file, rows = io.StringIO(), []
     for image in images:
         scores = {**semantic.scores([image.pixels]), **matching.scores([image.counts])}
-        if not file.tell():
-            table.writerow(["image", "modality", "true", "predicted", *scores])
+        if not rows:
+            rows.append(["image", "modality", "true", "predicted", *scores])
         numbers = ["" if math.isnan(score) else round(score, 4) for score in scores.values()]
         counts = image.counts.true, image.counts.predicted
-        table.writerow([image.name, image.modality or "", *counts, *numbers])
+        rows.append([image.name, image.modality or "", *counts, *numbers])
+    write_rows(file, rows)
     return file.getvalue()
 
 

@@ -9,6 +9,8 @@ from detectron2.evaluation import DatasetEvaluator
 from dsb2018.draw import side_by_side
 from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
 from dsb2018.files import write_atomically
+from dsb2018.images import read_image
+from dsb2018.names import image_file_name
 from dsb2018.truth import has_truth, read_label_layers
 
 
@@ -29,11 +31,11 @@ class OverlayWriter(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             if sample["image_id"] not in self._image_ids:
                 continue
-            image = cv2.imread(sample["file_name"], cv2.IMREAD_COLOR)[..., ::-1]
+            image = read_image(sample["file_name"])
             labels = instances_to_labels(output["instances"], self._score_thresh)
             truth = read_label_layers(sample) if has_truth(sample) else None
-            picture = side_by_side(np.ascontiguousarray(image), truth, labels)
-            name = f"{sample.get('dsb_id', sample['image_id'])}.png"
+            picture = side_by_side(image, truth, labels)
+            name = f"{image_file_name(sample)}.png"
             png = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1]
             write_atomically(self._folder / name, png.tobytes())
 

@@ -2,17 +2,22 @@
 
 import argparse
 import os
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from dsb2018.cli import output_path
 from dsb2018.inference.finding import find_images
+from dsb2018.inference.formats.parts import DamagedPartError
 from dsb2018.inference.run import Run
 from dsb2018.inference.stitching import Tiling
 from dsb2018.inference.writing import FORMATS, join
+from dsb2018.locking import lock_folder
 
 # How long processes that share the files wait for the slowest one.
 PATIENCE = timedelta(days=7)
+NO_INFLUENCE = ("input", "output", "debug")  # arguments that a file's results do not depend on
 
 
 class Summary(NamedTuple):
@@ -40,7 +45,7 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--input", nargs="+", required=True, metavar="PATH", help="files, folders, patterns")
-    add("--output", type=Path, required=True, metavar="DIR")
+    add("--output", type=output_path, required=True, metavar="DIR")
     add("--config-file", help="of the model (default: the light U-Net of the package)")
     add(
         "--format",
@@ -76,37 +81,47 @@ def predict(args: argparse.Namespace) -> Summary | None:
 
     Raises:
         FileNotFoundError: no such input, config or weights.
-        ValueError: unusable arguments.
+        UsageError: unusable arguments, or another process is using the output folder.
     """
     # What needs torch; the processes that write import this module too, and do without.
-    import torch
     from detectron2.utils import comm
 
     from dsb2018.engine.processes import process_group
+
+    with process_group("cpu", PATIENCE):  # they only tell each other what failed
+        held = lock_folder(args.output, "prediction", "--output")
+        with held if comm.is_main_process() else nullcontext():
+            return _predict(args)
+
+
+def _predict(args: argparse.Namespace) -> Summary | None:
+    import torch
+    from detectron2.utils import comm
+
     from dsb2018.inference.predictor import Predictor, find_model
 
     formats = [*args.format, *(["crops"] if args.crops else [])]
     tiling = Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole))
     images = find_images(args.input)
     config, weights = find_model(args.config_file, args.opts)
-    with process_group("cpu", PATIENCE):  # they only tell each other what failed
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-        predictor = Predictor(
-            config, weights, options=args.opts, backend=args.backend, tiling=tiling
-        )
-        asked = {k: str(v) for k, v in vars(args).items() if k not in ("input", "output")}
-        with Run(predictor, args.output, formats, args.channel, args.pixel_size, asked) as run:
-            share = slice(comm.get_rank(), None, comm.get_world_size())
-            failed = run.work_on(images, share)
-        failed = [reason for part in comm.gather(failed) for reason in part]
-        if not comm.is_main_process():
-            return None
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    predictor = Predictor(config, weights, options=args.opts, backend=args.backend, tiling=tiling)
+    asked = {k: str(v) for k, v in vars(args).items() if k not in NO_INFLUENCE}
+    with Run(predictor, args.output, formats, args.channel, args.pixel_size, asked) as run:
+        share = slice(comm.get_rank(), None, comm.get_world_size())
+        failed = run.work_on(images, share)
+    failed = [reason for part in comm.gather(failed) for reason in part]
+    if not comm.is_main_process():
+        return None
     records = {name: record for name, _ in images if (record := run.record(name))}
     if not records:  # tables of a run before stay as they are
         return Summary(len(images), 0, 0, failed, [])
     try:
         written = join(args.output, run.done, records, formats)
+    except DamagedPartError as error:
+        error.part.unlink(missing_ok=True)  # which the next run notices
+        failed, written = [*failed, str(error)], []
     except OSError as error:  # as on a full disk, where it is not the only thing that failed
         failed, written = [*failed, f"{args.output}: {error}"], []
     nuclei = sum(row["nuclei"] for record in records.values() for row in record["images"])

@@ -30,7 +30,7 @@ class GreyRange(NamedTuple):
 
 
 def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
-    """The range that `dsb2018.data.images.stretch_contrast` would spread, of an image that is seen
+    """The range that `dsb2018.images.stretch_contrast` would spread, of an image that is seen
     window by window.
 
     Args:
@@ -42,9 +42,12 @@ def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
         The range. An 8-bit image that has hardly more than one value stays as it is.
 
     Raises:
-        ValueError: NaN or infinite pixels.
+        ValueError: no pixels, or pixels that are NaN, infinite, or too large to compute with.
     """
-    dtype = next(iter(windows)).dtype
+    first_window = next(iter(windows), None)
+    if first_window is None:
+        raise ValueError("no pixels in it")
+    dtype = first_window.dtype
     if dtype in (np.uint8, np.uint16):
         counts, first, step = _count_whole_numbers(windows, np.iinfo(dtype).max + 1), 0.0, 1.0
     else:
@@ -85,6 +88,10 @@ def _find_bins(windows: Iterable[np.ndarray], percent: float) -> tuple[np.ndarra
         if not np.isfinite(window).all():
             raise ValueError("it has pixels that are NaN or infinite")
         least, most = min(least, float(window.min())), max(most, float(window.max()))
+    if not np.isfinite(most - least):
+        raise ValueError(
+            f"pixels from {least:.3g} to {most:.3g}, which is too far apart to compute"
+        )
     found = whole = _count(windows, least, most)
     for _ in range(ROUNDS):
         counts, first, step = found

@@ -8,6 +8,7 @@ from pathlib import Path
 from dsb2018.inference.readers.ome_zarr import find_in_zarr
 from dsb2018.inference.readers.raster import RASTER
 from dsb2018.inference.readers.tiff import TIFF
+from dsb2018.names import file_name
 
 
 def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
@@ -75,12 +76,13 @@ def _stem(path: Path) -> str:
 def _name(found: list[Path]) -> list[tuple[str, Path]]:
     """Names that differ: the stem; else the whole file name; else more and more of the path; else
     with a number."""
-    names = {path: _stem(path) for path in found}
+    names = {path: file_name(_stem(path)) for path in found}
     for depth in range(1, 1 + max(len(path.parts) for path in found)):
         often = Counter(names.values())
         twice = [path for path, name in names.items() if often[name] > 1]
         parts = {path: [each for each in path.parts if each != path.anchor] for path in twice}
-        names.update({path: "_".join(each[-depth:]) for path, each in parts.items()})
+        longer = {path: file_name("_".join(each[-depth:])) for path, each in parts.items()}
+        names.update(longer)
     seen: Counter[str] = Counter()
     for path, name in names.items():
         seen[name] += 1

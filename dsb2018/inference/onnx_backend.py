@@ -20,6 +20,7 @@ from torch import nn
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.torch_backend import nuclei_of_maps
 from dsb2018.modeling.dense import DenseModel
+from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.instances import InstanceOptions
 
 OPSET = 17
@@ -71,6 +72,7 @@ class OnnxBackend:
         batch = np.stack([image.transpose(2, 0, 1) for image in images]).astype(np.float32)
         batch = pad((batch - self._mean) / self._std, self._divisor)
         (logits,) = self._session.run(None, {"image": batch})
+        check_finite_output(torch.from_numpy(logits))
         return [
             nuclei_of_maps(
                 *DenseModel.probabilities(torch.from_numpy(maps[:, :height, :width])), self._options

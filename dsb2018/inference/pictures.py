@@ -3,11 +3,31 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 SMALL = 1 << 26  # bytes; arrays up to this are read at once and handed from process to process
 CHANNEL_AXES = "CS"  # C: channels of a microscope; S: samples of a pixel, as red, green and blue
+
+
+class AbsentTiles(NamedTuple):
+    """Tiles that a file names but does not hold, as some scanners leave out empty glass.
+
+    Args:
+        absent: (rows, columns) bool, one for each tile.
+        height, width: of a tile, pixels.
+    """
+
+    absent: np.ndarray
+    height: int
+    width: int
+
+    def cover(self, y: int, x: int, height: int, width: int) -> bool:
+        """Whether no pixel of a window is in the file."""
+        rows = slice(y // self.height, -(-(y + height) // self.height))
+        columns = slice(x // self.width, -(-(x + width) // self.width))
+        return bool(self.absent[rows, columns].all())
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,7 @@ class Picture:
         slice_distance: micrometres between slices, where the file says.
         channels: names of the channels, where the file says.
         copies: channels of the file that are all the same, of which this is one.
+        absent: tiles that the file does not hold; None: it holds all.
     """
 
     name: str
@@ -35,6 +56,7 @@ class Picture:
     slice_distance: float | None = None
     channels: tuple[str, ...] = ()
     copies: int = 1
+    absent: AbsentTiles | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,9 +122,13 @@ class Picture:
         except Exception as error:  # decoders raise whatever they like
             raise ValueError(f"{self.path}: damaged ({error})") from error
 
+    def is_absent(self, y: int, x: int, height: int, width: int) -> bool:
+        """Whether the file holds no pixel of a window, see `AbsentTiles`."""
+        return self.absent is not None and self.absent.cover(y, x, height, width)
+
     def windows(self, edge: int = 1024) -> "Windows":
-        """The whole picture in windows of at most `edge` × `edge` pixels; may be run through again
-        and again."""
+        """The whole picture in windows of at most `edge` × `edge` pixels, without those that the
+        file does not hold; may be run through again and again."""
         return Windows(self, edge)
 
 
@@ -123,7 +149,8 @@ class Windows:
         for y in range(0, height, self.edge):
             for x in range(0, width, self.edge):
                 h, w = min(self.edge, height - y), min(self.edge, width - x)
-                yield (y, x), self.picture.read(y, x, h, w)
+                if not self.picture.is_absent(y, x, h, w):
+                    yield (y, x), self.picture.read(y, x, h, w)
 
 
 def choose_channel(picture: Picture, wanted: str | None) -> Picture:
@@ -148,11 +175,12 @@ def choose_channel(picture: Picture, wanted: str | None) -> Picture:
         raise ValueError(
             f"{picture.path}: {count} channels{names}; say with --channel in which the nuclei are"
         )
-    if count == 1 and not picture.channels and not wanted.isdigit():
-        wanted = "0"  # a name chooses among channels that have names
+    is_number = wanted.isascii() and wanted.isdigit()
+    if count == 1 and not picture.channels and not is_number:
+        wanted, is_number = "0", True  # a name chooses among channels that have names
     names = [name.lower() for name in picture.channels]
     by_name = wanted.lower() in names
-    index = names.index(wanted.lower()) if by_name else int(wanted) if wanted.isdigit() else -1
+    index = names.index(wanted.lower()) if by_name else int(wanted) if is_number else -1
     if not 0 <= index < count:
         there = ", ".join(picture.channels) or f"0 to {count - 1}"
         raise ValueError(f"{picture.path}: no channel {wanted!r}; there are {there}")

@@ -1,14 +1,19 @@
 """What the tiles of a large image have found, on disk, so that an interrupted run goes on there."""
 
-import shutil
+import logging
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from dsb2018.files import replacing, write_atomically
+from dsb2018.files import delete_folder, make_empty_folder, replacing, write_atomically
 from dsb2018.inference.stitching import Found
 from dsb2018.masks import Crop
+
+logger = logging.getLogger(__name__)
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class TileStore:
@@ -22,8 +27,8 @@ class TileStore:
         """
         self._folder = folder
         mark = folder / "made_from"
-        if not mark.exists() or mark.read_text() != made_from:
-            self.remove()
+        if not mark.is_file() or mark.read_bytes() != made_from.encode():
+            make_empty_folder(folder)
             write_atomically(mark, made_from)
 
     def keep(self, number: int, find: Callable[[], list[Found]]) -> None:
@@ -34,16 +39,24 @@ class TileStore:
             with replacing(path) as file:
                 np.savez(file, **_pack(found))
 
-    def read(self, number: int) -> list[Found]:
-        """What was stored of a tile."""
-        return _read(self._path(number))
-
-    def remove(self) -> None:
-        """Deletes the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def read(self, number: int, find: Callable[[], list[Found]]) -> list[Found]:
+        """What was stored of a tile; what `find()` gives where that cannot be read any more."""
+        try:
+            return _read(self._path(number))
+        except UNREADABLE as error:
+            logger.warning("%s: damaged (%s), computed again", self._path(number), error)
+            return find()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.npz"
+
+
+def delete_stores(folder: Path) -> None:
+    """Deletes all stores in a folder, and the folder itself where nothing else is in it."""
+    if folder.is_dir():
+        for store in folder.iterdir():
+            delete_folder(store)
+        folder.rmdir()
 
 
 def _pack(found: list[Found]) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ What is done is recorded, and a run that was interrupted goes on behind it.
 import hashlib
 import json
 import logging
-import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -26,11 +25,11 @@ from dsb2018.inference.formats.table import write_part
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.opening import File, Opened, Opener
 from dsb2018.inference.pictures import Picture
-from dsb2018.inference.resume import TileStore
+from dsb2018.inference.resume import TileStore, delete_stores
 from dsb2018.inference.stacks import SliceLinker, measure_volumes
 from dsb2018.inference.stitching import divide, look_at, stitch
 from dsb2018.inference.writers import Writer
-from dsb2018.inference.writing import Job, place, read_record
+from dsb2018.inference.writing import Job, part_names, place, read_part_record, read_record
 
 logger = logging.getLogger(__name__)
 REVISION = 2  # one more where this code gives other results or keeps them in another form
@@ -107,11 +106,14 @@ class Run:
     def _if_to_do(self, name: str, path: Path) -> list[File]:
         file = File(name, path, self._fingerprint(path))
         record = self.record(name)
-        is_done = record and record["made_from"] == file.made_from and self._has_files(record)
-        return [] if is_done else [file]
+        is_same = record is not None and record["made_from"] == file.made_from
+        return [] if is_same and self._has_files(name, record) else [file]
 
-    def _has_files(self, record: dict) -> bool:
-        """Whether nobody has deleted what was written."""
+    def _has_files(self, name: str, record: dict) -> bool:
+        """Whether all that was written is still there."""
+        folder = self.done / name
+        if not all((folder / part).is_file() for part in part_names(record, self._formats)):
+            return False
         images = [row["image"] for row in record["images"]]
         flat = [row["image"] for row in record["images"] if "slice" not in row]
         names = {"labels": [*flat, *record["stacks"]], "overlay": images, "geojson": images}
@@ -149,7 +151,7 @@ class Run:
 
     def _row_of(self, file: File, picture: Picture) -> dict | None:
         """Of a time point that an interrupted run has done."""
-        record = read_record(self.done / file.name / f"{picture.name}.json")
+        record = read_part_record(self.done / file.name / f"{picture.name}.json")
         return record["row"] if record and record["made_from"] == file.made_from else None
 
     def _find_stack(self, file: File, each: Opened) -> list[Future | dict]:
@@ -188,11 +190,13 @@ class Run:
         store = TileStore(self.done / file.name / "tiles" / held, file.made_from)
         find = partial(look_at, read=read, size=chosen.size, find=self._predictor.find_whole)
         tiles = divide(*chosen.size, self._tiling)
+        tiles = [tile for tile in tiles if not chosen.is_absent(*tile.window)]
         # What is found is read again at the end: small objects that stay, between large ones that
         # go, would leave the memory of each tile in pieces too small for the next (2 GB in 200).
         for number, tile in enumerate(progress(tiles, "tile")):
             store.keep(number, partial(find, tile))
-        return stitch(chosen.size, (store.read(number) for number in range(len(tiles))))
+        found = (store.read(number, partial(find, tile)) for number, tile in enumerate(tiles))
+        return stitch(chosen.size, found)
 
     def _job(self, file: File, each: Opened, name: str, nuclei: Nuclei) -> Job:
         return Job(
@@ -214,7 +218,7 @@ class Run:
             record = {"made_from": file.made_from, "stacks": stacks, "images": done}
             path = self.done / file.name / "record.json"
             write_atomically(path, json.dumps(record) + "\n")
-            shutil.rmtree(path.parent / "tiles", ignore_errors=True)
+            delete_stores(path.parent / "tiles")
         except Exception as error:  # noqa: BLE001 as above
             return [self._failure(file, error)]
         return []

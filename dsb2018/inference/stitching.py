@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsb2018.errors import UsageError
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import Crop, cells, common_pixels, crop_mask, shared_part
 
@@ -38,7 +39,7 @@ class Tiling:
         whole: images up to this height and width are not divided.
 
     Raises:
-        ValueError: no core would be left.
+        UsageError: no core would be left.
     """
 
     edge: int = 1024
@@ -48,7 +49,7 @@ class Tiling:
     def __post_init__(self):
         if self.margin < 0 or self.core < STRIDE:
             most = (self.edge // STRIDE - 1) // 2 * STRIDE
-            raise ValueError(
+            raise UsageError(
                 f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected 0 to "
                 f"{max(most, 0)} pixels of overlap, and tiles of {STRIDE} or more"
             )

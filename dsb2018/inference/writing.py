@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.files import write_atomically
+from dsb2018.files import read_file, write_atomically
 from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.formats.coco import join_coco, write_coco_part
 from dsb2018.inference.formats.geojson import write_geojson
@@ -21,7 +21,9 @@ from dsb2018.inference.formats.table import join_tables, write_part, write_rows
 from dsb2018.inference.measuring import Columns, measure, summarise
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
+from dsb2018.names import file_name
 
+NUCLEI, VOLUMES, COCO, KAGGLE = ".parquet", ".volumes.parquet", ".coco", ".kaggle"  # parts
 FORMATS = ("labels", "overlay", "coco", "geojson", "kaggle", "dsb", "crops")
 
 
@@ -107,12 +109,12 @@ def _write_parts(job: Job, columns: Columns) -> None:
     first = {"image": np.full(len(job.nuclei), job.name, object).astype(str)}
     if job.slice_number is not None:
         first["slice"] = np.full(len(job.nuclei), job.slice_number)
-    write_part(job.parts / f"{job.name}.parquet", {**first, **columns})
+    write_part(job.parts / f"{job.name}{NUCLEI}", {**first, **columns})
     if "coco" in job.formats:
-        path = job.parts / f"{job.name}.coco"
+        path = job.parts / f"{job.name}{COCO}"
         write_coco_part(path, job.name, str(job.picture.path), job.nuclei)
     if "kaggle" in job.formats:
-        write_atomically(job.parts / f"{job.name}.kaggle", kaggle_part(job.name, job.nuclei))
+        write_atomically(job.parts / f"{job.name}{KAGGLE}", kaggle_part(job.name, job.nuclei))
 
 
 def join(
@@ -126,33 +128,70 @@ def join(
         records: by the name of each file that was done: `images` (rows) and `stacks` (names).
         formats: some of `FORMATS`.
     """
-    rows = [row for record in records.values() for row in record["images"]]
-
-    def parts(ending: str, key: str = "images") -> list[Path]:
-        return [
-            done / file / f"{each['image'] if key == 'images' else each}{ending}"
-            for file, record in records.items()
-            for each in record[key]
-        ]
-
-    write_rows(output / "images", rows)
-    join_tables(output / "nuclei", parts(".parquet"))
+    parts: dict[str, list[Path]] = {}
+    for name, record in records.items():
+        for part in part_names(record, formats):
+            parts.setdefault(_kind(part), []).append(done / name / part)
+    write_rows(output / "images", [row for r in records.values() for row in r["images"]])
+    join_tables(output / "nuclei", parts.get(NUCLEI, []))
     written = ["nuclei.csv", "nuclei.parquet", "images.csv", "images.parquet"]
-    if volumes := parts(".volumes.parquet", "stacks"):
-        join_tables(output / "volumes", volumes)
+    if VOLUMES in parts:
+        join_tables(output / "volumes", parts[VOLUMES])
         written += ["volumes.csv", "volumes.parquet"]
     if "coco" in formats:
-        join_coco(output / "coco.json", parts(".coco"))
+        join_coco(output / "coco.json", parts.get(COCO, []))
         written.append("coco.json")
     if "kaggle" in formats:
-        join_kaggle(output / "submission.csv", parts(".kaggle"))
+        join_kaggle(output / "submission.csv", parts.get(KAGGLE, []))
         written.append("submission.csv")
     return [output / name for name in written]
 
 
+def part_names(record: dict, formats: Sequence[str]) -> list[str]:
+    """Names of the files in which a file's share of the joined files is kept."""
+    shared = {"coco": COCO, "kaggle": KAGGLE}
+    endings = [NUCLEI, *(shared[name] for name in shared if name in formats)]
+    images = [f"{row['image']}{ending}" for row in record["images"] for ending in endings]
+    return [*images, *(f"{stack}{VOLUMES}" for stack in record["stacks"])]
+
+
+def _kind(part: str) -> str:
+    return next(ending for ending in (VOLUMES, NUCLEI, COCO, KAGGLE) if part.endswith(ending))
+
+
 def read_record(path: Path) -> dict | None:
-    """The record of a file that was done, or None."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    """What an earlier run recorded of a file: `made_from` (its fingerprint), `images` (rows of
+    `images.csv`) and `stacks` (names); None where nothing can be read, so that it is done again."""
+    record = _read_json(path)
+    if record is None or not isinstance(record.get("images"), list):
         return None
+    stacks = record.get("stacks")
+    if not isinstance(stacks, list) or not all(_is_name(name) for name in stacks):
+        return None
+    return record if all(map(_is_row, record["images"])) else None
+
+
+def read_part_record(path: Path) -> dict | None:
+    """What an earlier run recorded of one image of a file: `made_from` and `row`, or None."""
+    record = _read_json(path)
+    return record if record is not None and _is_row(record.get("row")) else None
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        record = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and isinstance(record.get("made_from"), str)
+    return record if is_record else None
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, dict) or not _is_name(row.get("image")):
+        return False
+    is_simple = all(value is None or isinstance(value, (str, int, float)) for value in row.values())
+    return is_simple and isinstance(row.get("nuclei"), int)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and file_name(name) == name

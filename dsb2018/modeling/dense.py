@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dsb2018.config import check_separation
+from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.instances import InstanceOptions, maps_to_instances
 from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss
 
@@ -104,15 +105,19 @@ class DenseModel(nn.Module):
         ]
 
     def logits(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
-        """Each image's maps, (2 or 3, height, width) float32, at the size that is wanted."""
+        """Each image's maps, (2 or 3, height, width) float32, at the size that is wanted.
+
+        Raises:
+            FloatingPointError: see `check_finite_output`.
+        """
         images = self.preprocess_image(batched_inputs)
+        maps = self.maps(images.tensor).float()
+        check_finite_output(maps)
         return [
             sem_seg_postprocess(
-                maps, size, sample.get("height", size[0]), sample.get("width", size[1])
+                own, size, sample.get("height", size[0]), sample.get("width", size[1])
             )
-            for maps, size, sample in zip(
-                self.maps(images.tensor).float(), images.image_sizes, batched_inputs, strict=True
-            )
+            for own, size, sample in zip(maps, images.image_sizes, batched_inputs, strict=True)
         ]
 
     @staticmethod

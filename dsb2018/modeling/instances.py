@@ -12,6 +12,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from skimage.segmentation import watershed
 
+from dsb2018.masks import distance_to_background, opencv_without_ipp
+
 METHODS = ("components", "watershed")
 SEEDS = ("map", "distance")
 
@@ -135,8 +137,8 @@ def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
 def distance_from_edge(mask: np.ndarray) -> np.ndarray:
     """Distance of each pixel to the nearest one outside of a (H, W) bool mask, float32 pixels,
     smoothed a little, since each bump of the outline has a ridge of its own."""
-    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return cv2.GaussianBlur(distance, (0, 0), 1.0)
+    with opencv_without_ipp():
+        return cv2.GaussianBlur(distance_to_background(mask), (0, 0), 1.0)
 
 
 def find_peaks(height: np.ndarray, depth: float) -> np.ndarray:

@@ -10,6 +10,8 @@ from detectron2.modeling import (
 )
 from detectron2.structures import ImageList, Instances
 
+from dsb2018.modeling.finite import check_finite_output
+
 
 @ROI_HEADS_REGISTRY.register()
 class NucleiROIHeads(StandardROIHeads):
@@ -21,6 +23,9 @@ class NucleiROIHeads(StandardROIHeads):
 
     def _forward_box(self, features: dict[str, torch.Tensor], proposals: list[Instances]):
         features = {name: each.float() for name, each in features.items()}
+        if not self.training:  # else detections that are not finite would be dropped silently
+            for each in features.values():
+                check_finite_output(each)
         with torch.autocast(proposals[0].proposal_boxes.device.type, enabled=False):
             return super()._forward_box(features, proposals)
 

@@ -23,11 +23,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dsb2018.config import read_config
-from dsb2018.files import replacing, write_atomically
+from dsb2018.errors import UsageError
+from dsb2018.files import check_regular_file, replacing, sha256, write_atomically
+from dsb2018.modeling.finite import check_finite_weights
 from dsb2018.modeling.timm_backbone import find_timm_backbone
 
 logger = logging.getLogger(__name__)
 
+# Counters, constants and anchors, which some files hold and others do not.
+HARMLESS = r"(num_batches_tracked|^pixel_mean|^pixel_std)$|anchor_generator\."
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 # timm's name of a model → pip package, its module and the class that knows the file
 IMAGENET = {
@@ -51,6 +55,7 @@ class PackagedWeights(PathHandler):
         if not file.exists():
             names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
             raise FileNotFoundError(f"{path}: no such weights in the package; there are {names}")
+        check_packaged(file)
         return str(file)
 
 
@@ -141,26 +146,44 @@ class NucleiCheckpointer(DetectionCheckpointer):
             raise FileNotFoundError(f"{path}: no such checkpoint")
         return super().load(path, *args, **kwargs)
 
-    def load_trained(self, path: str) -> None:
-        """Loads the weights of a trained model, all that it has.
+    def load_trained(self, path: str, *, resume: bool = False) -> None:
+        """Loads the weights of a trained model: exactly those that the model has, all finite.
+
+        Args:
+            path: as `MODEL.WEIGHTS`.
+            resume: take the last checkpoint of the folder, where there is one, instead of `path`.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: damaged, or of another model.
+            UsageError: `path` is empty.
+            ValueError: damaged, of another model, or with values that are not finite.
         """
-        self._incompatible = None
-        self.load(path, checkpointables=[])
-        found = self._incompatible
-        if not path or found is None:
-            raise ValueError(f"weights {path!r}: none are named")
-        shapes = [name for name, *_ in found.incorrect_shapes]
-        missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
-        if wrong := shapes or missing:
-            what = "have another shape" if shapes else "are not in it"
-            raise ValueError(
-                f"{path}: weights of another model than the config's: {len(wrong)} of its "
-                f"parameters {what}, as {wrong[0]}"
+        if resume and self.has_checkpoint():
+            path = self.get_checkpoint_file()
+        elif not path:
+            raise UsageError(
+                "MODEL.WEIGHTS is empty: name the trained weights, as in MODEL.WEIGHTS "
+                "output/unet/unet_light/model_final.pth"
             )
+        self._incompatible = None
+        self.resume_or_load(path, resume=resume)
+        self._check_complete(path)
+        check_finite_weights(self.model, path)
+
+    def _check_complete(self, path: str) -> None:
+        found = self._incompatible
+        wrong = {
+            "have another shape": [name for name, *_ in found.incorrect_shapes],
+            "are missing": found.missing_keys,
+            "are unknown": found.unexpected_keys,
+        }
+        for what, names in wrong.items():
+            names = [name for name in names if not re.search(HARMLESS, name)]
+            if names:
+                raise ValueError(
+                    f"{path}: weights of another model than the config's: {len(names)} parameters "
+                    f"{what}, such as {names[0]}"
+                )
 
     def _load_model(self, checkpoint: dict):
         self._incompatible = super()._load_model(checkpoint)
@@ -179,6 +202,7 @@ class NucleiCheckpointer(DetectionCheckpointer):
 
     @staticmethod
     def _read(filename: str) -> dict:
+        check_regular_file(filename)
         if filename.endswith(".safetensors"):
             return {"model": load_file(filename)}
         if filename.endswith(".pkl"):
@@ -191,6 +215,8 @@ class NucleiCheckpointer(DetectionCheckpointer):
             return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
         if zipfile.is_zipfile(filename):
             with zipfile.ZipFile(filename) as archive:  # torch does not look at the checksums
+                if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                    raise zipfile.BadZipFile("compressed, which torch never does")
                 if (damaged := archive.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(filename, map_location="cpu", weights_only=True)
@@ -199,6 +225,23 @@ class NucleiCheckpointer(DetectionCheckpointer):
             weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
             return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
         return content if "model" in content else {"model": content}
+
+
+def check_packaged(file: Path) -> None:
+    """Compares a file of packaged weights with the SHA-256 in its record.
+
+    Raises:
+        ValueError: they differ, or there is no readable record.
+    """
+    try:
+        expected = json.loads(file.with_suffix(".json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: no SHA-256 in its record {file.stem}.json") from error
+    if sha256(file) != expected:
+        raise DamagedWeightsError(
+            f"{file}: damaged, its SHA-256 differs from that in {file.stem}.json; install the "
+            "package again"
+        )
 
 
 class DamagedWeightsError(ValueError):

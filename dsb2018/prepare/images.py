@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 
+from dsb2018.images import MOST_PIXELS
 from dsb2018.masks import Crop, crop_mask
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.source import Entry
@@ -14,17 +15,35 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AGAIN = "copy or download it again"
 
 
+def header_size(data: bytes, path: str) -> tuple[int, int]:
+    """Height and width in the header of a PNG file.
+
+    Raises:
+        BadInput: not a PNG file, or more pixels than are decoded.
+    """
+    if not data.startswith(SIGNATURE):
+        raise BadInput(path, "not a PNG file", "save it as PNG")
+    if len(data) < 33:
+        raise BadInput(path, "truncated PNG file", AGAIN)
+    if data[12:16] != b"IHDR":
+        raise BadInput(path, "damaged PNG file: no header", AGAIN)
+    width, height = struct.unpack_from(">II", data, 16)
+    if not 0 < height * width <= MOST_PIXELS:
+        most = f"expected at most {MOST_PIXELS // 10**6} million"
+        raise BadInput(path, f"a PNG file of {height} × {width} pixels", most)
+    return height, width
+
+
 def png_size(data: bytes, path: str) -> tuple[int, int]:
     """Height and width of a PNG file, after a look at the check sum of each of its parts.
 
     Finds truncated and damaged files without decoding their pixels, 40 times as fast.
 
     Raises:
-        BadInput: not a PNG file, or truncated, or damaged.
+        BadInput: not a PNG file, truncated, damaged, or with more pixels than are decoded.
     """
-    if not data.startswith(SIGNATURE):
-        raise BadInput(path, "not a PNG file", "save it as PNG")
-    view, start, size = memoryview(data), len(SIGNATURE), None
+    size = header_size(data, path)
+    view, start = memoryview(data), len(SIGNATURE)
     while True:
         if start + 12 > len(data):
             raise BadInput(path, "truncated PNG file", AGAIN)
@@ -35,12 +54,7 @@ def png_size(data: bytes, path: str) -> tuple[int, int]:
         kind = data[start + 4 : start + 8]
         if zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise BadInput(path, "damaged PNG file: a check sum is wrong", AGAIN)
-        if kind == b"IHDR" and length == 13:
-            width, height = struct.unpack_from(">II", data, start + 8)
-            size = height, width
         if kind == b"IEND":
-            if size is None:
-                raise BadInput(path, "damaged PNG file: no header", AGAIN)
             return size
         start = end + 4
 
@@ -64,16 +78,17 @@ def read_mask(data: bytes, path: str, height: int, width: int) -> Crop:
         BadInput: unreadable, truncated, in colour or with alpha, of another size than
             (height, width), empty, or with more values than background and nucleus.
     """
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    size = header_size(data, path)  # looked at before memory is taken
+    if size != (height, width):
+        found, expected = (f"{h}×{w}" for h, w in (size, (height, width)))
+        raise BadInput(path, f"a mask of {found} pixels", f"its image has {expected}")
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or b"IEND" not in data[-12:]:
         png_size(data, path)  # says what is wrong with it, where it can
         raise BadInput(path, "unreadable PNG file", AGAIN)
     if pixels.ndim != 2:
         kind = {2: "grey with alpha", 3: "colour", 4: "colour with alpha"}.get(pixels.shape[2], "")
         raise BadInput(path, f"a mask with {pixels.shape[2]} channels, {kind}", "save it as grey")
-    if pixels.shape != (height, width):
-        size, expected = "×".join(map(str, pixels.shape)), f"{height}×{width}"
-        raise BadInput(path, f"a mask of {size} pixels", f"its image has {expected}")
     crop = crop_mask(pixels if pixels.dtype == np.uint8 else (pixels > 0).view(np.uint8))
     if crop is None:
         raise EmptyMask(path, "an empty mask", "delete it")

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-import shutil
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dsb2018.errors import UsageError
 from dsb2018.files import staging_folder, write_atomically
 from dsb2018.prepare.coco import to_coco
 from dsb2018.prepare.errors import BadInput
@@ -127,13 +128,15 @@ def _divide(
     options: Options, ids: list[str], info: dict[str, ImageInfo], has_truth: bool
 ) -> tuple[Splits, list[str]]:
     if options.splits and options.name:
-        raise ValueError("splits and name exclude each other: one dataset, or those of the lists")
+        raise UsageError("splits and name exclude each other: one dataset, or those of the lists")
     if options.splits:
         splits, notes = read_splits(options.splits, ids)
         unused = len(set(ids) - set().union(*splits.values()))
         if unused:
             notes.append(f"{options.splits}: {unused} images are in no list, and were left out")
         return splits, notes
+    if options.name and not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", options.name):
+        raise UsageError(f"dataset name {options.name!r}, expected letters, digits, and any of _.-")
     if options.name or options.solution or not has_truth:
         return {f"dsb2018_{options.name or 'test'}": sorted(ids)}, []
     return draw_splits(ids, info, options.val_fraction, options.seed), []
@@ -194,4 +197,4 @@ def _publish(staging: Path, output: Path) -> None:
         for path in sorted((staging / folder).iterdir()):
             os.replace(path, output / folder / path.name)
         if not any((output / folder).iterdir()):
-            shutil.rmtree(output / folder)
+            (output / folder).rmdir()

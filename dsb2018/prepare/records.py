@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.masks import RLE, Crop, encode_crop, stack_labels
+from dsb2018.names import file_name
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.images import EmptyMask, png_size, read_mask, the_image
 from dsb2018.prepare.solution import Solution
@@ -80,12 +81,11 @@ class Reader:
         name = the_image(entry, root)
         data = self.source.read(name)
         height, width = png_size(data, f"{root}/{name}")
-        file_name = name
         if self.copy_images:
             # Named after its content, like a label file: archives may use the same ids.
-            file_name = f"images/{entry.image_id}.{_digest(data)}.png"
-            _write(self.staging / file_name, data)
-        record = Record(entry.image_id, file_name, height, width)
+            name = f"images/{file_name(entry.image_id)}.{_digest(data)}.png"
+            _write(self.staging / name, data)
+        record = Record(entry.image_id, name, height, width)
         if self.has_truth:
             self._add_truth(record, self._crops(entry, record, notes), notes)
         return record
@@ -122,7 +122,7 @@ def _label_file(record: Record) -> str:
     """A name that follows the content, so that no label file ever fits another truth."""
     codes = "".join(nucleus.rle["counts"] + "\n" for nucleus in record.nuclei)
     digest = _digest(f"{record.height} {record.width} {codes}".encode())
-    return f"labels/{record.image_id}.{digest}.npy"
+    return f"labels/{file_name(record.image_id)}.{digest}.npy"
 
 
 def _digest(data: bytes) -> str:

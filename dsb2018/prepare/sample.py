@@ -1,14 +1,13 @@
 """A synthetic set in DSB form: three looks of microscopy, with what makes nuclei hard to tell
 apart: touching and dim ones, uneven light, blur and noise. For the demo and the tests."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dsb2018.files import write_atomically
+from dsb2018.files import make_empty_folder, write_atomically
 
 SIZE = 256  # pixels, height and width of every image
 COUNTS = {"sample_train": 24, "sample_val": 8}
@@ -27,10 +26,13 @@ class Sample:
 def write_sample(folder: Path, seed: int = 0) -> Sample:
     """Writes 24 training and 8 validation images of 256×256 pixels.
 
-    The same seed gives the same files. What was in the folder's `stage1_train` is replaced.
+    The same seed gives the same files. A `stage1_train` of an earlier call is replaced.
+
+    Raises:
+        ValueError: the folder has a `stage1_train` that this function did not make.
     """
     sample = Sample(folder / "stage1_train", folder / "splits", folder / "modality.csv")
-    shutil.rmtree(sample.images, ignore_errors=True)
+    make_empty_folder(sample.images)
     rows = ["image_id,modality,group"]
     for offset, (split, count) in enumerate(COUNTS.items()):
         ids = [f"{split}_{number:02d}" for number in range(count)]

@@ -45,11 +45,14 @@ class Solution:
                         path, f"columns {sorted(missing)} missing", f"expected {sorted(COLUMNS)}"
                     )
                 for row in reader:
+                    if None in row.values() or None in row:
+                        where = f"{path}:{reader.line_num}"
+                        raise BadInput(where, "another number of cells than the header", "mend it")
                     if row["Usage"] == "Ignored":
                         self.ignored.add(row["ImageId"])
                     else:
                         self._rows.setdefault(row["ImageId"], []).append((reader.line_num, row))
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, csv.Error) as error:
             raise BadInput(path, f"not a text file: {error}", "expected a CSV") from error
 
     @property
@@ -81,10 +84,11 @@ class Solution:
 def _paint(runs: list[str], height: int, width: int, where: str) -> np.ndarray:
     try:
         numbers = np.array(runs, np.int64)
-    except ValueError as error:
-        raise BadInput(where, f"runs that are not whole numbers: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise BadInput(where, f"runs that are not whole numbers of pixels: {error}") from error
     if len(numbers) % 2:
         raise BadInput(where, f"{len(numbers)} numbers of runs", "expected pairs `start length`")
+    numbers = np.minimum(numbers, 1 << 40)  # no image has as many pixels, and no sum overflows
     starts, ends = numbers[::2] - 1, numbers[::2] - 1 + numbers[1::2]
     if starts.min() < 0 or (ends <= starts).any() or ends.max() > height * width:
         found = f"runs leave the image: pixels {starts.min() + 1} to {ends.max()}"

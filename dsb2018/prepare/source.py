@@ -3,14 +3,22 @@
 Both hold `<image id>/images/<one image>.png` and, with truth, `<image id>/masks/*.png`.
 """
 
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dsb2018.files import check_regular_file, read_file
 from dsb2018.prepare.errors import BadInput
 
+MOST_BYTES = 1 << 28  # of an image or mask file; the largest of DSB2018 has 2 MB
+UNPACKING_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError),
+    *(NotImplementedError, MemoryError, struct.error),
+)
 FORM = "expected <image id>/images/<image>.png and <image id>/masks/*.png"
 
 
@@ -36,7 +44,11 @@ class FolderSource:
             BadInput: nothing in the folder looks like a DSB image.
         """
         entries = []
-        for folder in sorted(os.scandir(self.path), key=lambda item: item.name):
+        try:
+            folders = sorted(os.scandir(self.path), key=lambda item: item.name)
+        except OSError as error:
+            raise BadInput(self.path, error.strerror or "cannot be read", FORM) from error
+        for folder in folders:
             if folder.is_dir() and not folder.name.startswith((".", "__")):
                 images = self._list(folder.name, "images")
                 masks = self._list(folder.name, "masks")
@@ -53,10 +65,19 @@ class FolderSource:
         return tuple(f"{image_id}/{kind}/{name}" for name in names if _is_png(name))
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file."""
-        # Plain strings and no buffer: with 29,000 small files it is a tenth of the whole time.
-        with open(f"{self.path}/{name}", "rb", buffering=0) as file:
-            return file.read()
+        """The bytes of one file.
+
+        Raises:
+            BadInput: a file that the system cannot read, or something else than a file.
+        """
+        # A plain string: with 29,000 small files `Path` would take a tenth of the whole time.
+        path = f"{self.path}/{name}"
+        try:
+            return read_file(path, MOST_BYTES)
+        except OSError as error:
+            raise BadInput(path, error.strerror or "cannot be read") from error
+        except ValueError as error:
+            raise BadInput(path, str(error).removeprefix(f"{path}: ")) from error
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -68,8 +89,9 @@ class ZipSource:
     def __init__(self, path: Path):
         self.path = path
         try:
+            check_regular_file(path)
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             found = f"not a readable zip archive: {error}"
             raise BadInput(path, found, "download it again") from error
 
@@ -81,8 +103,8 @@ class ZipSource:
         """All images, sorted by id.
 
         Raises:
-            BadInput: an entry points outside of the archive, an id stands in it twice, or nothing
-                in it looks like a DSB image.
+            BadInput: an entry has an unsafe path, an id is there twice, or nothing looks like a DSB
+                image.
         """
         files: dict[str, dict[str, list[str]]] = {}
         tops: dict[str, str] = {}
@@ -93,14 +115,15 @@ class ZipSource:
             if len(parts) < 2 or "__MACOSX" in parts or parts[-1].startswith("."):
                 continue
             is_folder = name.endswith("/")
-            *top, image_id, kind = parts if is_folder else parts[:-1]
+            parents = parts if is_folder else parts[:-1]
+            if len(parents) < 2:  # as in an archive that was made inside of an image's folder
+                continue
+            *top, image_id, kind = parents
             if kind not in ("images", "masks") or not image_id:
                 continue
             top = "/".join(top)
             if tops.setdefault(image_id, top) != top:
-                found = (
-                    f"image id {image_id} stands in it twice, below {tops[image_id]!r} and {top!r}"
-                )
+                found = f"image id {image_id} is there twice, below {tops[image_id]!r} and {top!r}"
                 raise BadInput(self.path, found, "pack one set of images an archive")
             listed = files.setdefault(image_id, {}).setdefault(kind, [])
             if not is_folder and _is_png(parts[-1]):
@@ -108,13 +131,15 @@ class ZipSource:
         if not any(kinds.get("images") for kinds in files.values()):
             inner = [name for name in names if name.endswith(".zip")]
             hint = f"it holds archives, unpack it and pass one of {inner}" if inner else FORM
+            if any(name.startswith(("images/", "masks/")) for name in names):
+                hint = "it was made inside the folder of an image; make it of the folder above"
             raise BadInput(self.path, "no DSB images in it", hint)
         return [self._entry(image_id, files[image_id]) for image_id in sorted(files)]
 
     def _entry(self, image_id: str, kinds: dict[str, list[str]]) -> Entry:
         for names in kinds.values():
             if len(set(names)) < len(names):
-                raise BadInput(self.path, f"image id {image_id}: a file stands in it twice")
+                raise BadInput(self.path, f"image id {image_id}: a file is there twice")
         masks = kinds.get("masks")
         return Entry(
             image_id,
@@ -126,20 +151,26 @@ class ZipSource:
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
             raise BadInput(
-                self.path, f"its entry {name!r} points outside", "do not trust this file"
+                self.path, f"unsafe path in the archive: {name!r}", "do not use this file"
             )
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
 
         Raises:
-            BadInput: it is damaged, encrypted, or packed in a way that Python cannot read.
+            BadInput: it is damaged, encrypted, too large, or packed in a way that Python cannot
+                read.
         """
+        where = f"{self.path}:{name}"
+        size = self._zip.getinfo(name).file_size  # no more than that is unpacked
+        if size > MOST_BYTES:
+            most = f"expected at most {MOST_BYTES / 1e6:.0f} MB"
+            raise BadInput(where, f"{size / 1e6:.0f} MB", most)
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except UNPACKING_ERRORS as error:
             remedy = "download the archive again, or unpack it and pass the folder"
-            raise BadInput(f"{self.path}:{name}", str(error), remedy) from error
+            raise BadInput(where, str(error) or type(error).__name__, remedy) from error
 
     def close(self) -> None:
         """Closes the archive."""

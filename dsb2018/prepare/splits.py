@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsb2018.files import read_file
 from dsb2018.prepare.errors import BadInput
 
 Splits = dict[str, list[str]]  # dataset name → image ids, sorted
@@ -32,22 +33,31 @@ def read_image_info(path: str | os.PathLike) -> dict[str, ImageInfo]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        BadInput: a column is missing, or an id stands in it twice.
+        BadInput: a column or cell is missing, or an id is listed twice.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: no such file (expected a CSV with image_id, modality, group)"
         )
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return _read_image_info(path, csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(path, f"not a text file: {error}", "expected a CSV") from error
+
+
+def _read_image_info(path: str | os.PathLike, reader: csv.DictReader) -> dict[str, ImageInfo]:
+    columns = {"image_id", "modality", "group"}
+    missing = columns - set(reader.fieldnames or ())
+    if missing:
+        raise BadInput(path, f"columns {sorted(missing)} missing")
     info = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"image_id", "modality", "group"} - set(reader.fieldnames or ())
-        if missing:
-            raise BadInput(path, f"columns {sorted(missing)} missing")
-        for row in reader:
-            if row["image_id"] in info:
-                raise BadInput(path, f"image id {row['image_id']} stands in it twice")
-            info[row["image_id"]] = ImageInfo(row["modality"], row["group"])
+    for row in reader:
+        if any(row[column] is None for column in columns):
+            raise BadInput(f"{path}:{reader.line_num}", "fewer cells than the header", "mend it")
+        if row["image_id"] in info:
+            raise BadInput(path, f"image id {row['image_id']} is listed twice")
+        info[row["image_id"]] = ImageInfo(row["modality"], row["group"])
     return info
 
 
@@ -63,7 +73,8 @@ def read_splits(folder: str | os.PathLike, known: Collection[str]) -> tuple[Spli
 
     Raises:
         FileNotFoundError: no list in the folder.
-        BadInput: an id stands in a list twice, in two parts of one division, or is not known.
+        BadInput: an id is listed twice, is in two parts of one division, or is not known; or a list
+            is not a text file.
     """
     files = sorted(Path(folder).glob("*.txt"))
     if not files:
@@ -92,14 +103,18 @@ def read_splits(folder: str | os.PathLike, known: Collection[str]) -> tuple[Spli
 
 def _read_list(path: Path) -> tuple[list[str], set[str]]:
     ids, optional = [], set()
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    try:
+        lines = read_file(path).decode("utf-8-sig").splitlines()
+    except ValueError as error:
+        raise BadInput(path, f"not a text file: {error}", "expected one image id a line") from error
+    for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         if words[1:] not in ([], ["optional"]):
             raise BadInput(f"{path}:{number}", f"{line!r}", "expected `id` or `id optional`")
         if words[0] in ids:
-            raise BadInput(f"{path}:{number}", f"image id {words[0]} stands in the list twice")
+            raise BadInput(f"{path}:{number}", f"image id {words[0]} is listed twice")
         ids.append(words[0])
         if len(words) == 2:
             optional.add(words[0])

@@ -6,10 +6,16 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from detectron2.data import DatasetCatalog
+
+from dsb2018.cli import output_path
 from dsb2018.data import register_dsb2018
-from dsb2018.engine import main as train_or_evaluate
+from dsb2018.engine import argument_parser as training_parser
+from dsb2018.engine import run as train
+from dsb2018.errors import UsageError
 from dsb2018.files import write_atomically
 from dsb2018.modeling.weights import find_weights
+from dsb2018.names import file_name
 from dsb2018.report.comparison import Entry, differences, read_entry
 from dsb2018.report.contestants import Contestant, name_contestants
 from dsb2018.report.html import to_html
@@ -45,7 +51,7 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
         help="label images of another tool: <image>.tif, .png or .npy",
     )
     add("--datasets", nargs="+", default=["dsb2018_val"], metavar="NAME")
-    add("--output", required=True, type=Path, metavar="DIR")
+    add("--output", required=True, type=output_path, metavar="DIR")
     add("--data", metavar="ROOT", help="prepared root, as in train_net.py")
     return parser
 
@@ -69,10 +75,13 @@ def benchmark(args: argparse.Namespace) -> list[Entry]:
     """
     contestants = choose_contestants(args)
     register_dsb2018(args.data)
+    for dataset in args.datasets:
+        if dataset not in DatasetCatalog.list():
+            raise UsageError(f"--datasets {dataset}: unknown, expected {DatasetCatalog.list()}")
     entries = []
     for dataset in args.datasets:
         for contestant in contestants:
-            folder = args.output / contestant.folder_name / dataset
+            folder = args.output / contestant.folder_name / file_name(dataset)
             if is_scored(contestant, dataset, args.data, folder):
                 logger.info("%s on %s: scored already", contestant.name, dataset)
             else:
@@ -90,12 +99,12 @@ def choose_contestants(args: argparse.Namespace) -> list[Contestant]:
         ValueError, FileNotFoundError: see `benchmark`.
     """
     if not args.configs and not args.predictions:
-        raise ValueError("nobody to compare: give --configs or --predictions")
+        raise UsageError("nobody to compare: give --configs or --predictions")
     for config in args.configs:
         if not Path(config).is_file():
             raise FileNotFoundError(f"{config}: no such config")
     if args.train and args.weights:
-        raise ValueError("--train makes the weights: leave --weights out")
+        raise UsageError("--train makes the weights: leave --weights out")
     if args.train:
         untrained = name_contestants(args.configs, [""] * len(args.configs), [])
         weights = [_train(each, args.output, args.data) for each in untrained]
@@ -103,7 +112,7 @@ def choose_contestants(args: argparse.Namespace) -> list[Contestant]:
         weights = args.weights or [find_weights(config) for config in args.configs]
     for config, file in zip(args.configs, weights, strict=False):
         if not file:
-            raise ValueError(f"{config}: no weights; give --weights, or --train")
+            raise UsageError(f"{config}: no weights; give --weights, or --train")
     for _, folder in args.predictions:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of label images")
@@ -122,7 +131,8 @@ def _train(contestant: Contestant, output: Path, root: str | None) -> str:
         logger.info("Training %s …", contestant.name)
         arguments = ["--config-file", contestant.config, "--resume"]
         arguments += ["--data", root] if root else []
-        _in_own_process(train_or_evaluate, [*arguments, "OUTPUT_DIR", str(folder)])
+        args = training_parser().parse_args([*arguments, "OUTPUT_DIR", str(folder)])
+        _in_own_process(train, args)
     return str(weights)
 
 

@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
-from skimage.io import imread
 
+from dsb2018.arrays import read_array
 from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper
 from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.trainer import Trainer
+from dsb2018.errors import UsageError
+from dsb2018.files import read_file
+from dsb2018.inference.readers import open_picture
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.instances import find_boxes
 from dsb2018.modeling.weights import FOLDER
+from dsb2018.names import file_name, image_file_name
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 COST_FILE = "cost.json"  # in a folder of label images: what that tool took
@@ -47,7 +51,7 @@ class Contestant:
     @property
     def folder_name(self) -> str:
         """Its name as one folder."""
-        return self.name.replace("/", "-").replace(" ", "_")
+        return file_name(self.name.replace("/", "-").replace(" ", "_"))
 
 
 def name_contestants(
@@ -60,11 +64,11 @@ def name_contestants(
         predictions: name and folder of label images of each other tool.
 
     Raises:
-        ValueError: unequal numbers, or two of the same name.
+        UsageError: unequal numbers, or two of the same name.
     """
     configs, weights = list(configs), list(weights)
     if len(configs) != len(weights):
-        raise ValueError(f"{len(configs)} configs and {len(weights)} weights, expected as many")
+        raise UsageError(f"{len(configs)} configs and {len(weights)} weights, expected as many")
     names = ["/".join(Path(config).with_suffix("").parts[-2:]) for config in configs]
     models = [
         Contestant(name if names.count(name) == 1 else f"{name} {Path(file).stem}", config, file)
@@ -74,7 +78,7 @@ def name_contestants(
     folders = [each.folder_name for each in everybody]
     twice = sorted({each.name for each in everybody if folders.count(each.folder_name) > 1})
     if twice:
-        raise ValueError(
+        raise UsageError(
             f"two of the name {twice[0]!r}; use --predictions NAME=DIR for one of them"
         )
     return everybody
@@ -140,7 +144,8 @@ def _open_folder(folder: str) -> Predictor:
         raise FileNotFoundError(f"{folder}: no such folder of label images")
 
     def predict(item: dict) -> dict:
-        labels = read_labels(folder, item["dsb_id"], (item["height"], item["width"]))
+        size = item["height"], item["width"]
+        labels = read_labels(folder, image_file_name(item), size)
         return labels_to_output(labels)
 
     return Predictor(predict, 0.0, read_cost(folder).get("parameters"), ranked=False)
@@ -160,7 +165,7 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         raise FileNotFoundError(f"{folder}: no {name} with one of the endings {LABEL_SUFFIXES}")
-    labels = np.load(path) if path.suffix == ".npy" else imread(path)
+    labels = _read_pixels(path, size)
     is_whole = np.issubdtype(labels.dtype, np.integer)
     if labels.shape != size or not is_whole or labels.min(initial=0) < 0:
         raise ValueError(
@@ -170,11 +175,33 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
     return labels.astype(np.int32)
 
 
+def _read_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The pixels of a label image.
+
+    Raises:
+        ValueError: damaged, or of another size, which is looked at before memory is taken.
+    """
+    if path.suffix == ".npy":
+        return read_array(path)
+    (picture, *others) = open_picture(path.stem, path)
+    if others or picture.depth is not None or picture.size != size:
+        raise ValueError(f"{path}: {picture.array.shape} pixels, expected {size}")
+    return picture.read(0, 0, *size)[..., 0]
+
+
 def read_cost(folder: str) -> dict:
     """`cost.json` of a folder of labels, {} without: seconds_per_image, parameters, peak_memory
     (bytes), and trained_on (names of datasets)."""
     path = Path(folder) / COST_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        cost = json.loads(read_file(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(cost, dict):
+        raise ValueError(f"{path}: expected a JSON dict")
+    return cost
 
 
 def labels_to_output(labels: np.ndarray) -> dict:

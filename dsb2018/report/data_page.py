@@ -1,10 +1,8 @@
 """A dataset to look at: what it is like, and what a model is shown of it."""
 
 import base64
-import csv
 import io
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -12,13 +10,15 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
+from markupsafe import Markup
 
+from dsb2018.csv_text import write_rows
 from dsb2018.data import NucleiMapper
 from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.draw import TRUTH, draw_outlines
 from dsb2018.files import write_atomically
 from dsb2018.report.charts import histogram_chart, legend
-from dsb2018.report.html import chart_grid, fill_page
+from dsb2018.report.html import render
 from dsb2018.report.statistics import ImageStatistics, by_modality, measure, summarize
 from dsb2018.truth import has_truth
 
@@ -47,11 +47,18 @@ def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, co
         picture = np.ascontiguousarray(picture[..., ::-1])
         png = cv2.imencode(".png", picture)[1].tobytes()
         write_atomically(output / "samples" / f"{number:03d}.png", png)
-        pictures.append(cv2.imencode(".jpg", picture)[1].tobytes())
-    sections = [_section(name, images) for name, images in measured.items()]
-    sections.append(_samples(dataset_names[0], pictures))
-    introduction = "Median, and in brackets where 90 of 100 lie; grey values from 0 to 255."
-    page = fill_page("Nuclei: the data", introduction, [*measured, "samples"], sections, [])
+        jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+        pictures.append(base64.b64encode(jpeg).decode())
+    page = render(
+        "data.html",
+        title="Nuclei: the data",
+        introduction="Median, and in brackets where 90 of 100 lie; grey values from 0 to 255.",
+        names=[*measured, "samples"],
+        sections=[_section(name, images) for name, images in measured.items()],
+        sampled=dataset_names[0],
+        pictures=pictures,
+        data=[],
+    )
     write_atomically(output / "index.html", page)
 
 
@@ -94,11 +101,8 @@ def draw_sample(sample: dict, channel_order: str) -> np.ndarray:
 
 def _table(measured: dict[str, list[ImageStatistics]]) -> str:
     file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
     columns = ("covered", "inside", "outside", "touching")
-    table.writerow(
-        ["dataset", "image", "modality", "height", "width", "nuclei", "median_area", *columns]
-    )
+    rows = [["dataset", "image", "modality", "height", "width", "nuclei", "median_area", *columns]]
     for name, images in measured.items():
         for image in images:
             area = float(np.median(image.areas)) if len(image.areas) else ""
@@ -106,39 +110,29 @@ def _table(measured: dict[str, list[ImageStatistics]]) -> str:
                 "" if np.isnan(v) else round(v, 3) for v in (getattr(image, c) for c in columns)
             ]
             head = [name, image.name, image.modality, *image.size, len(image.areas), area]
-            table.writerow([*head, *numbers])
+            rows.append([*head, *numbers])
+    write_rows(file, rows)
     return file.getvalue()
 
 
-def _section(name: str, images: list[ImageStatistics]) -> str:
+def _section(name: str, images: list[ImageStatistics]) -> dict:
     groups = by_modality(images)
     columns = {group: summarize(members) for group, members in groups.items()}
-    heads = "".join(f'<th scope="col">{escape(group or "unknown")}</th>' for group in columns)
-    rows = [f"<tr><th></th>{heads}</tr>"]
-    for row in next(iter(columns.values())):
-        cells = "".join(f"<td>{escape(column[row])}</td>" for column in columns.values())
-        rows.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
+    labels = next(iter(columns.values()))
+    rows = [[label, *(column[label] for column in columns.values())] for label in labels]
     charts = {
         "Nuclei an image": {g: [len(i.areas) for i in each] for g, each in groups.items()},
         "Area of a nucleus, pixels": {
             g: np.concatenate([i.areas for i in each]) for g, each in groups.items()
         },
     }
-    grid = chart_grid({t: histogram_chart(each, t, t.lower()) for t, each in charts.items()})
-    return (
-        f'<section id="{escape(name)}"><h2>{escape(name)}</h2>'
-        f'<div class="scroll"><table>{"".join(rows)}</table></div>'
-        f"{legend(groups)}{grid}</section>"
-    )
-
-
-def _samples(name: str, pictures: Sequence[bytes]) -> str:
-    sources = [f"data:image/jpeg;base64,{base64.b64encode(each).decode()}" for each in pictures]
-    shown = "".join(
-        f'<img alt="sample {number}" src="{source}">' for number, source in enumerate(sources)
-    )
-    return (
-        f'<section id="samples"><h2>What a model is shown of {escape(name)}</h2>'
-        "<p>The image after augmentation, with its true nuclei, and, where the model learns one, "
-        f'the map that tells them apart.</p><div class="charts samples">{shown}</div></section>'
-    )
+    return {
+        "name": name,
+        "rows": [["", *(group or "unknown" for group in columns)], *rows],
+        "kinds": [""] * (1 + len(rows)),
+        "legend": Markup(legend(groups)),
+        "charts": {
+            title: Markup(histogram_chart(series, title, title.lower()))
+            for title, series in charts.items()
+        },
+    }

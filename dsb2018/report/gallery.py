@@ -4,7 +4,6 @@ Each is a data URI, so that a page holds all of them.
 """
 
 import base64
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,12 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from dsb2018.data.images import read_image, stretch_contrast
+from dsb2018.csv_text import read_rows
 from dsb2018.draw import PREDICTED, TRUTH
 from dsb2018.evaluation.mistakes import FALSE, MERGED, MISSED, SPLIT, find_mistakes
+from dsb2018.images import read_image, stretch_contrast
 from dsb2018.masks import flatten_labels
+from dsb2018.names import image_file_name
 from dsb2018.report.comparison import Entry
 from dsb2018.report.contestants import read_labels
 from dsb2018.report.scoring import IMAGES, LABELS
@@ -48,12 +49,12 @@ def gallery(entries: Sequence[Entry]) -> list[dict]:
     tables = [_read_table(entry.folder / IMAGES) for entry in entries]
     images = []
     for item in DatasetCatalog.get(entries[0].dataset):
-        name = str(item["dsb_id"])
+        name = str(item.get("dsb_id", item["image_id"]))
         size = item["height"], item["width"]
         truth = read_label_layers(item)
         results = []
         for entry, table in zip(entries, tables, strict=True):
-            labels = read_labels(str(entry.folder / LABELS), name, size)
+            labels = read_labels(str(entry.folder / LABELS), image_file_name(item), size)
             results.append({**_numbers(table[name]), **draw_result(truth, labels)})
         images.append(
             {
@@ -69,8 +70,7 @@ def gallery(entries: Sequence[Entry]) -> list[dict]:
 
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
-    with open(path, newline="") as file:
-        return {row["image"]: row for row in csv.DictReader(file)}
+    return {row["image"]: row for row in read_rows(path)}
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float | int | None]:

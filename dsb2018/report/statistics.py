@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsb2018.data.images import read_image
+from dsb2018.images import read_image
 from dsb2018.truth import read_label_layers
 
 

@@ -1,11 +1,12 @@
 """A comparison as files: `results.json`, `results.csv` and `results.md`."""
 
-import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 
+from dsb2018.csv_text import write_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.comparison import Difference, Entry, warn_of_seen
 from dsb2018.report.quoted import QUOTED
@@ -73,13 +74,13 @@ def _clean(score: Interval) -> dict[str, float | None]:
 def to_csv(entries: Iterable[Entry]) -> str:
     """A line for each score: name, dataset, task, metric, modality, value, low, high."""
     file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(["name", "dataset", "task", "metric", "modality", "value", "low", "high"])
+    rows = [["name", "dataset", "task", "metric", "modality", "value", "low", "high"]]
     for entry in entries:
         for name, score in entry.scores.items():
-            task, metric, modality = (*name.split("/"), "")[:3]
+            task, metric, modality = (*name.split("/", 2), "")[:3]
             numbers = ["" if value is None else value for value in _clean(score).values()]
-            table.writerow([entry.name, entry.dataset, task, metric, modality, *numbers])
+            rows.append([entry.name, entry.dataset, task, metric, modality, *numbers])
+    write_rows(file, rows)
     return file.getvalue()
 
 
@@ -90,9 +91,10 @@ def to_markdown(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
     for dataset in datasets:
         chosen = [entry for entry in entries if entry.dataset == dataset]
         counts = ", ".join(f"{n} {name}" for name, n in chosen[0].modalities.items())
-        parts.append(f"## {dataset}: {chosen[0].images} images" + (f" ({counts})" * bool(counts)))
+        heading = f"{dataset}: {chosen[0].images} images" + (f" ({counts})" * bool(counts))
+        parts.append(f"## {escape_markdown(heading)}")
         if warning := warn_of_seen(chosen):
-            parts.append(f"**{warning}**")
+            parts.append(f"**{escape_markdown(warning)}**")
         parts.append(score_table(chosen))
         if len(chosen[0].modalities) > 1:
             parts += ["By modality:", modality_table(chosen)]
@@ -121,8 +123,8 @@ def paper_table(entries: Sequence[Entry]) -> str:
         training = trained.get(entry.name)
         rows.append(
             [
-                entry.name,
-                entry.dataset,
+                escape_markdown(entry.name),
+                escape_markdown(entry.dataset),
                 number(training.scores["sem_seg/accuracy"].value) if training else DASH,
                 with_interval(entry.scores["sem_seg/accuracy"]),
                 with_interval(entry.scores["sem_seg/IoU"]),
@@ -156,7 +158,10 @@ def quoted_table() -> str:
 def score_table(entries: Sequence[Entry]) -> str:
     """All metrics of the contestants on one dataset."""
     rows = [
-        [entry.name, *(with_interval(entry.scores.get(metric)) for metric in COLUMNS)]
+        [
+            escape_markdown(entry.name),
+            *(with_interval(entry.scores.get(metric)) for metric in COLUMNS),
+        ]
         for entry in entries
     ]
     return markdown_table(["", *COLUMNS.values()], rows)
@@ -165,10 +170,14 @@ def score_table(entries: Sequence[Entry]) -> str:
 def modality_table(entries: Sequence[Entry]) -> str:
     """The main metrics of each modality."""
     modalities = list(entries[0].modalities)
-    heads = [f"{name}: {COLUMNS[metric]}" for name in modalities for metric in BY_MODALITY]
+    heads = [
+        f"{escape_markdown(name)}: {COLUMNS[metric]}"
+        for name in modalities
+        for metric in BY_MODALITY
+    ]
     rows = [
         [
-            entry.name,
+            escape_markdown(entry.name),
             *(
                 with_interval(entry.scores.get(f"{metric}/{name}"))
                 for name in modalities
@@ -189,7 +198,7 @@ def cost_table(entries: Sequence[Entry]) -> str:
         )
         rows.append(
             [
-                entry.name,
+                escape_markdown(entry.name),
                 DASH if parameters is None else f"{parameters / 1e6:.2f} M",
                 DASH if seconds is None else f"{seconds:.3f} s",
                 DASH if memory is None else f"{memory / 2**30:.2f} GiB",
@@ -210,7 +219,7 @@ def difference_table(found: Sequence[Difference]) -> str:
         for metric in metrics:
             text = with_interval(by_metric[metric].points, sign="+")
             cells.append(f"**{text}**" if by_metric[metric].is_clear else text)
-        rows.append([first, second, *cells])
+        rows.append([escape_markdown(first), escape_markdown(second), *cells])
     return markdown_table(["first", "second", *(COLUMNS[metric] for metric in metrics)], rows)
 
 
@@ -235,5 +244,14 @@ def number(value: float, sign: str = "") -> str:
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
+    lines = [map(_one_line, heads), ["---"] * len(heads), *(map(_one_line, row) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split())
+
+
+def escape_markdown(text: str) -> str:
+    """A name as text of Markdown: no markup, HTML, link or end of a table's cell."""
+    return re.sub(r"([\\`*\[\]<>|~&$])", r"\\\1", " ".join(text.split()))

@@ -65,7 +65,7 @@ def test_dicts_are_detectron2s_and_labels_are_the_annotations(registered):
 
 def test_truth_errors(registered, tmp_path):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
-    with pytest.raises(ValueError, match=r"expected \(9, 256\); prepare the dataset again"):
+    with pytest.raises(ValueError, match=r"of shape \(layers, 9, 256\); prepare the dataset again"):
         read_label_layers({**item, "height": 9})
     with pytest.raises(ValueError, match="no truth is known"):
         read_label_layers({"file_name": "x.png", "height": 4, "width": 4})

@@ -9,6 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
+from dsb2018.config import ConfigError
 from dsb2018.data import NucleiMapper, unregister_dsb2018
 from dsb2018.engine import Trainer, argument_parser, run
 from tests.configs import CONFIGS, FAMILIES, SMALL_INPUT, small_cfg
@@ -218,9 +219,9 @@ def test_a_batch_that_cannot_be_divided(registered):
 
 
 def test_unknown_key_and_unknown_optimizer(sample_root, tmp_path):
-    with pytest.raises(AssertionError, match="Non-existent key: NO_SUCH.KEY"):
+    with pytest.raises(ConfigError, match="no config key NO_SUCH.KEY"):
         run(arguments(sample_root, tmp_path, "NO_SUCH.KEY", "1"))
-    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER 'LION', expected SGD, ADAM or ADAMW"):
+    with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER 'LION', expected one of 'SGD', 'ADAM'"):
         run(arguments(sample_root, tmp_path, "SOLVER.OPTIMIZER", "LION"))
 
 

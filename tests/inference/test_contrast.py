@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dsb2018.data.images import stretch_contrast
+from dsb2018.images import stretch_contrast
 from dsb2018.inference.contrast import find_range
 
 

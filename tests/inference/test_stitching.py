@@ -4,7 +4,7 @@ import pytest
 
 from dsb2018.inference import stitching
 from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.resume import TileStore
+from dsb2018.inference.resume import TileStore, delete_stores
 from dsb2018.inference.stitching import (
     STRIDE,
     Found,
@@ -148,7 +148,7 @@ def test_tiles_are_kept_until_all_are_done(tmp_path):
                 return look_at(tile, reader(labels), labels.shape, find_bright)
 
             store.keep(number, find)
-            seen.append(store.read(number))
+            seen.append(store.read(number, find))
         return seen
 
     run("a", 5)
@@ -158,5 +158,5 @@ def test_tiles_are_kept_until_all_are_done(tmp_path):
     assert same_nuclei(stitch(labels.shape, seen).labels, labels)
     run("another model", 2)
     assert calls[-2:] == [0, 1]
-    TileStore(tmp_path / "tiles", "another model").remove()
+    delete_stores(tmp_path)
     assert not (tmp_path / "tiles").exists()

@@ -44,21 +44,21 @@ def test_zip_lists_the_same_whatever_is_around_it(tmp_path, top):
 )
 def test_zip_entry_that_points_outside(tmp_path, name):
     path = make_zip(tmp_path / "x.zip", [name])
-    with pytest.raises(BadInput, match="points outside") as error:
+    with pytest.raises(BadInput, match="unsafe path in the archive") as error:
         open_source(path).entries()
     assert str(path) in str(error.value)
 
 
 def test_zip_with_an_id_twice(tmp_path):
     path = make_zip(tmp_path / "x.zip", ["one/a/images/a.png", "two/a/images/a.png"])
-    with pytest.raises(BadInput, match="image id a stands in it twice"):
+    with pytest.raises(BadInput, match="image id a is there twice"):
         open_source(path).entries()
 
 
 def test_zip_with_a_file_twice(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = make_zip(tmp_path / "x.zip", ["a/images/a.png", "a/images/a.png"])
-    with pytest.raises(BadInput, match="a file stands in it twice"):
+    with pytest.raises(BadInput, match="a file is there twice"):
         open_source(path).entries()
 
 

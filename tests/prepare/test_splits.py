@@ -33,7 +33,7 @@ def test_optional_id_may_be_absent(tmp_path):
     ("lists", "message"),
     [
         ({"train": "a\nx\n"}, r"train\.txt: 1 ids of no image, the first is x"),
-        ({"train": "a\na\n"}, r"train\.txt:2: image id a stands in the list twice"),
+        ({"train": "a\na\n"}, r"train\.txt:2: image id a is listed twice"),
         ({"train": "a\n", "val": "a\n"}, r"val\.txt: image id a is also in .*train\.txt"),
         ({"train": "a b\n"}, r"train\.txt:1: 'a b'"),
     ],
@@ -84,7 +84,7 @@ def test_image_info(tmp_path):
     with pytest.raises(BadInput, match=r"modality\.csv: columns \['group'\] missing"):
         read_image_info(path)
     path.write_text("image_id,modality,group\na,x,1\na,x,1\n")
-    with pytest.raises(BadInput, match="image id a stands in it twice"):
+    with pytest.raises(BadInput, match="image id a is listed twice"):
         read_image_info(path)
     with pytest.raises(FileNotFoundError):
         read_image_info(tmp_path / "absent.csv")

@@ -57,7 +57,7 @@ def test_models_can_be_trained_first(registered, project, tmp_path, monkeypatch)
 
     def run(function, *given):
         calls.append(given)
-        if function is command.train_or_evaluate:
+        if function is command.train:
             folder = tmp_path / "out" / "quick-unet_light" / "training"
             folder.mkdir(parents=True)
             (folder / "model_final.pth").touch()
@@ -72,8 +72,9 @@ def test_models_can_be_trained_first(registered, project, tmp_path, monkeypatch)
     benchmark(args)
     weights = str(tmp_path / "out" / "quick-unet_light" / "training" / "model_final.pth")
     training, scoring = calls
-    assert training[0][:3] == ["--config-file", config, "--resume"]
-    assert training[0][-2:] == ["OUTPUT_DIR", weights.removesuffix("/model_final.pth")]
+    assert training[0].config_file == config
+    assert training[0].resume
+    assert training[0].opts == ["OUTPUT_DIR", weights.removesuffix("/model_final.pth")]
     assert scoring[0].weights == weights
     calls.clear()
     benchmark(args)
@@ -97,7 +98,7 @@ def test_what_cannot_be_done_is_said(
     monkeypatch.chdir(tmp_path)  # where nothing was trained
     simple = str(project / "configs" / "simple_cnn" / "simple_cnn.yaml")
     assert (
-        main(arguments(registered, tmp_path, *(each.format(simple=simple) for each in more))) == 1
+        main(arguments(registered, tmp_path, *(each.format(simple=simple) for each in more))) == 2
     )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()

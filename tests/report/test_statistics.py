@@ -129,5 +129,5 @@ def test_the_command(registered, project, tmp_path, capsys):
 def test_a_dataset_that_was_not_prepared(project, tmp_path, capsys, registered):
     config = str(project / "configs" / "unet" / "unet_light.yaml")
     given = ["--config-file", config, "--output", str(tmp_path), "--data", str(registered)]
-    assert main(given) == 1
+    assert main(given) == 2
     assert "dsb2018_train was not prepared" in capsys.readouterr().err

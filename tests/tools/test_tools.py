@@ -54,17 +54,23 @@ def test_prepare_in_the_default_place(dsb, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--input", "x", "--name", "a", "--splits", "b"], ["--sample", "--name", "a"], []],
+    [
+        ["--input", "x", "--name", "a", "--splits", "b"],
+        ["--sample", "--name", "a"],
+        [],
+        ["--sample", "--output", ""],
+    ],
 )
-def test_prepare_refuses_arguments_that_do_not_fit(arguments, capsys):
-    with pytest.raises(SystemExit):
-        prepare_dsb2018.main(arguments)
-    assert "error:" in capsys.readouterr().err
+def test_prepare_refuses_arguments_that_do_not_fit(project, arguments):
+    done = run(project, "tools/prepare_dsb2018.py", *arguments)
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_prepare_says_what_is_wrong(tmp_path, capsys):
     missing = tmp_path / "absent"
-    assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 1
+    assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 2
     assert f"error: {missing}: no such file or folder" in capsys.readouterr().err
 
 
@@ -72,7 +78,7 @@ def test_package_weights_of_a_run(tmp_path, capsys):
     config = CONFIGS / "quick/mask_rcnn.yaml"
     arguments = ["--name", "mine", "--config-file", str(config), "--run", str(tmp_path / "run")]
     arguments += ["--folder", str(tmp_path / "weights")]
-    assert package_weights.main(arguments) == 1
+    assert package_weights.main(arguments) == 2
     assert "model_final.pth: no such file; has the run ended?" in capsys.readouterr().err
     results = tmp_path / "run/inference/dsb2018_sample_val/results.json"
     results.parent.mkdir(parents=True)

@@ -1,11 +1,13 @@
 """COCO JSON of all images, with scores: what `tools/prepare_dsb2018.py` writes of truth."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from dsb2018.files import replacing
+from dsb2018.inference.formats.parts import reading
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import encode_crop
 
@@ -33,19 +35,24 @@ def join_coco(path: Path, parts: Sequence[Path]) -> None:
     with replacing(path) as file:
         file.write(b'{"categories": [{"id": 1, "name": "nucleus"}],\n"images": [')
         for number, part in enumerate(parts, start=1):
-            with open(part) as lines:
-                _write_item(file, number, {}, next(lines))
+            _write_item(file, number, {}, next(_items(part)))
         file.write(b'],\n"annotations": [')
         count = 0
         for number, part in enumerate(parts, start=1):
-            with open(part) as lines:
-                next(lines)
-                for line in lines:
-                    count += 1
-                    _write_item(file, count, {"image_id": number}, line)
+            for item in islice(_items(part), 1, None):
+                count += 1
+                _write_item(file, count, {"image_id": number}, item)
         file.write(b"]}\n")
 
 
-def _write_item(file: BinaryIO, number: int, more: dict, line: str) -> None:
-    item = {"id": number, **more, **json.loads(line)}
+def _items(part: Path) -> Iterator[dict]:
+    """The image of a part, then its nuclei."""
+    with reading(part), open(part) as lines:
+        yield json.loads(next(lines))
+        for line in lines:
+            yield json.loads(line)
+
+
+def _write_item(file: BinaryIO, number: int, more: dict, content: dict) -> None:
+    item = {"id": number, **more, **content}
     file.write((",\n" if number > 1 else "\n").encode() + json.dumps(item).encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dsb2018.csv_text import quote_cell
 from dsb2018.files import replacing
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.masks import Crop
@@ -16,6 +17,7 @@ HEAD = "ImageId,EncodedPixels\n"
 def kaggle_part(name: str, nuclei: Nuclei) -> str:
     """The lines of one image; of one without nuclei a line without pixels, as Kaggle wants it."""
     codes = [run_lengths(crop, nuclei.size[0]) for crop in nuclei.crops] or [""]
+    name = quote_cell(name)
     quoted = '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
     return "".join(f"{quoted},{code}\n" for code in codes)
 

@@ -2,7 +2,6 @@
 form, a folder an image with one mask file a nucleus."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import tifffile
 
 from dsb2018.draw import PREDICTED, draw_outlines
-from dsb2018.files import write_atomically
+from dsb2018.files import make_empty_folder, write_atomically
 from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.measuring import blocks
 from dsb2018.inference.nuclei import Nuclei
@@ -41,7 +40,7 @@ def write_overlay(path: Path, nuclei: Nuclei, picture: Picture, grey_range: Grey
 def write_crops(folder: Path, nuclei: Nuclei, picture: Picture, labels: Sequence[int]) -> None:
     """A picture of each nucleus, `<label>.png`, in the file's own grey values where PNG can hold
     them, else `.tif`."""
-    replace_folder(folder)
+    make_empty_folder(folder)
     for block in blocks(nuclei, picture, MARGIN):
         for number in block.wanted:
             crop = nuclei.crops[number - 1]
@@ -73,7 +72,7 @@ def write_dsb(
             "corrections would be lost"
         )
     for kind in ("images", "masks"):
-        replace_folder(folder / kind)
+        make_empty_folder(folder / kind)
     image = to_rgb(shown.read(0, 0, *shown.size), grey_range)
     (folder / "images" / f"{name}.png").write_bytes(encode_png(image))
     for label, crop in enumerate(nuclei.crops, start=1):
@@ -113,10 +112,3 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """(H, W) or (H, W, 3) RGB, uint8 or uint16."""
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
     return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
-
-
-def replace_folder(folder: Path) -> None:
-    """Leaves nothing of a run before. What is written into it then need not be whole at once: the
-    image counts as done when all of it is."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
+from dsb2018.csv_text import FORMULA, quote_cell
 from dsb2018.files import replacing
+from dsb2018.inference.formats.parts import reading
 
 GROUP = 100_000  # rows of a Parquet file that are stored together, at least
 
@@ -38,7 +41,8 @@ def join_tables(stem: Path, parts: Sequence[Path]) -> None:
 
 
 def _read(part: Path) -> pa.Table:
-    return pyarrow.parquet.ParquetFile(part).read()
+    with reading(part):
+        return pyarrow.parquet.ParquetFile(part).read()
 
 
 def _gather(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -68,7 +72,8 @@ def _common_schema(parts: Iterable[Path]) -> pa.Schema:
     schemas = set()  # of which there are few
     common = pa.schema([])
     for part in parts:
-        schema = pyarrow.parquet.read_schema(part).remove_metadata()
+        with reading(part):
+            schema = pyarrow.parquet.read_schema(part).remove_metadata()
         if schema not in schemas:
             schemas.add(schema)
             common = pa.unify_schemas([common, schema], promote_options="permissive")
@@ -86,8 +91,13 @@ def _fill(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _as_text(table: pa.Table) -> pa.Table:
-    """Rounded, and NaN as an empty cell."""
+    """Numbers rounded, NaN as an empty cell, and text that no spreadsheet takes for a formula."""
     for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(index)
+            if pyarrow.compute.any(pyarrow.compute.match_substring_regex(texts, FORMULA)).as_py():
+                cells = [text and quote_cell(text) for text in texts.to_pylist()]
+                table = table.set_column(index, field.name, pa.array(cells, field.type))
         if pa.types.is_floating(field.type):
             values = table.column(index).to_numpy()
             cells = pa.array(round_off(values), field.type, mask=np.isnan(values))

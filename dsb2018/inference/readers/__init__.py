@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from dsb2018.files import check_regular_file
 from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.ome_zarr import open_zarr
 from dsb2018.inference.readers.raster import open_raster
@@ -29,6 +30,8 @@ def open_picture(name: str, path: Path) -> list[Picture]:
     elif path.suffix.lower() in TIFF:
         kind = open_tiff
     try:
+        if not path.is_dir():
+            check_regular_file(path)
         pictures = kind(name, path)
     except (MemoryError, KeyboardInterrupt):
         raise
@@ -42,6 +45,8 @@ def open_picture(name: str, path: Path) -> list[Picture]:
             raise ValueError(f"{path}: an image without pixels, {picture.array.shape}")
         if picture.dtype.kind not in "uifb":
             raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
+    if not pictures:
+        raise ValueError(f"{path}: no image in it")
     return [each for picture in pictures for each in _split(picture)]
 
 

@@ -6,6 +6,7 @@ import zarr
 
 from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
+from dsb2018.names import is_inside
 
 
 def open_zarr(name: str, path: Path) -> list[Picture]:
@@ -75,7 +76,7 @@ def find_in_zarr(path: Path) -> list[Path]:
             places = sorted((key for key in node.group_keys() if key.isdigit()), key=int)
     except Exception:  # noqa: BLE001 decoders raise whatever they like; it is told when it is opened
         places = []
-    return [path / place for place in places] or [path]
+    return [path / place for place in places if is_inside(place)] or [path]
 
 
 def ome_attributes(node: zarr.Group) -> dict:

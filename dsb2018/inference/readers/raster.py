@@ -1,17 +1,18 @@
 """PNG, JPEG, BMP and what else OpenCV reads, decoded whole."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
+from dsb2018.files import read_file
+from dsb2018.images import MOST_PIXELS
 from dsb2018.inference.pictures import Picture
 
 RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
-# More are not decoded whole: a file of some kilobytes can pretend to be any number.
-MOST_PIXELS = 1 << 27
 
 
 def open_raster(name: str, path: Path) -> list[Picture]:
@@ -20,10 +21,10 @@ def open_raster(name: str, path: Path) -> list[Picture]:
     Raises:
         ValueError: empty, damaged, of an unknown kind, or of too many pixels.
     """
-    data = path.read_bytes()
+    data = read_file(path)
     if not data:
         raise ValueError("an empty file")
-    _check_size(path)
+    _check_size(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("damaged, or of an unknown kind")
@@ -35,13 +36,13 @@ def open_raster(name: str, path: Path) -> list[Picture]:
     return [Picture(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
 
 
-def _check_size(path: Path) -> None:
+def _check_size(data: bytes) -> None:
     """
     Raises:
         ValueError: too many pixels to decode them all.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as header:
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(BytesIO(data)) as header:
             count = int(np.prod(header.size))  # no pixels are read
     except PillowImage.DecompressionBombError:
         count = MOST_PIXELS + 1

@@ -7,9 +7,9 @@ import numpy as np
 import tifffile
 import zarr
 
-from dsb2018.inference.pictures import SMALL, Picture
+from dsb2018.images import MOST_PIXELS
+from dsb2018.inference.pictures import SMALL, AbsentTiles, Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
-from dsb2018.inference.readers.raster import MOST_PIXELS
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
 MANY = ("ome", "shaped")  # kinds of file whose series are all images of their own
@@ -56,7 +56,22 @@ def _open_series(
     if alpha and "S" in axes:
         array = _Samples(array, axes.index("S"))
         array = array[(slice(None),) * len(axes)] if whole else array
-    return Picture(name, path, array, axes, fixed, **_details(file, number))
+    details = _details(file, number)
+    absent = None if whole else _absent_tiles(series)
+    return Picture(name, path, array, axes, fixed, absent=absent, **details)
+
+
+def _absent_tiles(series: tifffile.TiffPageSeries) -> AbsentTiles | None:
+    """The tiles without bytes of a series of one page; None where there are none."""
+    page = series.keyframe
+    if len(series.pages) > 1 or not page.is_tiled or page.tiledepth > 1:
+        return None
+    rows, columns = -(-page.imagelength // page.tilelength), -(-page.imagewidth // page.tilewidth)
+    counts = np.asarray(page.databytecounts)
+    if not len(counts) or len(counts) % (rows * columns) or counts.all():
+        return None
+    absent = (counts.reshape(-1, rows, columns) == 0).all(axis=0)  # planes of colour apart
+    return AbsentTiles(absent, page.tilelength, page.tilewidth)
 
 
 def _open_array(file: tifffile.TiffFile, number: int, whole: bool):

@@ -5,7 +5,13 @@ import os
 import cv2
 import numpy as np
 
+from dsb2018.files import read_file
+
 CHANNEL_ORDERS = ("BGR", "RGB")
+# Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
+MOST_PIXELS = 1 << 27
+# Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
+MOST_PIXELS = 1 << 27
 
 
 def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarray:
@@ -24,9 +30,11 @@ def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarra
     """
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f"channel order {channel_order!r}, expected one of {CHANNEL_ORDERS}")
-    with open(path, "rb") as file:
-        data = np.frombuffer(file.read(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    data = np.frombuffer(read_file(path), np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:  # more pixels than OpenCV decodes
+        image = None
     if image is None:
         raise ValueError(f"{path}: not an image that OpenCV can read")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if channel_order == "RGB" else image

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dsb2018.data.images import read_image, stretch_contrast
+from dsb2018.images import read_image, stretch_contrast
 
 
 def test_alpha_is_dropped_and_grey_is_tripled(tmp_path):

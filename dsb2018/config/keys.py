@@ -1,8 +1,5 @@
 """The keys that this project adds to Detectron2's config, all in one place."""
 
-from collections.abc import Sequence
-
-import torch
 from detectron2.config import CfgNode, get_cfg
 
 SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
@@ -35,8 +32,8 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.MIN_AREA = 12  # nuclei cut by the window to fewer pixels than this are no truth
     # Share of modalities in training: 1: as they come; 0: every modality equally often.
     cfg.DATALOADER.MODALITY_POWER = 1.0
-    # In inference the whole image is zoomed, and never shrunk; MAX_SIZE_TEST (Detectron2's key)
-    # is the longest edge that zooming may reach, pixels.
+    # In inference the whole image is resized by this factor; MAX_SIZE_TEST (Detectron2's key) is
+    # the longest edge that enlarging may reach, pixels.
     cfg.INPUT.ZOOM_TEST = 1.0
     # Grey values are spread over the full range before anything else, all channels alike.
     cfg.INPUT.STRETCH = True
@@ -125,34 +122,3 @@ def get_dsb2018_cfg() -> CfgNode:
     cfg = get_cfg()
     add_dsb2018_config(cfg)
     return cfg
-
-
-def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
-    """A config file over the defaults. A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no
-    GPU.
-
-    Args:
-        config_file: YAML.
-        options: KEY, VALUE, … that override it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AssertionError: a key that does not exist (from Detectron2's `CfgNode`).
-    """
-    cfg = get_dsb2018_cfg()
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list(_as_floats(cfg, list(options)))
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def _as_floats(cfg: CfgNode, options: list) -> list:
-    """KEY, VALUE, … in which 2 is 2.0 where the config has a float."""
-    for place in range(1, len(options), 2):
-        value = cfg
-        for name in str(options[place - 1]).split("."):
-            value = value.get(name) if isinstance(value, CfgNode) else None
-        if isinstance(value, float) and str(options[place]).lstrip("+-").isdigit():
-            options[place] = float(options[place])
-    return options

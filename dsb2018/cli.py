@@ -1,0 +1,101 @@
+"""What all command-line tools share: how an error ends them.
+
+Exit statuses are 0 where all is done; 1 where something went wrong: damaged data, a full disk, a
+file that failed; 2 where what the user wrote cannot be used: an argument, a config, a missing file;
+and 130 after Ctrl-C.
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from dsb2018.errors import UsageError
+
+logger = logging.getLogger("dsb2018")
+WRONG, USAGE, INTERRUPTED = 1, 2, 130
+# The command can end with one line; others are a fault of this project, and their type says more.
+EXPECTED = (OSError, ValueError, ImportError, FloatingPointError, MemoryError)
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--debug`."""
+    parser.add_argument(
+        "--debug", action="store_true", help="print the whole traceback when an error occurs"
+    )
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], int | None],
+    arguments: list[str] | None = None,
+) -> int:
+    """Parses arguments and runs a command; an error becomes one line and an exit status.
+
+    Args:
+        parser: of the command; `--debug` is added.
+        command: from arguments to the exit status; None: 0.
+        arguments: None: those of the process.
+
+    Returns:
+        The exit status, see the module.
+    """
+    add_debug_option(parser)
+    args = parser.parse_args(arguments)
+    return exit_status(command, args)
+
+
+def exit_status(
+    command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace
+) -> int:
+    """Runs a command; see `run_command`."""
+    try:
+        return command(args) or 0
+    except KeyboardInterrupt:
+        report("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 the one place where every error ends
+        if args.debug:
+            traceback.print_exc()
+        else:
+            report(f"error: {describe(error)}")
+        write_traceback_to_log(error)
+        return USAGE if isinstance(error, (UsageError, FileNotFoundError)) else WRONG
+
+
+def report(text: str) -> None:
+    """Writes a line to the standard error stream."""
+    print(text, file=sys.stderr)
+
+
+def output_path(text: str) -> Path:
+    """The type of an `--output` argument: an empty text would be the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty, expected a path")
+    return Path(text)
+
+
+def describe(error: BaseException) -> str:
+    """What happened, in one line or as many as the message has."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error or 'MemoryError'})"
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror}"
+    text = str(error).strip()
+    if isinstance(error, EXPECTED) and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'} (--debug prints the traceback)"
+
+
+def write_traceback_to_log(error: BaseException) -> None:
+    """Writes the traceback to log files that are open, not to the terminal."""
+    record = logger.makeRecord(
+        *(logger.name, logging.ERROR, __file__, 0, "%s", (describe(error),)),
+        exc_info=(type(error), error, error.__traceback__),
+    )
+    for handler in logger.handlers:
+        if getattr(handler, "stream", None) not in (None, sys.stdout, sys.stderr):
+            handler.handle(record)

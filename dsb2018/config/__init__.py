@@ -1,0 +1,22 @@
+"""The config: Detectron2's keys and this project's, read from YAML safely and checked."""
+
+from dsb2018 import compat
+
+compat.apply()
+
+from dsb2018.config.keys import (  # noqa: E402
+    SEPARATIONS,
+    add_dsb2018_config,
+    check_separation,
+    get_dsb2018_cfg,
+)
+from dsb2018.config.reading import ConfigError, read_config  # noqa: E402
+
+__all__ = [
+    "SEPARATIONS",
+    "ConfigError",
+    "add_dsb2018_config",
+    "check_separation",
+    "get_dsb2018_cfg",
+    "read_config",
+]

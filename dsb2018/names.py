@@ -1,0 +1,46 @@
+"""File names from names that come from outside: image files, ids in JSON, the command line."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+# What separates folders on any system, Windows' drive letters, and control characters.
+UNSAFE = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST = 160  # bytes; leaves space for endings, where most file systems allow 255
+DIGITS = 8  # of the hash that keeps changed names apart
+
+
+def file_name(name: str) -> str:
+    """A name that stays in the folder where it is used, however the given one looks.
+
+    An ordinary name comes back as it is. Otherwise unsafe characters become `_`, dots at the start
+    are removed, a long name is cut, and a hash of the whole name is added, so that two different
+    names never become the same.
+
+    Args:
+        name: any text, without the ending of the file.
+
+    Returns:
+        A single, visible path component of at most 160 bytes.
+    """
+    clean = UNSAFE.sub("_", name).lstrip(". ").rstrip(" ")
+    clean = clean.encode()[:LONGEST].decode(errors="ignore")
+    if clean == name and clean:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+    short = clean.encode()[: LONGEST - DIGITS - 1].decode(errors="ignore")
+    return f"{short or 'unnamed'}-{digest}"
+
+
+def image_file_name(dataset_dict: Mapping) -> str:
+    """What files about an image of a dataset are called, without their ending."""
+    return file_name(str(dataset_dict.get("dsb_id", dataset_dict["image_id"])))
+
+
+def is_inside(relative: str) -> bool:
+    """Whether a relative path with forward slashes stays in the folder that it starts from."""
+    parts = PurePosixPath(relative.replace("\\", "/")).parts
+    if not parts or "\0" in relative:
+        return False
+    return parts[0] != "/" and ".." not in parts and ":" not in parts[0]
