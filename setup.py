@@ -64,6 +64,8 @@ setup(
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3",
+            "pytest-cov>=5",
+            "hypothesis>=6",
             "ruff>=0.6",
             "selenium>=4",
             "wandb>=0.16",

@@ -80,7 +80,7 @@ def output_path(text: str) -> Path:
 def describe(error: BaseException) -> str:
     """What happened, in one line or as many as the message has."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'MemoryError'})"
+        return f"not enough memory ({str(error) or 'MemoryError'})"
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror}"

@@ -74,8 +74,9 @@ def _check_annotations(annotations: list, image_ids: set[int]) -> None:
         where = f"annotations[{number}]"
         if not isinstance(annotation, Mapping):
             raise ValueError(f"{where} is no dict")
-        if annotation.get("image_id") not in image_ids:
-            raise ValueError(f"{where} has image_id {annotation.get('image_id')!r}, no such image")
+        image_id = annotation.get("image_id")
+        if not _is_whole(image_id, 0) or image_id not in image_ids:
+            raise ValueError(f"{where} has image_id {image_id!r}, no such image")
         box = annotation.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise ValueError(f"{where} has bbox {box!r}, expected [x, y, width, height]")

@@ -142,6 +142,9 @@ ALLOWED: dict[str, Range | Choice | Each] = {
 }
 
 
+DEVICES = "a device of torch, such as cpu, cuda or cuda:1"
+
+
 def find_value(cfg: CfgNode, key: str) -> object:
     """The value of a key such as "SOLVER.BASE_LR".
 
@@ -166,9 +169,7 @@ def check_values(cfg: CfgNode) -> None:
         value = find_value(cfg, key)
         if value not in allowed:
             raise ValueError(f"{key} {value!r}, expected {allowed}")
-    _check(
-        "MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, "cpu, cuda, cuda:1 or another torch device"
-    )
+    _check("MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, DEVICES)
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
         expected = 'a list of names, as ("dsb2018_train",)'
         _check(key, find_value(cfg, key), _are_names, expected)

@@ -75,7 +75,7 @@ def read_chain(path: Path, children: tuple[Path, ...] = ()) -> Iterator[tuple[Pa
     content = read_yaml(path)
     yield path, {key: value for key, value in content.items() if key != BASE}
     bases = content.get(BASE, [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or "://" in base:
             raise ConfigError(f"{path}: {BASE} {base!r}, expected the path of a local file")
         yield from read_chain(path.parent / Path(base).expanduser(), (*children, path.resolve()))

@@ -5,7 +5,12 @@ of the batch alone: not from the number of worker processes, of training process
 the training was stopped and resumed.
 """
 
+import atexit
+import ctypes
+import functools
 import itertools
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 
@@ -103,14 +108,35 @@ def build_loader(samples: SeededSamples, batches: SeededBatches, num_workers: in
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=start_worker,
+        worker_init_fn=worker_initializer(),
         # Batches differ in cost; a longer queue evens that out.
         prefetch_factor=4 if num_workers else None,
     )
 
 
-def start_worker(_: int) -> None:
-    """Each worker has one processor; and stops with the training, not at its signals."""
+@functools.cache
+def _process_ends():
+    """A flag in shared memory that is set when this process ends, before it waits for workers."""
+    flag = multiprocessing.RawValue(ctypes.c_bool, False)
+    # `atexit` calls last what was registered first, and multiprocessing has waited for long.
+    atexit.register(setattr, flag, "value", True)
+    return flag
+
+
+def worker_initializer() -> Callable[[int], None]:
+    """The `worker_init_fn` of a `DataLoader`.
+
+    A worker uses one processor. It ignores the signals by which a terminal or a scheduler stops all
+    processes of a job, so that the training can finish its iteration, and ends with the training.
+    """
+    return functools.partial(_start_worker, _process_ends())
+
+
+def _start_worker(process_ends, worker_id: int) -> None:
+    def end(*_) -> None:
+        if process_ends.value:  # multiprocessing sends SIGTERM then, and waits
+            os._exit(0)
+
     cv2.setNumThreads(0)  # 1 would wait for threads that a forked process does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dsb2018.data import NucleiMapper
-from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, start_worker
+from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, worker_initializer
 from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.engine.hooks import (
     BestCheckpoint,
@@ -276,7 +276,7 @@ class Trainer(DefaultTrainer):
         """Each image of a dataset once."""
         mapper = NucleiMapper(cfg, is_train=False)
         loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-        loader.worker_init_fn = start_worker
+        loader.worker_init_fn = worker_initializer()
         return loader
 
     @classmethod

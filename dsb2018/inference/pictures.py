@@ -102,11 +102,14 @@ class Picture:
         return replace(self, array=self._get(self.fixed), axes=free, fixed={})
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
-        """A window of a picture that is no stack, (height, width, channels), of its own dtype.
+        """A window of a picture that is no stack, (height, width, channels), of its own dtype; 0
+        where the file holds no pixels.
 
         Raises:
             ValueError: the file is damaged there.
         """
+        if self.is_absent(y, x, height, width):
+            return np.zeros((height, width, self._channel_count()), self.dtype)
         ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
         window = self._get(ranges)
         left = [axis for axis in self.axes if axis not in self.fixed]
@@ -114,6 +117,10 @@ class Picture:
             window, left = window[..., None], [*left, "S"]
         channel = next(axis for axis in left if axis in CHANNEL_AXES)
         return window.transpose([left.index(axis) for axis in ("Y", "X", channel)])
+
+    def _channel_count(self) -> int:
+        axes = [a for a in self.axes if a in CHANNEL_AXES and a not in self.fixed]
+        return self.length(axes[0]) if axes else 1
 
     def _get(self, ranges: dict[str, int | slice]) -> np.ndarray:
         key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
