@@ -89,9 +89,7 @@ def _find_bins(windows: Iterable[np.ndarray], percent: float) -> tuple[np.ndarra
             raise ValueError("it has pixels that are NaN or infinite")
         least, most = min(least, float(window.min())), max(most, float(window.max()))
     if not np.isfinite(most - least):
-        raise ValueError(
-            f"pixels from {least:.3g} to {most:.3g}, which is too far apart to compute"
-        )
+        raise ValueError(f"pixels from {least:.3g} to {most:.3g}, a range that is too wide")
     found = whole = _count(windows, least, most)
     for _ in range(ROUNDS):
         counts, first, step = found

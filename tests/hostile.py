@@ -1,0 +1,29 @@
+"""Files that somebody has made to do harm, or that are damaged."""
+
+import struct
+import zlib
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file of some bytes that claims to have so many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + content + chunk(b"IEND", b"")
+
+
+HOSTILE_NAMES = (
+    "..",
+    "../../evil",
+    "/tmp/evil",
+    "=cmd|'/c calc'!A1",
+    "/*DATA*/",
+    "<!--<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "a|b`c`[d](e)",
+)

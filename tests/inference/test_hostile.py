@@ -1,0 +1,286 @@
+"""Input of `predict` that is damaged or made to do harm."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import predict
+import pytest
+import tifffile
+import torch
+from safetensors.torch import load_file
+
+from dsb2018.inference import run as run_module
+from dsb2018.inference.contrast import find_range
+from dsb2018.inference.finding import find_images
+from dsb2018.inference.formats.pictures import write_crops
+from dsb2018.inference.pictures import AbsentTiles, Picture
+from dsb2018.inference.readers import open_picture
+from dsb2018.inference.readers import tiff as tiff_module
+from dsb2018.inference.stitching import Tiling
+from dsb2018.modeling.weights import FOLDER
+from tests.hostile import png_header
+from tests.inference.test_predictor import micrograph
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "good.png"), micrograph((64, 64), 0)[0])
+    return images
+
+
+def run(folder, output, *more) -> int:
+    return predict.main(["--input", str(folder), "--output", str(output), *more])
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_named_pipes_do_not_hang(folder, tmp_path, capsys, ending):
+    os.mkfifo(folder / f"pipe.{ending}")
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert f"pipe.{ending}: a named pipe, expected a regular file" in printed.err
+    assert "1 of 2 files done" in printed.out
+
+
+def test_names_of_dots_leave_the_output_alone(folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "precious.txt").write_text("mine")
+    for name in ("...png", "..png"):
+        shutil.copy(folder / "good.png", folder / name)
+    paths = [str(folder / name) for name in ("good.png", "...png", "..png")]
+    assert predict.main(["--input", *paths, "--output", str(output), "--crops"]) == 0
+    assert (output / "precious.txt").read_text() == "mine"
+    crops = sorted(entry.name for entry in (output / "crops").iterdir())
+    assert len(crops) == 3
+    assert not any(name.startswith(".") for name in crops)
+
+
+def test_crops_never_replace_a_folder_of_others(tmp_path):
+    (tmp_path / "precious.txt").touch()
+    with pytest.raises(ValueError, match="not deleted, because dsb2018 did not create it"):
+        write_crops(tmp_path, None, None, [])
+    assert (tmp_path / "precious.txt").exists()
+
+
+def test_names_that_spreadsheets_take_for_formulas(folder, tmp_path):
+    (folder / "good.png").rename(folder / "=1+1.png")
+    assert run(folder, tmp_path / "out", "--format", "kaggle") == 0
+    with open(tmp_path / "out" / "images.csv", newline="") as file:
+        assert next(csv.DictReader(file))["image"] == "'=1+1"
+    lines = (tmp_path / "out" / "submission.csv").read_text().splitlines()
+    assert lines[1].startswith("'=1+1,")
+
+
+@pytest.mark.parametrize(
+    "content", ["5", "{", "[]", "null", '{"made_from": 3}', '{"made_from": "x", "images": [5]}', ""]
+)
+def test_an_unreadable_record_is_made_again(folder, tmp_path, content, capsys):
+    output = tmp_path / "out"
+    assert run(folder, output) == 0
+    record = output / ".done" / "good" / "record.json"
+    before = record.read_text()
+    record.write_text(content)
+    assert run(folder, output) == 0
+    assert record.read_text() == before
+
+
+def test_a_record_names_no_other_files(folder, tmp_path):
+    output = tmp_path / "out"
+    assert run(folder, output) == 0
+    record = output / ".done" / "good" / "record.json"
+    content = json.loads(record.read_text())
+    content["images"][0]["image"] = "../../../evil"
+    record.write_text(json.dumps(content))
+    assert run(folder, output) == 0
+    assert json.loads(record.read_text())["images"][0]["image"] == "good"
+
+
+@pytest.mark.parametrize("part", ["good.parquet", "good.coco"])
+def test_a_damaged_part_is_named_and_made_again(folder, tmp_path, capsys, part):
+    output = tmp_path / "out"
+    assert run(folder, output, "--format", "coco") == 0
+    table = (output / "nuclei.csv").read_bytes()
+    path = output / ".done" / "good" / part
+    path.write_bytes(b"\x00" * path.stat().st_size)
+    assert run(folder, output, "--format", "coco") == 1
+    assert f"{part}: damaged" in capsys.readouterr().err
+    assert run(folder, output, "--format", "coco") == 0
+    assert (output / "nuclei.csv").read_bytes() == table
+
+
+def test_a_missing_part_is_made_again(folder, tmp_path):
+    assert run(folder, tmp_path / "out") == 0
+    path = tmp_path / "out" / ".done" / "good" / "good.parquet"
+    path.unlink()
+    assert run(folder, tmp_path / "out") == 0
+    assert path.exists()
+
+
+def test_a_damaged_tile_is_computed_again(tmp_path, monkeypatch):
+    image = micrograph((300, 400), 0)[0]
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, image, tile=(128, 128))
+    options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
+    monkeypatch.setattr(Tiling, "whole", 256)
+    assert run(path, tmp_path / "whole", *options) == 0
+    original = run_module.stitch
+
+    def damage(size, found):
+        tiles = sorted((tmp_path / "out" / ".done" / "slide" / "tiles").rglob("*.npz"))
+        tiles[0].write_bytes(b"noise")
+        tiles[1].unlink()
+        return original(size, found)
+
+    monkeypatch.setattr(run_module, "stitch", damage)
+    assert run(path, tmp_path / "out", *options) == 0
+    read = [tifffile.imread(tmp_path / name / "labels" / "slide.tif") for name in ("whole", "out")]
+    np.testing.assert_array_equal(*read)
+
+
+def test_links_to_nowhere_and_folders_named_like_images(folder, tmp_path, capsys):
+    (folder / "link.png").symlink_to("nowhere")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "folder.png").mkdir()
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "1 of 3 files done" in printed.out
+    assert "link.png" in printed.err
+    assert "loop.png" in printed.err
+
+
+def write_header_only(path):
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[:8])
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("header.tif", write_header_only),
+        ("empty.tif", lambda path: path.touch()),
+        ("bomb.png", lambda path: path.write_bytes(png_header(2**31 - 1, 2**31 - 1))),
+        ("far.tif", lambda path: tifffile.imwrite(path, np.array([[1.7e308, -1.7e308]]))),
+    ],
+)
+def test_files_that_are_named(folder, tmp_path, capsys, name, make):
+    make(folder / name)
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert f"{name}: " in printed.err
+    assert "Traceback" not in printed.err
+    assert "1 of 2 files done" in printed.out
+
+
+def test_a_range_that_cannot_be_computed():
+    with pytest.raises(ValueError, match="a range that is too wide"):
+        find_range([np.array([[[1.7e308], [-1.7e308]]])], 0.1)
+
+
+def test_a_channel_that_is_no_ascii_number(folder, tmp_path, capsys):
+    tifffile.imwrite(folder / "good.tif", np.zeros((2, 64, 64), np.uint8), metadata={"axes": "CYX"})
+    assert run(folder / "good.tif", tmp_path / "out", "--channel", "²") == 1
+    assert "no channel '²'; there are 0 to 1" in capsys.readouterr().err
+
+
+def test_an_empty_output(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(folder, "")
+    assert end.value.code == 2
+    assert "it is empty, expected a path" in capsys.readouterr().err
+
+
+def sparse_tiff(path, shape=(4096, 4096)):
+    """Only the first of the tiles is there."""
+    tile = micrograph((256, 256), 0)[0].astype(np.uint8)
+    count = -(-shape[0] // 256) * -(-shape[1] // 256)
+    tiles = (tile if number == 0 else None for number in range(count))
+    tifffile.imwrite(path, tiles, shape=shape, dtype=np.uint8, tile=(256, 256))
+
+
+def test_tiles_that_a_file_lacks_cost_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff_module, "SMALL", 1 << 20)
+    path = tmp_path / "slide.tif"
+    sparse_tiff(path)
+    (picture,) = open_picture("slide", path)
+    assert picture.is_absent(256, 0, 1000, 1000)
+    assert not picture.is_absent(255, 255, 10, 10)
+    assert [place for place, _ in picture.windows(256).with_places()] == [(0, 0)]
+    assert picture.read(300, 300, 5, 6).shape == (5, 6, 1)
+    seen = []
+    original = run_module.look_at
+    monkeypatch.setattr(run_module, "look_at", lambda t, **k: seen.append(t) or original(t, **k))
+    assert run(path, tmp_path / "out", "--format", "labels", "--tile", "512") == 0
+    assert len(seen) < 5  # of more than a hundred
+    with open(tmp_path / "out" / "images.csv", newline="") as file:
+        assert int(next(csv.DictReader(file))["nuclei"]) > 3
+
+
+def test_a_file_without_any_tile():
+    absent = AbsentTiles(np.ones((2, 2), bool), 256, 256)
+    picture = Picture("a", Path("a.tif"), np.zeros((512, 512), np.uint8), "YX", absent=absent)
+    with pytest.raises(ValueError, match="no pixels in it"):
+        find_range(picture.windows(), 0.1)
+
+
+def test_paths_of_a_plate_stay_in_it(tmp_path):
+    import zarr
+
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "A/1"}]}
+    well = plate.create_group("A/1")
+    well.attrs["well"] = {"images": [{"path": "../../../outside"}, {"path": "0"}]}
+    found = [path for _, path in find_images([str(tmp_path / "plate.zarr")])]
+    assert found == [tmp_path / "plate.zarr" / "A" / "1" / "0"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(folder, tmp_path, capsys, value):
+    weights = load_file(FOLDER / "unet_light.safetensors")
+    name = next(name for name, values in weights.items() if values.is_floating_point())
+    weights[name].view(-1)[0] = value
+    torch.save({"model": weights}, tmp_path / "bad.pth")
+    assert run(folder, tmp_path / "out", "MODEL.WEIGHTS", str(tmp_path / "bad.pth")) == 1
+    assert f"{name} has values that are NaN or infinite" in capsys.readouterr().err
+
+
+def test_outputs_that_are_not_finite(folder, tmp_path, capsys):
+    weights = load_file(FOLDER / "unet_light.safetensors")
+    weights = {name: values.float() for name, values in weights.items()}
+    for name, values in weights.items():
+        if values.ndim == 4:
+            weights[name] = values * 1e30
+    torch.save({"model": weights}, tmp_path / "bad.pth")
+    assert run(folder, tmp_path / "out", "MODEL.WEIGHTS", str(tmp_path / "bad.pth")) == 1
+    assert "good.png: the network's output has NaN or infinite values" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from dsb2018.locking import lock_folder
+with lock_folder(Path(sys.argv[1]), "prediction", "--output"):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_second_run_in_one_output_is_told(folder, tmp_path, capsys):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            assert run(folder, tmp_path / "out") == 2
+        finally:
+            holder.kill()
+    message = rf"another prediction (process {holder.pid} on"
+    assert message in capsys.readouterr().err
+    assert run(folder, tmp_path / "out") == 0

@@ -1,0 +1,206 @@
+"""Input of `prepare` that is damaged or made to do harm: named, or left out, and nothing else."""
+
+import bz2
+import os
+import resource
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dsb2018.errors import UsageError
+from dsb2018.prepare import BadInput, Options, prepare
+from dsb2018.prepare import source as source_module
+from tests.conftest import rectangle
+from tests.hostile import png_header
+
+SQUARE = rectangle(1, 1, 5, 5)
+
+
+def options(dsb, tmp_path, **more):
+    common = {"input": dsb.root, "output": tmp_path / "out", "name": "x"}
+    return Options(**{**common, "workers": 1, "progress": False, **more})
+
+
+def link_to_nowhere(path: Path):
+    path.symlink_to("nowhere")
+
+
+def link_loop(path: Path):
+    path.symlink_to(path.name)
+
+
+def folder(path: Path):
+    path.mkdir()
+
+
+def named_pipe(path: Path):
+    os.mkfifo(path)
+
+
+def huge(path: Path):
+    path.write_bytes(png_header(50_000, 50_000))
+
+
+def largest(path: Path):
+    path.write_bytes(png_header(2**31 - 1, 2**31 - 1))
+
+
+def other_size(path: Path):
+    path.write_bytes(png_header(11_000, 11_000))
+
+
+UNREADABLE = [link_to_nowhere, link_loop, folder, named_pipe]
+
+
+@pytest.mark.parametrize("make", [*UNREADABLE, huge, largest], ids=lambda f: f.__name__)
+def test_bad_images(dsb, tmp_path, make):
+    dsb.add("good", [SQUARE])
+    bad = dsb.add("bad", [SQUARE]) / "images" / "bad.png"
+    bad.unlink()
+    make(bad)
+    with pytest.raises(BadInput, match=r"bad/images/bad\.png: "):
+        prepare(options(dsb, tmp_path))
+    prepared = prepare(options(dsb, tmp_path, skip_bad=True))
+    assert prepared.datasets == {"dsb2018_x": (1, 1)}
+    assert any("image left out" in note and "bad.png" in note for note in prepared.notes)
+
+
+@pytest.mark.parametrize("make", [*UNREADABLE, huge, largest, other_size], ids=lambda f: f.__name__)
+def test_bad_masks(dsb, tmp_path, make):
+    dsb.add("good", [SQUARE])
+    make(dsb.add("bad", [SQUARE]) / "masks" / "001.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadInput, match=r"bad/masks/001\.png: "):
+        prepare(options(dsb, tmp_path))
+    assert prepare(options(dsb, tmp_path, skip_bad=True)).datasets == {"dsb2018_x": (1, 1)}
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 100_000  # kilobytes: sizes are looked at before memory is taken
+
+
+def test_a_very_long_name(dsb, tmp_path):
+    dsb.root.mkdir(exist_ok=True)
+    image_id = "x" * 250
+    folder = dsb.add("short", [SQUARE])
+    folder.rename(dsb.root / image_id)
+    assert prepare(options(dsb, tmp_path)).datasets == {"dsb2018_x": (1, 1)}
+
+
+def pack(dsb, path, compression=zipfile.ZIP_DEFLATED, below=""):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(dsb.root.rglob("*.png")):
+            archive.write(file, f"{below}{file.relative_to(dsb.root)}")
+    return path
+
+
+def test_an_entry_that_unpacks_to_gigabytes(dsb, tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "MOST_BYTES", 1_000_000)
+    dsb.add("good", [SQUARE])
+    path = pack(dsb, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/images/bomb.png", bytes(2_000_000))
+        archive.writestr("bomb/masks/0.png", b"")
+    with pytest.raises(BadInput, match=r"bomb\.png: 2 MB \(expected at most 1 MB\)"):
+        prepare(options(dsb, tmp_path, input=path))
+    prepared = prepare(options(dsb, tmp_path, input=path, skip_bad=True))
+    assert prepared.datasets == {"dsb2018_x": (1, 1)}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damaged_archives(dsb, tmp_path, compression):
+    dsb.add("a", [SQUARE])
+    path = pack(dsb, tmp_path / "a.zip", compression)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b".png") + 4
+    data[begin + 12 : begin + 60] = os.urandom(48)
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match=r"a\.zip"):
+        prepare(options(dsb, tmp_path, input=path))
+
+
+def test_an_archive_made_inside_the_folder_of_an_image(dsb, tmp_path):
+    dsb.add("a", [SQUARE])
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (dsb.root / "a").rglob("*.png"):
+            archive.write(file, str(file.relative_to(dsb.root / "a")))
+    with pytest.raises(BadInput, match="made inside the folder of an image"):
+        prepare(options(dsb, tmp_path, input=path))
+
+
+def test_a_named_pipe_as_an_archive(dsb, tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(BadInput, match=r"a\.zip.*a named pipe, expected a regular file"):
+        prepare(options(dsb, tmp_path, input=tmp_path / "a.zip"))
+
+
+SOLUTION = "ImageId,EncodedPixels,Height,Width,Usage\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,1 " + "9" * 30 + ",24,32,Public\n", "runs that are not whole numbers"),
+        ("a," + "9" * 18 + " " + "9" * 18 + ",24,32,Public\n", "runs leave the image"),
+        ("a,1 2\n", "another number of cells than the header"),
+        ("a,1 2,24,32,Public,more\n", "another number of cells than the header"),
+    ],
+)
+def test_bad_solutions(dsb, tmp_path, rows, message):
+    dsb.add("a", [])
+    path = tmp_path / "solution.csv"
+    path.write_text(SOLUTION + rows)
+    with pytest.raises(BadInput, match=rf"solution\.csv:2: .*{message}"):
+        prepare(options(dsb, tmp_path, solution=path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"image_id,modality,group\na,fluorescence\n", r"csv:2: fewer cells than the header"),
+        (bytes(range(128, 256)), "not a text file"),
+        (bz2.compress(b"x"), "not a text file|columns .* missing"),
+    ],
+)
+def test_bad_modality_files(dsb, tmp_path, content, message):
+    dsb.add("a", [SQUARE])
+    path = tmp_path / "modality.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        prepare(options(dsb, tmp_path, modality=path))
+
+
+def test_a_binary_split(dsb, tmp_path):
+    dsb.add("a", [SQUARE])
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "train.txt").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(BadInput, match=r"train\.txt: not a text file"):
+        prepare(options(dsb, tmp_path, name=None, splits=tmp_path / "splits"))
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../x", "a b", "x\n"])
+def test_names_of_datasets(dsb, tmp_path, name):
+    dsb.add("a", [SQUARE])
+    if name == "..":  # a file `dsb2018_...json`, which is odd but stays in its folder
+        prepare(options(dsb, tmp_path, name=name))
+        return
+    with pytest.raises(UsageError, match="expected letters, digits"):
+        prepare(options(dsb, tmp_path, name=name))
+
+
+def test_folders_of_others_in_the_output_stay(dsb, tmp_path):
+    dsb.add("a", [SQUARE])
+    for name in (".partial-foo", ".partial-", ".partial-9999999999999"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    prepare(options(dsb, tmp_path))
+    assert len(list((tmp_path / "out").glob(".partial-*"))) == 3
+
+
+def test_a_sample_never_replaces_data(tmp_path):
+    from dsb2018.prepare.sample import write_sample
+
+    (tmp_path / "stage1_train").mkdir()
+    (tmp_path / "stage1_train" / "precious.txt").touch()
+    with pytest.raises(ValueError, match="not deleted, because dsb2018 did not create it"):
+        write_sample(tmp_path)
+    assert (tmp_path / "stage1_train" / "precious.txt").exists()
