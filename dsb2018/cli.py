@@ -97,5 +97,11 @@ def write_traceback_to_log(error: BaseException) -> None:
         exc_info=(type(error), error, error.__traceback__),
     )
     for handler in logger.handlers:
-        if getattr(handler, "stream", None) not in (None, sys.stdout, sys.stderr):
+        if is_log_file(handler):
             handler.handle(record)
+
+
+def is_log_file(handler: logging.Handler) -> bool:
+    """Whether a handler writes to a file, not to the terminal."""
+    name = getattr(getattr(handler, "stream", None), "name", None)
+    return isinstance(name, (str, Path)) and Path(name).is_file()

@@ -12,7 +12,7 @@ import sys
 
 from dsb2018.cli import output_path, run_command
 from dsb2018.config import read_config
-from dsb2018.data import register_dsb2018
+from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.report.data_page import write_data_page
 
 
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config_file, args.opts)
     register_dsb2018(args.data)
+    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
     names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
     write_data_page(cfg, names, args.output, args.samples)
     print(f"Written: {args.output}/index.html, statistics.csv, samples/")

@@ -4,7 +4,18 @@ from dsb2018 import compat
 
 compat.apply()
 
-from dsb2018.data.catalog import load_dataset, register_dsb2018, unregister_dsb2018  # noqa: E402
+from dsb2018.data.catalog import (  # noqa: E402
+    check_registered,
+    load_dataset,
+    register_dsb2018,
+    unregister_dsb2018,
+)
 from dsb2018.data.mapper import NucleiMapper  # noqa: E402
 
-__all__ = ["NucleiMapper", "load_dataset", "register_dsb2018", "unregister_dsb2018"]
+__all__ = [
+    "NucleiMapper",
+    "check_registered",
+    "load_dataset",
+    "register_dsb2018",
+    "unregister_dsb2018",
+]

@@ -1,12 +1,14 @@
 """Prepared datasets as registered datasets of Detectron2."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from dsb2018.coco_file import read_coco
+from dsb2018.errors import UsageError
 from dsb2018.paths import prepared_root
 
 NAMES = (
@@ -42,6 +44,22 @@ def register_dsb2018(root: str | os.PathLike | None = None) -> list[str]:
     for name in names:
         _register(name, folder / f"{name}.json")
     return names
+
+
+def check_registered(names: Iterable[str], key: str) -> None:
+    """Checks names of datasets before anything is computed.
+
+    Args:
+        names: of datasets.
+        key: the option or config key that they come from.
+
+    Raises:
+        UsageError: one is not registered.
+    """
+    for name in names:
+        if name not in DatasetCatalog.list():
+            ours = ", ".join(sorted(name for name in DatasetCatalog.list() if name in _registered))
+            raise UsageError(f"{key}: dataset {name} is not registered; known here are {ours}")
 
 
 def _register(name: str, json_file: Path) -> None:

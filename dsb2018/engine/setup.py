@@ -18,9 +18,9 @@ from detectron2.modeling import (
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dsb2018.cli import exit_status, run_command
+from dsb2018.cli import exit_status, is_log_file, run_command
 from dsb2018.config import read_config
-from dsb2018.data import register_dsb2018
+from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.processes import launch, needs_processes, process_group, was_restarted
 from dsb2018.engine.summary import places
@@ -75,8 +75,23 @@ def setup(args: argparse.Namespace) -> CfgNode:
             "and the code calls torch.use_deterministic_algorithms(True), which is slower",
             cfg.SEED,
         )
+    hide_traceback_of_training()
     register_dsb2018(args.data)
+    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
     return cfg
+
+
+def hide_traceback_of_training() -> None:
+    """Keeps the traceback that Detectron2's train loop logs off the terminal: the log file has it,
+    and `dsb2018.cli` reports the error in one line."""
+    for handler in logging.getLogger("detectron2").handlers:
+        if not is_log_file(handler):
+            handler.addFilter(_is_no_traceback_of_training)
+
+
+def _is_no_traceback_of_training(record: logging.LogRecord) -> bool:
+    return record.msg != "Exception during training:"
 
 
 def run(args: argparse.Namespace) -> dict:

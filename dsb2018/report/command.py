@@ -6,10 +6,8 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
-
 from dsb2018.cli import output_path
-from dsb2018.data import register_dsb2018
+from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine import argument_parser as training_parser
 from dsb2018.engine import run as train
 from dsb2018.errors import UsageError
@@ -75,9 +73,7 @@ def benchmark(args: argparse.Namespace) -> list[Entry]:
     """
     contestants = choose_contestants(args)
     register_dsb2018(args.data)
-    for dataset in args.datasets:
-        if dataset not in DatasetCatalog.list():
-            raise UsageError(f"--datasets {dataset}: unknown, expected {DatasetCatalog.list()}")
+    check_registered(args.datasets, "--datasets")
     entries = []
     for dataset in args.datasets:
         for contestant in contestants:
