@@ -7,7 +7,9 @@ INSTALLED := $(VENV)/installed
 DEMO := output/demo
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test lint format bench clean FORCE
+.PHONY: install demo test coverage fuzz lint format bench clean FORCE
+
+MINUTES := 5
 
 install: $(INSTALLED)
 
@@ -34,6 +36,14 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(PY) -m pytest
+
+# Lines that the tests run; fails below 90 %.
+coverage: $(INSTALLED)
+	@$(PY) -m pytest --cov=dsb2018 --cov-report=term:skip-covered --cov-fail-under=90
+
+# Mutated files through every reader: `make fuzz MINUTES=30`.
+fuzz: $(INSTALLED)
+	@$(PY) -W ignore -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .

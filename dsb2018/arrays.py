@@ -2,10 +2,14 @@
 
 import io
 import os
+import tokenize
 
 import numpy as np
 
 from dsb2018.files import read_file
+
+# What NumPy's parser of headers raises on noise beside ValueError.
+HEADER_ERRORS = (SyntaxError, tokenize.TokenError, TypeError, RecursionError, MemoryError)
 
 
 def read_array(path: str | os.PathLike) -> np.ndarray:
@@ -25,7 +29,7 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, is_fortran, dtype = read_header(file)
-    except (ValueError, KeyError, EOFError) as error:
+    except (*HEADER_ERRORS, ValueError, KeyError, EOFError) as error:
         raise ValueError(f"{path}: not an .npy file ({error})") from error
     if dtype.hasobject:
         raise ValueError(f"{path}: an array of Python objects, which could run code; refused")

@@ -1,15 +1,19 @@
 """Image files as models take them."""
 
 import os
+import struct
 
 import cv2
 import numpy as np
 
 from dsb2018.files import read_file
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNEL_ORDERS = ("BGR", "RGB")
 # Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
 MOST_PIXELS = 1 << 27
+DEFLATE_RATIO = 1032  # most bytes that a byte of a deflated file can become
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by PNG's colour type
 # Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
 MOST_PIXELS = 1 << 27
 
@@ -30,7 +34,13 @@ def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarra
     """
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f"channel order {channel_order!r}, expected one of {CHANNEL_ORDERS}")
-    data = np.frombuffer(read_file(path), np.uint8)
+    content = read_file(path)
+    if content.startswith(PNG_SIGNATURE):
+        try:
+            png_header(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except cv2.error:  # more pixels than OpenCV decodes
@@ -60,3 +70,25 @@ def stretch_contrast(image: np.ndarray, percent: float) -> np.ndarray:
         return image
     table = np.clip((np.arange(256) - low) * (255 / (high - low)), 0, 255)
     return cv2.LUT(image, np.rint(table).astype(np.uint8))
+
+
+def png_header(data: bytes) -> tuple[int, int]:
+    """Height and width in the header of a PNG file, looked at before memory is taken.
+
+    Raises:
+        ValueError: not a PNG file, truncated, more than `MOST_PIXELS`, or more pixels than so few
+            bytes can hold.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        raise ValueError("not a PNG file")
+    if len(data) < 33:
+        raise ValueError("truncated PNG file")
+    if data[12:16] != b"IHDR":
+        raise ValueError("damaged PNG file: no header")
+    width, height, bits, color = struct.unpack_from(">IIBB", data, 16)
+    if not 0 < height * width <= MOST_PIXELS:
+        most = f"expected at most {MOST_PIXELS // 10**6} million"
+        raise ValueError(f"a PNG file of {height} × {width} pixels, {most}")
+    if height * width * bits * SAMPLES.get(color, 4) / 8 > DEFLATE_RATIO * len(data):
+        raise ValueError(f"damaged PNG file: {height} × {width} pixels in {len(data)} bytes")
+    return height, width

@@ -1,8 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
 from dsb2018 import masks
+from dsb2018.masks import decode, distance_to_background, opencv_without_ipp, stack_rles
 
 
 def shapes():
@@ -81,3 +84,31 @@ def test_stack_rles_and_flatten():
     np.testing.assert_array_equal((layers == 1).any(axis=0), a)
     np.testing.assert_array_equal((layers == 3).any(axis=0), b)
     np.testing.assert_array_equal(masks.flatten_labels(layers), np.where(b, 3, a * 1))
+
+
+def test_distance_to_background_is_correctly_rounded():
+    """Judged by SciPy's exact transform in float64."""
+    mask = np.random.default_rng(0).random((200, 150)) > 0.02
+    expected = ndimage.distance_transform_edt(mask).astype(np.float32)
+    for threads in (1, 2):
+        cv2.setNumThreads(threads)
+        np.testing.assert_array_equal(distance_to_background(mask), expected)
+
+
+def test_ipp_is_used_again_afterwards():
+    before = cv2.ipp.useIPP()
+    with opencv_without_ipp():
+        assert not cv2.ipp.useIPP()
+    assert cv2.ipp.useIPP() == before
+
+
+@pytest.mark.parametrize("counts", ["0000000000", "o" * 50, "ppppppppppp", "PPYo1" * 100, "\x00ÿ"])
+def test_run_lengths_that_do_not_fit_are_refused(counts):
+    with pytest.raises(ValueError, match="a run-length code that"):
+        decode({"size": [10, 10], "counts": counts})
+
+
+def test_rles_of_another_size_are_refused_before_they_are_decoded():
+    rle = {"size": [10**6, 10**6], "counts": "0"}
+    with pytest.raises(ValueError, match=r"an RLE of size \[1000000, 1000000\], expected \[4, 5\]"):
+        stack_rles([rle], 4, 5)

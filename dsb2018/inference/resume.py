@@ -3,7 +3,7 @@
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,10 @@ from dsb2018.inference.stitching import Found
 from dsb2018.masks import Crop
 
 logger = logging.getLogger(__name__)
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, MemoryError, IndexError, TypeError),
+)
 
 
 class TileStore:
@@ -42,9 +45,9 @@ class TileStore:
     def read(self, number: int, find: Callable[[], list[Found]]) -> list[Found]:
         """What was stored of a tile; what `find()` gives where that cannot be read any more."""
         try:
-            return _read(self._path(number))
-        except UNREADABLE as error:
-            logger.warning("%s: damaged (%s), computed again", self._path(number), error)
+            return read_tile(self._path(number))
+        except ValueError as error:
+            logger.warning("%s, computed again", error)
             return find()
 
     def _path(self, number: int) -> Path:
@@ -70,10 +73,22 @@ def _pack(found: list[Found]) -> dict[str, np.ndarray]:
     }
 
 
-def _read(path: Path) -> list[Found]:
-    with np.load(path) as packed:
-        boxes, scores, places = packed["boxes"].tolist(), packed["scores"], packed["places"]
-        bits = np.unpackbits(packed["bits"]).astype(bool)
+def read_tile(path: Path) -> list[Found]:
+    """What `TileStore` wrote of a tile.
+
+    Raises:
+        ValueError: missing or damaged.
+    """
+    try:
+        with np.load(path) as packed:
+            return _unpack(packed)
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: damaged ({error})") from error
+
+
+def _unpack(packed: Mapping[str, np.ndarray]) -> list[Found]:
+    boxes, scores, places = packed["boxes"].tolist(), packed["scores"], packed["places"]
+    bits = np.unpackbits(packed["bits"]).astype(bool)
     found, begin = [], 0
     rows = zip(boxes, scores.tolist(), places.tolist(), strict=True)
     for (x, y, w, h), score, (distance, cut) in rows:

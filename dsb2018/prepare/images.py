@@ -6,12 +6,11 @@ import zlib
 import cv2
 import numpy as np
 
-from dsb2018.images import MOST_PIXELS
+from dsb2018.images import PNG_SIGNATURE, png_header
 from dsb2018.masks import Crop, crop_mask
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.source import Entry
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AGAIN = "copy or download it again"
 
 
@@ -19,19 +18,13 @@ def header_size(data: bytes, path: str) -> tuple[int, int]:
     """Height and width in the header of a PNG file.
 
     Raises:
-        BadInput: not a PNG file, or more pixels than are decoded.
+        BadInput: see `png_header`.
     """
-    if not data.startswith(SIGNATURE):
-        raise BadInput(path, "not a PNG file", "save it as PNG")
-    if len(data) < 33:
-        raise BadInput(path, "truncated PNG file", AGAIN)
-    if data[12:16] != b"IHDR":
-        raise BadInput(path, "damaged PNG file: no header", AGAIN)
-    width, height = struct.unpack_from(">II", data, 16)
-    if not 0 < height * width <= MOST_PIXELS:
-        most = f"expected at most {MOST_PIXELS // 10**6} million"
-        raise BadInput(path, f"a PNG file of {height} × {width} pixels", most)
-    return height, width
+    try:
+        return png_header(data)
+    except ValueError as error:
+        remedy = "save it as PNG" if str(error).startswith("not a") else AGAIN
+        raise BadInput(path, str(error), remedy) from error
 
 
 def png_size(data: bytes, path: str) -> tuple[int, int]:
@@ -43,7 +36,7 @@ def png_size(data: bytes, path: str) -> tuple[int, int]:
         BadInput: not a PNG file, truncated, damaged, or with more pixels than are decoded.
     """
     size = header_size(data, path)
-    view, start = memoryview(data), len(SIGNATURE)
+    view, start = memoryview(data), len(PNG_SIGNATURE)
     while True:
         if start + 12 > len(data):
             raise BadInput(path, "truncated PNG file", AGAIN)

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -81,3 +82,17 @@ def test_overlapping_nuclei_come_from_the_upper_layer():
 def test_another_kind():
     with pytest.raises(ValueError, match="SEPARATION 'star', expected one of"):
         interior_map(np.zeros((1, 2, 2), np.uint8), "star")
+
+
+def test_distances_have_the_same_bits_with_any_number_of_threads():
+    """With one thread OpenCV would leave them to a library whose last bit depends on addresses."""
+    labels = random_labels(0, size=300, count=40)
+    before = cv2.getNumThreads()
+    found = []
+    try:
+        for threads in (1, 2):
+            cv2.setNumThreads(threads)
+            found += [interior_map(labels.copy(), "distance").tobytes() for _ in range(5)]
+    finally:
+        cv2.setNumThreads(before)
+    assert len(set(found)) == 1

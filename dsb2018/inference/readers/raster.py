@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from dsb2018.files import read_file
-from dsb2018.images import MOST_PIXELS
+from dsb2018.images import MOST_PIXELS, PNG_SIGNATURE, png_header
 from dsb2018.inference.pictures import Picture
 
 RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
@@ -24,6 +24,8 @@ def open_raster(name: str, path: Path) -> list[Picture]:
     data = read_file(path)
     if not data:
         raise ValueError("an empty file")
+    if data.startswith(PNG_SIGNATURE):
+        png_header(data)
     _check_size(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:

@@ -1,6 +1,8 @@
 """TIFF in all its kinds, through `tifffile`; large ones are read in windows."""
 
 import logging
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
 MANY = ("ome", "shaped")  # kinds of file whose series are all images of their own
+LARGEST_BLOCK = 1 << 30  # bytes of a strip or tile
 ALONE = {"_multifile": False}  # the other files of a set are opened on their own
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ def open_tiff(name: str, path: Path) -> list[Picture]:
             `tifffile` raises of damaged files.
     """
     with tifffile.TiffFile(path, **ALONE) as file:
+        check_pages(file)
         count = len(file.series)
         if count > 1 and file.series[0].kind not in MANY:
             if file.series[0].kind == "generic":
@@ -38,11 +42,36 @@ def open_tiff(name: str, path: Path) -> list[Picture]:
         ]
 
 
+def check_pages(file: tifffile.TiffFile) -> None:
+    """Follows the chain of a file's pages, which `tifffile` would follow without end in a circle.
+
+    Raises:
+        ValueError: a page leads back to an earlier one.
+    """
+    form, handle = file.tiff, file.filehandle
+    if form.is_ndpi:  # whose offsets have another size
+        return
+
+    def number(place: int, code: str, size: int) -> int:
+        handle.seek(place)
+        data = handle.read(size)
+        return struct.unpack(code, data)[0] if len(data) == size else 0
+
+    offset, seen = number(4 if form.version == 42 else 8, form.offsetformat, form.offsetsize), set()
+    while offset:
+        if offset in seen:
+            raise ValueError("damaged, its pages lead back to an earlier one")
+        seen.add(offset)
+        end = form.tagnosize + form.tagsize * number(offset, form.tagnoformat, form.tagnosize)
+        offset = number(offset + end, form.offsetformat, form.offsetsize)
+
+
 def _open_series(
     file: tifffile.TiffFile, path: Path, number: int, name: str, count: int
 ) -> Picture:
     series = file.series[number]
     page = series.keyframe
+    _check_blocks(page)
     # ImageJ's tables of colours are for the screen.
     palette = None if file.is_imagej or page.photometric != 3 else page.colormap
     alpha = any(int(each) in (1, 2) for each in page.extrasamples or ())
@@ -59,6 +88,21 @@ def _open_series(
     details = _details(file, number)
     absent = None if whole else _absent_tiles(series)
     return Picture(name, path, array, axes, fixed, absent=absent, **details)
+
+
+def _check_blocks(page: tifffile.TiffPage) -> None:
+    """Checks strips or tiles before memory is taken for them.
+
+    Raises:
+        ValueError: too large ones, or fewer than the size of the image needs.
+    """
+    size, count = math.prod(page.chunks) * page.dtype.itemsize, math.prod(page.chunked)
+    if page.is_memmappable:
+        return
+    if size > LARGEST_BLOCK:
+        raise ValueError(f"it is compressed in blocks of {size / 1e6:.0f} MB; save it in tiles")
+    if len(page.databytecounts) < count:
+        raise ValueError(f"damaged, it has {len(page.databytecounts)} of {count} blocks")
 
 
 def _absent_tiles(series: tifffile.TiffPageSeries) -> AbsentTiles | None:

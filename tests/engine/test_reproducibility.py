@@ -1,0 +1,98 @@
+"""The same bits from the same seed: batches, and weights after some iterations."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.engine.test_processes import (  # noqa: F401 `start` is a fixture
+    ENVIRONMENT,
+    finish,
+    start,
+    train_net,
+)
+
+HASH_BATCHES = """
+import hashlib, sys
+import cv2, torch
+from dsb2018.data import register_dsb2018
+from dsb2018.engine import Trainer
+from tests.configs import CONFIGS, load_cfg
+
+root, family, workers, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+register_dsb2018(root)
+cfg = load_cfg(CONFIGS / f"{family}.yaml", "DATALOADER.NUM_WORKERS", workers)
+cfg.DATASETS.TRAIN = ("dsb2018_sample_train",)
+cv2.setNumThreads(threads)
+digest = hashlib.sha256()
+batches = iter(Trainer.build_train_loader(cfg, seed=1))
+for _ in range(5):
+    for sample in next(batches):
+        parts = dict(sample)
+        instances = parts.pop("instances", None)
+        if instances is not None:
+            parts |= {"boxes": instances.gt_boxes.tensor, "masks": instances.gt_masks.tensor}
+        for name, values in sorted(parts.items()):
+            content = values.contiguous().numpy().tobytes() if torch.is_tensor(values) else b""
+            digest.update(name.encode() + content)
+print(digest.hexdigest())
+"""
+
+
+# The last is Mask R-CNN; the others learn each of the maps that tell touching nuclei apart.
+@pytest.mark.parametrize("family", ["unet/unet_light", "unet/unet_border", "mask_rcnn/lite0_FPN"])
+def test_batches_have_the_same_bits_in_every_process(project, sample_root, family):
+    """In other runs, with other numbers of workers and of OpenCV's threads."""
+    runs = [(0, 1), (0, 2), (2, 2), (2, 1)] if family == "unet/unet_light" else [(0, 2), (2, 1)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", HASH_BATCHES, str(sample_root), family, *map(str, run)],
+            cwd=project,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for run in runs
+    ]
+    hashes = [process.communicate(timeout=300)[0] for process in processes]
+    assert not any(process.returncode for process in processes)
+    assert len(hashes[0]) == 65
+    assert len(set(hashes)) == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_trainings_have_the_same_bits(sample_root, tmp_path, start, processes):  # noqa: F811
+    states = []
+    for name in ("a", "b"):
+        options = ["DATALOADER.NUM_WORKERS", "2", "DATASETS.TEST", "()"]
+        command = train_net(
+            *(sample_root, tmp_path / name, f"--num-gpus={processes}", *options),
+            family="unet/unet_light",
+        )
+        finish(start(sys.executable, *command))
+        states.append(torch.load(tmp_path / name / "model_final.pth", weights_only=True)["model"])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(values, states[1][name]) for name, values in states[0].items())
+
+
+ONE_BATCH = """
+import sys
+from dsb2018.data import register_dsb2018
+from dsb2018.engine import Trainer
+from tests.configs import CONFIGS, load_cfg
+
+register_dsb2018(sys.argv[1])
+cfg = load_cfg(CONFIGS / "unet/unet_light.yaml", "DATALOADER.NUM_WORKERS", 2)
+cfg.DATASETS.TRAIN = ("dsb2018_sample_train",)
+batches = iter(Trainer.build_train_loader(cfg, seed=1))
+print(len(next(batches)))
+"""
+
+
+def test_a_script_that_takes_one_batch_ends(project, sample_root):
+    command = [sys.executable, "-W", "ignore", "-c", ONE_BATCH, str(sample_root)]
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout == "8\n"
