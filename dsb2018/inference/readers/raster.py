@@ -24,9 +24,9 @@ def open_raster(name: str, path: Path) -> list[Picture]:
     data = read_file(path)
     if not data:
         raise ValueError("an empty file")
+    _check_size(data)
     if data.startswith(PNG_SIGNATURE):
         png_header(data)
-    _check_size(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("damaged, or of an unknown kind")
