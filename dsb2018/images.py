@@ -73,11 +73,11 @@ def stretch_contrast(image: np.ndarray, percent: float) -> np.ndarray:
 
 
 def png_header(data: bytes) -> tuple[int, int]:
-    """Height and width in the header of a PNG file, looked at before memory is taken.
+    """Height and width of a PNG file, whose sizes are checked before a decoder believes them.
 
     Raises:
-        ValueError: not a PNG file, truncated, more than `MOST_PIXELS`, or more pixels than so few
-            bytes can hold.
+        ValueError: not a PNG file, a part that goes beyond its end, more than `MOST_PIXELS`, or
+            more pixels than so few bytes can hold.
     """
     if not data.startswith(PNG_SIGNATURE):
         raise ValueError("not a PNG file")
@@ -91,4 +91,9 @@ def png_header(data: bytes) -> tuple[int, int]:
         raise ValueError(f"a PNG file of {height} × {width} pixels, {most}")
     if height * width * bits * SAMPLES.get(color, 4) / 8 > DEFLATE_RATIO * len(data):
         raise ValueError(f"damaged PNG file: {height} × {width} pixels in {len(data)} bytes")
+    place = len(PNG_SIGNATURE)
+    while place + 8 <= len(data):  # OpenCV takes as much memory as a part claims to have
+        place += 12 + struct.unpack_from(">I", data, place)[0]
+    if place > len(data):
+        raise ValueError("truncated PNG file")
     return height, width
