@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from dsb2018 import compat
 
@@ -18,6 +19,10 @@ from dsb2018.prepare.sample import write_sample  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("DSB2018_REAL_DATA", PROJECT.parent / "shared" / "dsb2018"))
+
+# Slow machines are no fault; in CI every run looks at the same examples.
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("project")
 
 torch.set_num_threads(1)  # several processes run the tests
 cv2.setNumThreads(1)

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dsb2018.images import read_image, stretch_contrast
+from dsb2018.images import png_header, read_image, stretch_contrast
+from tests.hostile import png_header as png_bomb
 
 
 def test_alpha_is_dropped_and_grey_is_tripled(tmp_path):
@@ -49,3 +50,37 @@ def test_stretch_ignores_the_share_that_may_be_cut():
 def test_flat_image_stays():
     image = np.full((4, 4, 3), 9, np.uint8)
     np.testing.assert_array_equal(stretch_contrast(image, 0.1), image)
+
+
+def png(width=4, height=3, length=None) -> bytes:
+    data = bytearray(cv2.imencode(".png", np.zeros((height, width), np.uint8))[1].tobytes())
+    if length is not None:  # of the pixels' part
+        place = data.index(b"IDAT") - 4
+        data[place : place + 4] = length.to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_png_header():
+    assert png_header(png(4, 3)) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a PNG file"),
+        (png()[:20], "truncated"),
+        (png()[:-1], "truncated"),
+        (png(length=0xFFFF0000), "truncated"),
+        (png().replace(b"IHDR", b"XHDR"), "no header"),
+        (png_bomb(50_000, 50_000), "at most 134 million"),
+        (png_bomb(0, 5), "at most 134 million"),
+        (png_bomb(11_000, 11_000), "damaged PNG file: 11000 × 11000 pixels in .* bytes"),
+    ],
+)
+def test_png_headers_that_are_refused(tmp_path, data, message):
+    with pytest.raises(ValueError, match=message):
+        png_header(data)
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.png: "):
+        read_image(path)

@@ -475,3 +475,49 @@ def test_nothing_to_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty: no image in it"):
         find_images([str(tmp_path / "empty")])
+
+
+def test_pages_in_a_circle(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2, 16, 16), np.uint8), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        first, second = (page.offset for page in file.pages)
+        tags = len(file.pages[1].tags)
+    data = bytearray(path.read_bytes())
+    place = second + 2 + 12 * tags
+    data[place : place + 4] = first.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="its pages lead back to an earlier one"):
+        open_picture("a", path)
+
+
+def change_tag(path, code, value):
+    """Overwrites the value of a tag of one number."""
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[code].valueoffset
+        size = {3: 2, 4: 4}[int(file.pages[0].tags[code].dtype)]
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = value.to_bytes(size, "little")
+    path.write_bytes(data)
+
+
+def test_tiles_larger_than_memory(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(64, 64), compression="zlib")
+    change_tag(path, "TileLength", 2**16 - 16 if tag_is_short(path, "TileLength") else 2**30)
+    change_tag(path, "TileWidth", 2**16 - 16 if tag_is_short(path, "TileWidth") else 2**30)
+    with pytest.raises(ValueError, match="compressed in blocks of .* MB; save it in tiles"):
+        open_picture("a", path)
+
+
+def tag_is_short(path, code) -> bool:
+    with tifffile.TiffFile(path) as file:
+        return int(file.pages[0].tags[code].dtype) == 3
+
+
+def test_missing_strips(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), compression="zlib", rowsperstrip=64)
+    change_tag(path, "ImageLength", 60_000)
+    with pytest.raises(ValueError, match="damaged, it has 1 of 938 blocks"):
+        open_picture("a", path)
