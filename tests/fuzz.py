@@ -173,6 +173,9 @@ def tile() -> bytes:
 def read_picture(path: Path) -> None:
     for picture in open_picture("x", path):
         shown = picture if picture.depth is None else picture.at(Z=0)
+        channel = next((axis for axis in shown.axes if axis in "CS"), None)
+        if channel and channel not in shown.fixed:
+            shown = shown.at(**{channel: 0})  # a file may have thousands, of which one is chosen
         size = [min(WINDOW, edge) for edge in shown.size]
         window = shown.read(0, 0, *size)
         find_range([window], 0.1)

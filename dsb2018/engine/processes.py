@@ -54,6 +54,8 @@ def launch(run: Callable[[argparse.Namespace], object], args: argparse.Namespace
     Raises:
         UsageError: several machines, and `dist_url` does not say where the first one is.
     """
+    if not vars(args).get("debug"):  # each process reports its own error, in one line
+        logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         elastic_launch(_launch_config(args), run)(args)
     except SignalException as stop:  # the processes got it too, and have written a checkpoint

@@ -192,8 +192,10 @@ def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, start):
 
 def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path, start):
     command = train_net(sample_root, tmp_path, "--num-gpus=2", "SOLVER.IMS_PER_BATCH", "3")
-    output = finish(start(sys.executable, *command), status=1)
-    assert "SOLVER.IMS_PER_BATCH 3, expected a multiple of" in output
+    output = finish(start(sys.executable, *command), status=2)
+    assert "error: SOLVER.IMS_PER_BATCH 3, expected a multiple of" in output
+    assert "ended with exit status 2; its message is above" in output
+    assert "Traceback" not in output
 
 
 def test_several_machines_need_an_address():
