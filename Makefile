@@ -22,7 +22,8 @@ $(VENV)/python.txt: FORCE
 	  echo "$(or $(PYTHON),python3)" > $@; \
 	fi
 
-$(INSTALLED): $(VENV)/python.txt setup.py constraints.txt tools/install_detectron2.py
+$(INSTALLED): $(VENV)/python.txt setup.py constraints.txt tools/install_detectron2.py \
+    $(wildcard tools/detectron2_release/*.py)
 	@echo "Installing into $(VENV) (once, some minutes: torch is large) …"
 	@$(PIP) setuptools wheel torch torchvision
 	@$(PIP) --no-build-isolation --editable ".[dev,imagenet]"

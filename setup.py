@@ -42,8 +42,6 @@ REQUIREMENTS = [
     "iopath>=0.1.9",
     "omegaconf>=2.1",
     "hydra-core>=1.1",
-    # Release 0.6 reads its model zoo through pkg_resources, which setuptools 81 no longer has.
-    "setuptools<81",
 ]
 
 setup(

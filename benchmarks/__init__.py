@@ -2,4 +2,4 @@
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()

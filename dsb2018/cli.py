@@ -7,7 +7,10 @@ and 130 after Ctrl-C.
 
 import argparse
 import logging
+import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +47,8 @@ def run_command(
     """
     add_debug_option(parser)
     args = parser.parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)  # an orderly end, as of Ctrl-C
     return exit_status(command, args)
 
 
@@ -53,16 +58,47 @@ def exit_status(
     """Runs a command; see `run_command`."""
     try:
         return command(args) or 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         report("interrupted")
-        return INTERRUPTED
+        return stop_status(stop)
     except Exception as error:  # noqa: BLE001 the one place where every error ends
         if args.debug:
             traceback.print_exc()
         else:
             report(f"error: {describe(error)}")
         write_traceback_to_log(error)
-        return USAGE if isinstance(error, (UsageError, FileNotFoundError)) else WRONG
+        return USAGE if _is_usage(error) else WRONG
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(*_) -> None:
+    raise Terminated
+
+
+def stop_status(stop: KeyboardInterrupt) -> int:
+    """The exit status after Ctrl-C or SIGTERM, as shells have it."""
+    return 128 + signal.SIGTERM if isinstance(stop, Terminated) else INTERRUPTED
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether the user's words are to blame: a file that the system misses while a command runs has
+    a number, one that was named and looked for has none."""
+    is_missing = isinstance(error, FileNotFoundError) and error.errno is None
+    return isinstance(error, UsageError) or is_missing
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}, expected a number from {low} to {high}")
+        return int(text)
+
+    return convert
 
 
 def report(text: str) -> None:
@@ -70,9 +106,24 @@ def report(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def output_path(text: str) -> Path:
-    """The type of an `--output` argument: an empty text would be the working directory."""
-    if not text.strip():
+def output_folder(text: str) -> Path:
+    """The type of an `--output` argument that names a folder."""
+    path = _output_path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: not a folder")
+    return path
+
+
+def output_file(text: str) -> Path:
+    """The type of an `--output` argument that names a file."""
+    path = _output_path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: a folder, expected the name of a file")
+    return path
+
+
+def _output_path(text: str) -> Path:
+    if not text.strip():  # it would be the working directory
         raise argparse.ArgumentTypeError("it is empty, expected a path")
     return Path(text)
 
@@ -84,7 +135,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror}"
-    text = str(error).strip()
+    text = " ".join(str(error).split())
     if isinstance(error, EXPECTED) and text:
         return text
     return f"{type(error).__name__}: {text or 'no message'} (--debug prints the traceback)"

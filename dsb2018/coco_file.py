@@ -1,11 +1,10 @@
 """COCO JSON files, which may come from strangers: read and checked before anything uses them."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dsb2018.files import read_file
+from dsb2018.files import read_json
 from dsb2018.images import MOST_PIXELS
 from dsb2018.names import is_inside
 
@@ -22,10 +21,7 @@ def read_coco(path: str | os.PathLike) -> dict:
         FileNotFoundError: no such file.
         ValueError: not JSON, or not as described; the message names the entry.
     """
-    try:
-        coco = json.loads(read_file(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    coco = read_json(path)
     if not isinstance(coco, dict):
         raise ValueError(f"{path}: a JSON {type(coco).__name__}, expected a COCO dict")
     for key in ("images", "annotations"):

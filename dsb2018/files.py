@@ -2,6 +2,7 @@
 folders that are deleted only where this project made them."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -68,6 +69,33 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_regular_tree(folder: Path) -> None:
+    """Raises an error where a folder holds something else than regular files and folders.
+
+    Raises:
+        ValueError: it does; the message names it.
+    """
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(root, name)
+            if not os.path.isfile(path):
+                raise ValueError(f"{path}: no regular file, so the folder is not read")
+
+
+def read_json(path: str | os.PathLike) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        OSError: no such file, or it cannot be read.
+        ValueError: not a regular file, or not JSON.
+    """
+    try:
+        return json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a JSON file ({reason})") from error
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write to under another name beside its place; at the end it is moved there.
@@ -110,11 +138,12 @@ def staging_folder(root: Path) -> Iterator[Path]:
     """
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".partial-*"):
-        process = re.fullmatch(r"\.partial-(\d{1,9})", left_over.name)  # other names are not ours
-        if process and left_over.is_dir() and not is_other_process(int(process[1])):
+        process = re.fullmatch(r"\.partial-(\d{1,9})-\w+", left_over.name)
+        is_ours = process and (left_over / MARK).is_file() and not left_over.is_symlink()
+        if is_ours and not is_other_process(int(process[1])):
             shutil.rmtree(left_over, ignore_errors=True)
-    folder = root / f".partial-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix=f".partial-{os.getpid()}-", dir=root))
+    (folder / MARK).touch()
     try:
         yield folder
     finally:

@@ -3,11 +3,14 @@
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from dsb2018.errors import UsageError
+from dsb2018.files import read_json
 
 try:
     import fcntl
@@ -32,16 +35,20 @@ def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
     Raises:
         UsageError: another process holds the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{setting} {folder}: not a folder") from error
+    with _open_lock(folder / LOCK_FILE) as file:
         try:
             if fcntl:
                 # Unlike `flock` this is not inherited by child processes, which may live longer.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            owner = _owner(folder / LOCK_FILE)
             raise UsageError(
-                f"{folder}: {_owner(file.name)} is using this folder; wait until it has ended, or "
-                f"choose another {setting}"
+                f"{folder}: {owner} is using this folder; wait until it has ended, or choose "
+                f"another {setting}"
             ) from error
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "task": task}, file)
@@ -52,9 +59,22 @@ def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
             file.truncate(0)
 
 
-def _owner(path: str) -> str:
+def _open_lock(path: Path) -> TextIO:
+    """Opens the file, but follows no link and waits for no pipe."""
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
     try:
-        owner = json.loads(Path(path).read_text(encoding="utf-8"))
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | sum(flags), 0o666)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be used as a lock ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path}: not a regular file, so it cannot be used as a lock")
+    return open(handle, "r+", encoding="utf-8")
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = read_json(path)
         return f"another {owner['task']} (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just begun
         return "another process"

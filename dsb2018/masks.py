@@ -16,6 +16,9 @@ from pycocotools import mask as coco_mask
 RLE = dict
 
 
+MOST_LAYERS = 100  # of label images
+
+
 class Crop(NamedTuple):
     """One nucleus: the tight box's left and top, and the mask inside it."""
 
@@ -133,7 +136,8 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
         that went to a layer above the first, since they share a pixel with one in it.
 
     Raises:
-        ValueError: more than 65535 nuclei.
+        ValueError: more than 65535 nuclei, or so many that overlap each other that they would
+            need more than `MOST_LAYERS`.
     """
     if len(crops) > np.iinfo(np.uint16).max:
         raise ValueError(f"{len(crops)} nuclei in one image, expected at most 65535")
@@ -146,6 +150,8 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
         free = (d for d, layer in enumerate(layers) if not layer[box][crop.mask].any())
         depth = next(free, len(layers))
         if depth == len(layers):
+            if depth == MOST_LAYERS:
+                raise ValueError(f"more than {MOST_LAYERS} nuclei lie on top of each other")
             layers.append(np.zeros((height, width), dtype))
         layers[depth][box][crop.mask] = label
         overlapping += depth > 0

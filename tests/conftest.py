@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()
 
 from dsb2018.data import register_dsb2018, unregister_dsb2018  # noqa: E402
 from dsb2018.prepare import Options, prepare  # noqa: E402

@@ -1,11 +1,13 @@
 import argparse
 import errno
 import logging
+import os
+import signal
 import sys
 
 import pytest
 
-from dsb2018.cli import output_path, run_command
+from dsb2018.cli import output_file, output_folder, run_command, whole_number
 from dsb2018.errors import UsageError
 
 
@@ -25,7 +27,7 @@ def failing(error):
     [
         (UsageError("KEY 3, expected 0 to 1"), 2, "error: KEY 3, expected 0 to 1\n"),
         (FileNotFoundError("x.yaml: no such file"), 2, "error: x.yaml: no such file\n"),
-        (FileNotFoundError(errno.ENOENT, "No such file", "x"), 2, "error: x: No such file\n"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1, "error: x: No such file\n"),
         (ValueError("x.png: damaged"), 1, "error: x.png: damaged\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
         (MemoryError(), 1, "error: not enough memory (MemoryError)\n"),
@@ -66,8 +68,28 @@ def test_the_log_file_has_the_traceback(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_output_must_not_be_empty():
-    assert str(output_path("a/b")) == "a/b"
-    for empty in ("", "  "):
-        with pytest.raises(argparse.ArgumentTypeError, match="empty"):
-            output_path(empty)
+def test_outputs(tmp_path):
+    assert output_folder(str(tmp_path)) == tmp_path
+    assert output_file(str(tmp_path / "a")) == tmp_path / "a"
+    (tmp_path / "file").touch()
+    for convert, text, message in (
+        (output_folder, "", "empty"),
+        (output_file, "  ", "empty"),
+        (output_folder, str(tmp_path / "file"), "not a folder"),
+        (output_file, str(tmp_path), "expected the name of a file"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            convert(text)
+
+
+def test_whole_numbers():
+    convert = whole_number(1, 10)
+    assert convert("10") == 10
+    for text in ("0", "11", "", "x", "²", "1.5", "9" * 5000):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a number from 1 to 10"):
+            convert(text)
+
+
+def test_sigterm_ends_a_command(capsys):
+    assert run(lambda args: os.kill(os.getpid(), signal.SIGTERM)) == 143
+    assert capsys.readouterr().err == "interrupted\n"

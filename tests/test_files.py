@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dsb2018.files import staging_folder, write_atomically
+from dsb2018.files import MARK, staging_folder, write_atomically
 
 
 def test_write_replaces_the_whole_file(tmp_path):
@@ -42,7 +42,7 @@ def test_staging_is_gone_after_an_error(tmp_path):
 
 def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom dsb2018.files import staging_folder\n"
+        "import os, sys\nfrom pathlib import Path\nfrom dsb2018.files import MARK, staging_folder\n"
         "with staging_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x'); os.kill(os.getpid(), 9)\n"
     )
@@ -53,8 +53,17 @@ def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
 
 
 def test_staging_of_an_earlier_process_of_the_same_number_is_removed(tmp_path):
-    left_over = tmp_path / f".partial-{os.getpid()}"
+    left_over = tmp_path / f".partial-{os.getpid()}-abc"
     left_over.mkdir()
+    (left_over / MARK).touch()
     (left_over / "half").write_text("x")
     with staging_folder(tmp_path) as folder:
-        assert os.listdir(folder) == []
+        assert os.listdir(tmp_path) == [folder.name]
+        assert os.listdir(folder) == [MARK]
+
+
+def test_folders_that_only_look_like_staging_stay(tmp_path):
+    (tmp_path / ".partial-999999-abc").mkdir()
+    (tmp_path / ".partial-999999").mkdir()
+    with staging_folder(tmp_path):
+        assert len(os.listdir(tmp_path)) == 3

@@ -58,3 +58,24 @@ def test_a_lock_file_that_says_nothing(tmp_path, holder):
         lock_folder(tmp_path, "training", "OUTPUT_DIR"),
     ):
         pass
+
+
+def test_links_and_pipes_are_no_lock(tmp_path):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    for make in (lambda path: path.symlink_to(victim), os.mkfifo):
+        folder = tmp_path / make.__name__
+        folder.mkdir()
+        make(folder / LOCK_FILE)
+        with pytest.raises(ValueError, match="lock"), lock_folder(folder, "training", "x"):
+            pass
+    assert victim.read_text() == "mine"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UsageError, match="OUTPUT_DIR .*file: not a folder"),
+        lock_folder(tmp_path / "file", "training", "OUTPUT_DIR"),
+    ):
+        pass

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsb2018.names import LONGEST, file_name, image_file_name, is_inside
+from dsb2018.errors import UsageError
+from dsb2018.names import (
+    LONGEST,
+    check_address,
+    file_name,
+    image_file_name,
+    is_inside,
+    printable,
+)
 
 ORDINARY = ["cell", "a b", "Zelle_ä", "image.tif", "x" * LONGEST, "=1+1", "細胞"]
 UNSAFE = [
@@ -66,3 +74,29 @@ def test_paths_inside(path):
 )
 def test_paths_outside(path):
     assert not is_inside(path)
+
+
+@pytest.mark.parametrize("address", ["a.pth", "dsb2018://unet_light", "https://a.org/x/y.pth?a=1"])
+def test_addresses_of_weights(address):
+    check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://a.org/../../../x.pth",
+        "http://a.org/%2e%2e/%2e%2e/x.pth",
+        "detectron2://x/../../../y",
+        "dsb2018://../../x",
+        "catalog://x",
+        "foo://x.pth",
+    ],
+)
+def test_unsafe_addresses_of_weights(address):
+    with pytest.raises(UsageError, match="weights .*(unsafe path|expected a file)"):
+        check_address(address)
+
+
+def test_printable_text():
+    assert printable("a\nb") == "a b"
+    assert printable("bad\udcff.tif").encode() == "bad\ufffd.tif".encode()

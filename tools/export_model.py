@@ -12,12 +12,15 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from dsb2018.cli import output_path, run_command
+from dsb2018.cli import output_file, run_command
 from dsb2018.errors import UsageError
+from dsb2018.files import write_atomically
 
 MOST_IMAGES = 48  # that 8-bit integers are fitted to
 
@@ -26,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=output_path, required=True, help="the ONNX file")
+    parser.add_argument("--output", type=output_file, required=True, help="the ONNX file")
     parser.add_argument("--config-file", help="of the model (default: the package's light U-Net)")
     parser.add_argument("--int8", action="store_true", help="8-bit integers instead of floats")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="what --int8 is fitted to")
@@ -51,9 +54,9 @@ def export_model(args: argparse.Namespace) -> None:
 
     config, weights = find_model(args.config_file, args.opts)
     predictor = Predictor(config, weights, options=[*args.opts, "MODEL.DEVICE", "cpu"])
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     if not args.int8:
-        export(predictor.model, args.output)
+        with whole_file(args.output) as path:
+            export(predictor.model, path)
         return
     found = find_images(args.images)
     chosen = found[:: max(1, len(found) // MOST_IMAGES)][:MOST_IMAGES]
@@ -67,10 +70,19 @@ def export_model(args: argparse.Namespace) -> None:
         raise ValueError("--images: there are stacks only, expected some 2-D images")
     size = np.min([image.shape[:2] for image in images], axis=0)  # quantising wants one size
     images = [image[: size[0], : size[1]] for image in images]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, whole_file(args.output) as path:
         exported = Path(folder) / "model.onnx"
         export(predictor.model, exported)
-        quantise(exported, args.output, images, predictor.model)
+        quantise(exported, path, images, predictor.model)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file for libraries that write to a name; it is moved to its place when it is complete."""
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        write_atomically(path, unfinished.read_bytes())
 
 
 if __name__ == "__main__":

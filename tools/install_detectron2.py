@@ -4,9 +4,10 @@
     python tools/install_detectron2.py --source git     # upstream main: compiler and git
 
 Both need torch and this package (`pip install -e .`, which brings what Detectron2 imports)
-installed first. `--source pypi` takes release 0.6 as it was repackaged on the
-package index, checks its sha256 and builds a wheel of its Python files; the C++ operators are
-left out (rotated boxes, deformable convolution), which this project does not use.
+installed first. `--source pypi` takes release 0.6 as it was repackaged on the package index, checks
+its sha256, adapts it to today's Python, NumPy, Pillow and torch (detectron2_release/repairs.py) and
+builds a wheel of its Python files. The C++ operators are left out: deformable convolution comes
+from torchvision, rotated boxes raise an error.
 `--source git` builds upstream's main branch, pinned to one commit, with its C++ operators.
 """
 
@@ -21,11 +22,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from detectron2_release.repairs import repair
+
+MODULE = "detectron2.modeling"  # which a build that does not fit fails to import
 RELEASE = "pb1-detectron2==0.6"
 RELEASE_SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
 REPOSITORY = "https://github.com/facebookresearch/detectron2.git"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # main of 6 June 2026
-# Release 0.6 reads its model zoo through pkg_resources, which setuptools 81 no longer has.
 BUILD_TOOLS = ("setuptools<81", "wheel")
 
 
@@ -131,6 +134,10 @@ def unpack_for_pure_python(archive: Path, folder: Path) -> Path:
     if (no_extension, no_pins) != (1, 1):
         raise InstallError(f"{setup}: not the setup.py of release 0.6. Use `--source git`.")
     setup.write_text(text)
+    try:
+        repair(root)
+    except ValueError as error:
+        raise InstallError(f"{error}: not release 0.6. Use `--source git`.") from error
     return root
 
 
@@ -176,13 +183,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", choices=sorted(SOURCES), default="pypi")
     parser.add_argument("--force", action="store_true", help="replace an installed detectron2")
     options = parser.parse_args(arguments)
-    if import_failure("detectron2") is None and not options.force:
-        print("detectron2 is already installed; kept as it is (--force replaces it).")
+    if import_failure(MODULE) is None and not options.force:
+        print("detectron2 is already installed; it is kept (--force replaces it).")
         return 0
     try:
         require_torch()
         SOURCES[options.source]()
-        require("detectron2", "It was installed; `pip install -e .` brings what it imports.")
+        require(MODULE, "It was installed; `pip install -e .` brings what it imports.")
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

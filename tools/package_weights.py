@@ -19,7 +19,7 @@ from dsb2018.cli import run_command
 from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 from dsb2018.errors import UsageError
-from dsb2018.files import sha256, write_atomically
+from dsb2018.files import read_json, sha256, write_atomically
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.weights import FOLDER, save_packaged
 from dsb2018.names import file_name
@@ -54,6 +54,9 @@ def run(args: argparse.Namespace) -> None:
     for path in (model_file, results):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file; has the run ended?")
+    scores = read_json(results)
+    if not isinstance(scores, dict):
+        raise ValueError(f"{results}: expected the scores of a run")
     model = Trainer.build_model(cfg)
     NucleiCheckpointer(model).load_trained(str(model_file))
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "torch": torch.__version__,
         "sha256": sha256(weights),
-        "scores": json.loads(results.read_text()),
+        "scores": scores,
     }
     write_atomically(args.folder / f"{name}.yaml", whole.dump())
     write_atomically(args.folder / f"{name}.json", json.dumps(record, indent=2) + "\n")

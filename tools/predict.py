@@ -12,10 +12,9 @@ U-Net that comes with the package; another one is
 
 import argparse
 import logging
-import signal
 import sys
 
-from dsb2018.cli import INTERRUPTED, WRONG, run_command
+from dsb2018.cli import WRONG, run_command, stop_status
 from dsb2018.inference.command import argument_parser, predict
 
 
@@ -25,12 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end, as of Ctrl-C
     try:
         summary = predict(args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        return stop_status(stop)
     if summary is None:  # one of several processes; the first one reports
         return 0
     for reason in summary.failed:

@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dsb2018.cli import output_path, run_command
+from dsb2018.cli import output_folder, run_command, whole_number
 from dsb2018.errors import UsageError
 from dsb2018.paths import prepared_root
 from dsb2018.prepare import Options, Prepared, prepare
@@ -32,7 +32,7 @@ def argument_parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", help="DSB folder or zip archive")
     what.add_argument("--sample", action="store_true", help="write and prepare a synthetic set")
-    parser.add_argument("--output", type=output_path, help="prepared root")
+    parser.add_argument("--output", type=output_folder, help="prepared root")
     parser.add_argument("--solution", help="stage1_solution.csv: truth of test images")
     parser.add_argument("--splits", help="folder of id lists, such as datasets/splits")
     parser.add_argument("--name", help="put all images into one dataset, dsb2018_NAME")
@@ -42,9 +42,16 @@ def argument_parser() -> argparse.ArgumentParser:
         help="CSV with image_id, modality, group (default: the project's own)",
     )
     parser.add_argument("--val-fraction", type=float, default=0.1, help="without lists; 0 to 1")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawn split, or the sample")
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        default=0,
+        help="of the drawn split, or the sample",
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave out what is bad, and report")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument(
+        "--workers", type=whole_number(1, 256), default=os.cpu_count(), help="processes"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -85,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     prepared = prepare_input(args)
     root = prepared_root(args.output)
     for name, (images, nuclei) in prepared.datasets.items():
-        print(f"{name}: {images} images, {nuclei} nuclei → {root / 'annotations' / name}.json")
+        print(f"{name}: {images} images, {nuclei} nuclei in {root / 'annotations' / name}.json")
     if prepared.notes:
         print(f"{len(prepared.notes)} notes in {root / 'report.txt'}")
 

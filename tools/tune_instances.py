@@ -11,7 +11,7 @@ Science Bowl's mAP.
 import argparse
 import sys
 
-from dsb2018.cli import output_path, run_command
+from dsb2018.cli import output_file, run_command
 from dsb2018.engine import argument_parser
 from dsb2018.engine.tuning import tune_command
 
@@ -19,7 +19,7 @@ from dsb2018.engine.tuning import tune_command
 def main(arguments: list[str] | None = None) -> int:
     parser = argument_parser(epilog=__doc__)
     add = parser.add_argument
-    add("--output", type=output_path, required=True, metavar="YAML", help="the file to write")
+    add("--output", type=output_file, required=True, metavar="YAML", help="the file to write")
     return run_command(parser, run, arguments)
 
 

@@ -10,7 +10,7 @@ DATASETS.TEST; KEY VALUE pairs at the end override the config.
 import argparse
 import sys
 
-from dsb2018.cli import output_path, run_command
+from dsb2018.cli import output_folder, run_command, whole_number
 from dsb2018.config import read_config
 from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.report.data_page import write_data_page
@@ -23,9 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config-file", required=True, metavar="YAML")
-    parser.add_argument("--output", required=True, type=output_path, metavar="DIR")
+    parser.add_argument("--output", required=True, type=output_folder, metavar="DIR")
     parser.add_argument("--data", metavar="ROOT", help="prepared root, as in train_net.py")
-    parser.add_argument("--samples", type=int, default=24, metavar="N", help="(default: 24)")
+    parser.add_argument(
+        "--samples", type=whole_number(1, 10_000), default=24, metavar="N", help="(default: 24)"
+    )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
     return run_command(parser, run, arguments)
 

@@ -4,11 +4,13 @@ Types are checked by Detectron2's `CfgNode` when a value is merged; here, what t
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from detectron2.config import CfgNode
+
+from dsb2018.names import check_address
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Each:
 
     Args:
         allowed: see `Range` and `Choice`.
-        count: number of values; None: one or more.
+        count: number of values; None: one or more; 0: any number.
         rising: whether no value may be less than the one before.
     """
 
@@ -66,12 +68,12 @@ class Each:
     def __contains__(self, values: object) -> bool:
         if not isinstance(values, (list, tuple)) or len(values) != (self.count or len(values)):
             return False
-        if not values or not all(value in self.allowed for value in values):
+        if (not values and self.count != 0) or not all(value in self.allowed for value in values):
             return False
         return not self.rising or list(values) == sorted(values)
 
     def __str__(self) -> str:
-        number = "a list" if self.count is None else f"{self.count} values"
+        number = "a list" if not self.count else f"{self.count} values"
         return f"{number}, each {self.allowed}" + (", rising" if self.rising else "")
 
 
@@ -90,7 +92,9 @@ ALLOWED: dict[str, Range | Choice | Each] = {
     "INPUT.MIN_AREA": COUNT_OR_NONE,
     "INPUT.STRETCH_PERCENT": Range(0, 50, below=True),
     "DATALOADER.MODALITY_POWER": SHARE,
-    "DATALOADER.NUM_WORKERS": Range(0, 1024),
+    "DATALOADER.NUM_WORKERS": Range(0, 256),
+    "SEED": Range(-(2**32), 2**32 - 1),
+    "VIS_PERIOD": COUNT_OR_NONE,
     "MODEL.PIXEL_STD": Each(POSITIVE, count=3),
     "MODEL.PIXEL_MEAN": Each(Range(-math.inf), count=3),
     "MODEL.TIMM.STRIDES": Each(Range(1, 64), rising=True),
@@ -107,6 +111,7 @@ ALLOWED: dict[str, Range | Choice | Each] = {
     "MODEL.INSTANCES.MAX_HOLE": COUNT_OR_NONE,
     "MODEL.UNET.WIDTH": Range(1, 1024),
     "MODEL.UNET.DEPTH": Range(1, 8),
+    "MODEL.UNET.NORM": Choice(("", "IN", "BN", "SyncBN", "FrozenBN", "GN", "LN", "naiveSyncBN")),
     "MODEL.UNET.HEAD_WIDTHS": Each(Range(1, 4096)),
     "MODEL.SIMPLE_CNN.WIDTH": Range(1, 4096),
     "MODEL.SIMPLE_CNN.DEPTH": Range(1, 64),
@@ -119,7 +124,11 @@ ALLOWED: dict[str, Range | Choice | Each] = {
     "SOLVER.ACCUMULATION": COUNT,
     "SOLVER.CHECKPOINTS": COUNT_OR_NONE,
     "SOLVER.CHECKPOINT_PERIOD": COUNT,
-    "SOLVER.IMS_PER_BATCH": COUNT,
+    "SOLVER.IMS_PER_BATCH": Range(1, 65536),
+    "SOLVER.LR_SCHEDULER_NAME": Choice(("WarmupMultiStepLR", "WarmupCosineLR", "OneCycleLR")),
+    "SOLVER.WARMUP_METHOD": Choice(("linear", "constant")),
+    "SOLVER.STEPS": Each(NOT_NEGATIVE, count=0, rising=True),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": POSITIVE,
     "SOLVER.REFERENCE_WORLD_SIZE": COUNT_OR_NONE,
     "SOLVER.MAX_ITER": COUNT,
     "SOLVER.BASE_LR": POSITIVE,
@@ -142,7 +151,7 @@ ALLOWED: dict[str, Range | Choice | Each] = {
 }
 
 
-DEVICES = "a device of torch, such as cpu, cuda or cuda:1"
+DEVICES = "cpu, cuda, or one GPU, such as cuda:1"
 
 
 def find_value(cfg: CfgNode, key: str) -> object:
@@ -170,6 +179,7 @@ def check_values(cfg: CfgNode) -> None:
         if value not in allowed:
             raise ValueError(f"{key} {value!r}, expected {allowed}")
     _check("MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, DEVICES)
+    check_address(cfg.MODEL.WEIGHTS)
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
         expected = 'a list of names, as ("dsb2018_train",)'
         _check(key, find_value(cfg, key), _are_names, expected)
@@ -181,11 +191,7 @@ def _check(key: str, value: object, is_allowed: Callable[[object], bool], expect
 
 
 def _is_device(value: object) -> bool:
-    try:
-        torch.device(value)
-    except (RuntimeError, TypeError):
-        return False
-    return True
+    return isinstance(value, str) and re.fullmatch(r"cpu|cuda(:\d+)?", value) is not None
 
 
 def _are_names(values: Sequence) -> bool:

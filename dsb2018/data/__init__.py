@@ -2,7 +2,7 @@
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()
 
 from dsb2018.data.catalog import (  # noqa: E402
     check_registered,

@@ -2,7 +2,7 @@
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()
 
 from dsb2018.engine.setup import argument_parser, main, run, setup  # noqa: E402
 from dsb2018.engine.trainer import Trainer  # noqa: E402

@@ -2,7 +2,7 @@
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()
 
 from dsb2018.evaluation.build import build_evaluators  # noqa: E402
 from dsb2018.evaluation.coco_evaluator import CocoEvaluator  # noqa: E402

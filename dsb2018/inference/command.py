@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from dsb2018.cli import output_path
+from dsb2018.cli import output_folder
 from dsb2018.inference.finding import find_images
 from dsb2018.inference.formats.parts import DamagedPartError
 from dsb2018.inference.run import Run
@@ -45,7 +45,7 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--input", nargs="+", required=True, metavar="PATH", help="files, folders, patterns")
-    add("--output", type=output_path, required=True, metavar="DIR")
+    add("--output", type=output_folder, required=True, metavar="DIR")
     add("--config-file", help="of the model (default: the light U-Net of the package)")
     add(
         "--format",
@@ -70,9 +70,12 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _length(text: str) -> float:
-    length = float(text)
-    if not 0 < length < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a length above 0")
+    try:
+        length = float(text)
+    except ValueError:
+        length = 0.0
+    if not 1e-6 < length < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected micrometres, such as 0.325")
     return length
 
 

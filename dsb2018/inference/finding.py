@@ -23,6 +23,8 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
     """
     found: list[Path] = []
     for pattern in patterns:
+        if not pattern.strip():
+            raise FileNotFoundError("--input is empty, expected files, folders or patterns")
         path = Path(pattern)
         paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:

@@ -19,12 +19,15 @@ from torch import nn
 
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.torch_backend import nuclei_of_maps
-from dsb2018.modeling.dense import DenseModel
+from dsb2018.modeling.dense import DenseModel, count_maps
 from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.instances import InstanceOptions
 
 OPSET = 17
-UNREADABLE = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf)
+UNREADABLE = (
+    *(states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf),
+    *(states.NotImplemented, states.RuntimeException),
+)
 SHARE = 0.02  # of the weights, that stays in floats at each end of a network
 COVERED = 99.99  # percent of the values that the integers cover
 DIVISOR = "size_divisibility"  # name of what the file says beside the network
@@ -56,6 +59,7 @@ class OnnxBackend:
             )
             details = self._session.get_modelmeta().custom_metadata_map
             self._divisor = int(details[DIVISOR])
+            self._check(count_maps(cfg.MODEL.DENSE.SEPARATION))
         except (*UNREADABLE, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path}: not a network of tools/export_model.py ({type(error).__name__})"
@@ -65,6 +69,20 @@ class OnnxBackend:
             for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
         )
         self._options = InstanceOptions.from_config(cfg)
+
+    def _check(self, maps: int) -> None:
+        """Runs the network on a small image.
+
+        Raises:
+            ValueError: another number or size of maps than the config's model gives.
+        """
+        if not 1 <= self._divisor <= 1024:
+            raise ValueError(f"{DIVISOR} {self._divisor}")
+        edge = 2 * self._divisor
+        outputs = self._session.run(None, {"image": np.zeros((1, 3, edge, edge), np.float32)})
+        shapes = [output.shape for output in outputs]
+        if shapes != [(1, maps, edge, edge)]:
+            raise ValueError(f"outputs of {shapes}, expected {maps} maps")
 
     def find(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
         """See `Backend.find`."""

@@ -30,6 +30,7 @@ from dsb2018.inference.stacks import SliceLinker, measure_volumes
 from dsb2018.inference.stitching import divide, look_at, stitch
 from dsb2018.inference.writers import Writer
 from dsb2018.inference.writing import Job, part_names, place, read_part_record, read_record
+from dsb2018.names import printable
 
 logger = logging.getLogger(__name__)
 REVISION = 2  # one more where this code gives other results or keeps them in another form
@@ -118,7 +119,7 @@ class Run:
         flat = [row["image"] for row in record["images"] if "slice" not in row]
         names = {"labels": [*flat, *record["stacks"]], "overlay": images, "geojson": images}
         return all(
-            place(self._output, kind, name).exists()
+            _has_content(place(self._output, kind, name))
             for kind in names
             if kind in self._formats
             for name in names[kind]
@@ -229,14 +230,20 @@ class Run:
         if isinstance(error, BrokenProcessPool):
             reason = "the process that writes was killed, as when memory is short; run it again"
         logger.debug("%s", reason, exc_info=error)
-        return reason if str(file.path) in reason else f"{file.path}: {reason}"
+        reason = printable(reason)
+        path = printable(file.path)
+        return reason if path in reason else f"{path}: {reason}"
 
     def _fingerprint(self, path: Path) -> str:
         """Of all that a file's results are made from; of a Zarr store all its files."""
         files = [path, *(path.rglob("*") if path.is_dir() else ())]
-        states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+        states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([REVISION, states, self._asked, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def check_names(file: File, pictures: Iterable[Picture], taken: frozenset[str]) -> None:

@@ -1,17 +1,16 @@
 """The process that measures and writes, while the network looks at the next image."""
 
-import os
-import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 import cv2
 
 from dsb2018.inference.pictures import SMALL
 from dsb2018.inference.writing import Job, write_image
+from dsb2018.parent import end_with_parent
 
 WAITING = 3  # images that wait to be written, at most
 
@@ -51,10 +50,4 @@ def _start() -> ProcessPoolExecutor:
 
 def _begin() -> None:
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process that is killed cannot tell its writer."""
-    parent_process().join()
-    os._exit(1)
+    end_with_parent()

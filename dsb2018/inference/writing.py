@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.files import read_file, write_atomically
+from dsb2018.files import read_json, write_atomically
 from dsb2018.inference.contrast import GreyRange
 from dsb2018.inference.formats.coco import join_coco, write_coco_part
 from dsb2018.inference.formats.geojson import write_geojson
@@ -21,7 +21,7 @@ from dsb2018.inference.formats.table import join_tables, write_part, write_rows
 from dsb2018.inference.measuring import Columns, measure, summarise
 from dsb2018.inference.nuclei import Nuclei
 from dsb2018.inference.pictures import Picture
-from dsb2018.names import file_name
+from dsb2018.names import file_name, printable
 
 NUCLEI, VOLUMES, COCO, KAGGLE = ".parquet", ".volumes.parquet", ".coco", ".kaggle"  # parts
 FORMATS = ("labels", "overlay", "coco", "geojson", "kaggle", "dsb", "crops")
@@ -95,7 +95,7 @@ def write_image(job: Job) -> dict:
         write_crops(output / "crops" / job.name, nuclei, picture, columns["label"])
     row = {
         "image": job.name,
-        "file": str(picture.path),
+        "file": printable(picture.path),
         **({"slice": job.slice_number} if is_slice else {}),
         **summarise(columns, picture),
     }
@@ -112,7 +112,7 @@ def _write_parts(job: Job, columns: Columns) -> None:
     write_part(job.parts / f"{job.name}{NUCLEI}", {**first, **columns})
     if "coco" in job.formats:
         path = job.parts / f"{job.name}{COCO}"
-        write_coco_part(path, job.name, str(job.picture.path), job.nuclei)
+        write_coco_part(path, job.name, printable(job.picture.path), job.nuclei)
     if "kaggle" in job.formats:
         write_atomically(job.parts / f"{job.name}{KAGGLE}", kaggle_part(job.name, job.nuclei))
 
@@ -168,7 +168,8 @@ def read_record(path: Path) -> dict | None:
     stacks = record.get("stacks")
     if not isinstance(stacks, list) or not all(_is_name(name) for name in stacks):
         return None
-    return record if all(map(_is_row, record["images"])) else None
+    is_whole = record["images"] and all(map(_is_row, record["images"]))
+    return record if is_whole else None
 
 
 def read_part_record(path: Path) -> dict | None:
@@ -179,8 +180,8 @@ def read_part_record(path: Path) -> dict | None:
 
 def _read_json(path: Path) -> dict | None:
     try:
-        record = json.loads(read_file(path))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(path)
+    except (OSError, ValueError):
         return None
     is_record = isinstance(record, dict) and isinstance(record.get("made_from"), str)
     return record if is_record else None
@@ -189,8 +190,14 @@ def _read_json(path: Path) -> dict | None:
 def _is_row(row: object) -> bool:
     if not isinstance(row, dict) or not _is_name(row.get("image")):
         return False
-    is_simple = all(value is None or isinstance(value, (str, int, float)) for value in row.values())
-    return is_simple and isinstance(row.get("nuclei"), int)
+    is_count = isinstance(row.get("nuclei"), int) and row["nuclei"] >= 0
+    return is_count and all(map(_is_cell, row.values()))
+
+
+def _is_cell(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, (str, float))
 
 
 def _is_name(name: object) -> bool:

@@ -2,7 +2,7 @@
 
 from dsb2018 import compat
 
-compat.apply()
+compat.require_detectron2()
 
 from dsb2018.modeling.rcnn import NucleiRCNN  # noqa: E402
 from dsb2018.modeling.segmentor import NucleiSegmentor  # noqa: E402

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathHandler, PathManager
@@ -24,9 +25,17 @@ from torch import nn
 
 from dsb2018.config import read_config
 from dsb2018.errors import UsageError
-from dsb2018.files import check_regular_file, replacing, sha256, write_atomically
+from dsb2018.files import (
+    check_regular_file,
+    read_file,
+    read_json,
+    replacing,
+    sha256,
+    write_atomically,
+)
 from dsb2018.modeling.finite import check_finite_weights
 from dsb2018.modeling.timm_backbone import find_timm_backbone
+from dsb2018.names import check_address
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +121,25 @@ class NucleiCheckpointer(DetectionCheckpointer):
         """Makes it the file where a resumed training goes on."""
         write_atomically(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
+    def get_checkpoint_file(self) -> str:
+        """The last checkpoint, as the file `last_checkpoint` names it; "" where that is none.
+
+        Raises:
+            ValueError: the file cannot be read.
+        """
+        mark = Path(self.save_dir) / "last_checkpoint"
+        try:
+            name = read_file(mark).decode().strip()
+        except FileNotFoundError:
+            return ""
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{mark}: damaged ({error}); delete it to start anew") from error
+        return str(Path(self.save_dir) / Path(name).name)
+
+    def has_checkpoint(self) -> bool:
+        """Whether a training can be resumed."""
+        return bool(self.save_dir) and bool(self.get_checkpoint_file())
+
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
         """With `resume`, loads the last checkpoint of the folder that can be read, where there is
         one; else weights alone, from `path`.
@@ -142,8 +170,9 @@ class NucleiCheckpointer(DetectionCheckpointer):
             FileNotFoundError: no such file.
             ValueError: damaged, or not a checkpoint.
         """
+        check_address(path or "")
         if path and "://" not in path and not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such checkpoint")
+            raise FileNotFoundError(f"{path}: no such checkpoint, or not a regular file")
         return super().load(path, *args, **kwargs)
 
     def load_trained(self, path: str, *, resume: bool = False) -> None:
@@ -192,9 +221,11 @@ class NucleiCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict:
         try:
             checkpoint = self._read(filename)
+            check_tensors(checkpoint["model"])
         except READING_ERRORS as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise DamagedWeightsError(
-                f"{filename}: damaged, or not a file of weights ({error})"
+                f"{filename}: damaged, or not a file of weights ({reason})"
             ) from error
         if "_conv_stem.weight" in checkpoint["model"]:
             checkpoint["model"] = name_as_timm(checkpoint["model"], self.model)
@@ -227,6 +258,19 @@ class NucleiCheckpointer(DetectionCheckpointer):
         return content if "model" in content else {"model": content}
 
 
+def check_tensors(weights: object) -> None:
+    """
+    Raises:
+        TypeError: not a dict of dense tensors or arrays by name.
+    """
+    if not isinstance(weights, dict) or not weights:
+        raise TypeError("it holds no weights by name")
+    for name, values in weights.items():
+        is_dense = torch.is_tensor(values) and values.layout == torch.strided
+        if not isinstance(name, str) or not (is_dense or isinstance(values, np.ndarray)):
+            raise TypeError(f"{name!r} is no dense tensor")
+
+
 def check_packaged(file: Path) -> None:
     """Compares a file of packaged weights with the SHA-256 in its record.
 
@@ -234,7 +278,7 @@ def check_packaged(file: Path) -> None:
         ValueError: they differ, or there is no readable record.
     """
     try:
-        expected = json.loads(file.with_suffix(".json").read_text())["sha256"]
+        expected = read_json(file.with_suffix(".json"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: no SHA-256 in its record {file.stem}.json") from error
     if sha256(file) != expected:

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from dsb2018.errors import UsageError
 from dsb2018.files import staging_folder, write_atomically
+from dsb2018.names import printable
+from dsb2018.parent import end_with_parent
 from dsb2018.prepare.coco import to_coco
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.records import Reader, Record
@@ -105,6 +107,7 @@ def prepare(options: Options) -> Prepared:
             datasets[name] = len(chosen), len(coco["annotations"])
         _publish(staging, output)
     source.close()
+    notes = [printable(note) for note in notes]
     for note in notes:
         logger.warning(note)
     write_atomically(output / REPORT, "".join(f"{note}\n" for note in notes))
@@ -135,7 +138,7 @@ def _divide(
         if unused:
             notes.append(f"{options.splits}: {unused} images are in no list, and were left out")
         return splits, notes
-    if options.name and not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", options.name):
+    if options.name is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", options.name):
         raise UsageError(f"dataset name {options.name!r}, expected letters, digits, and any of _.-")
     if options.name or options.solution or not has_truth:
         return {f"dsb2018_{options.name or 'test'}": sorted(ids)}, []
@@ -177,6 +180,7 @@ _reader: Callable | None = None
 def _set_reader(reader: Reader) -> None:
     """In each process: keeps the reader; an archive is opened anew, its file cannot be shared."""
     global _reader
+    end_with_parent()
     _reader = reader.reopened()
 
 

@@ -110,9 +110,12 @@ class Reader:
     def _add_truth(self, record: Record, crops: list[Crop], notes: list[str]) -> None:
         size = record.height, record.width
         record.nuclei = [Nucleus(c.box, c.area, encode_crop(c, *size)) for c in crops]
-        layers, overlapping = stack_labels(crops, *size)
+        path = f"{self.source.path}/{record.image_id}"
+        try:
+            layers, overlapping = stack_labels(crops, *size)
+        except ValueError as error:
+            raise BadInput(path, str(error)) from error
         if overlapping:
-            path = f"{self.source.path}/{record.image_id}"
             notes.append(f"{path}: {overlapping} of its masks overlap others (all kept)")
         record.label_file = _label_file(record)
         np.save(self.staging / record.label_file, layers)

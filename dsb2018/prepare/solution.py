@@ -33,7 +33,7 @@ class Solution:
         self.ignored: set[str] = set()  # ids of images that were not scored
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such file (expected a CSV like stage1_solution.csv)"
+                f"{path}: no such regular file (expected a CSV like stage1_solution.csv)"
             )
         csv.field_size_limit(2**31 - 1)
         try:

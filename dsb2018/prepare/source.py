@@ -49,7 +49,7 @@ class FolderSource:
         except OSError as error:
             raise BadInput(self.path, error.strerror or "cannot be read", FORM) from error
         for folder in folders:
-            if folder.is_dir() and not folder.name.startswith((".", "__")):
+            if _is_folder(folder) and not folder.name.startswith((".", "__")):
                 images = self._list(folder.name, "images")
                 masks = self._list(folder.name, "masks")
                 entries.append(Entry(folder.name, images or (), masks))
@@ -60,7 +60,7 @@ class FolderSource:
     def _list(self, image_id: str, kind: str) -> tuple[str, ...] | None:
         try:
             names = sorted(os.listdir(self.path / image_id / kind))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # none, or one that cannot be read
             return None
         return tuple(f"{image_id}/{kind}/{name}" for name in names if _is_png(name))
 
@@ -167,7 +167,8 @@ class ZipSource:
             most = f"expected at most {MOST_BYTES / 1e6:.0f} MB"
             raise BadInput(where, f"{size / 1e6:.0f} MB", most)
         try:
-            return self._zip.read(name)
+            with self._zip.open(name) as file:
+                return file.read(size)  # whatever it would really unpack to
         except UNPACKING_ERRORS as error:
             remedy = "download the archive again, or unpack it and pass the folder"
             raise BadInput(where, str(error) or type(error).__name__, remedy) from error
@@ -191,6 +192,13 @@ def open_source(path: str | os.PathLike) -> Source:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder ({FORM}, or a .zip of them)")
     return FolderSource(path) if path.is_dir() else ZipSource(path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # as of a link to itself
+        return True  # it is named as an image that cannot be read
 
 
 def _is_png(name: str) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsb2018.errors import UsageError
 from dsb2018.files import read_file
 from dsb2018.prepare.errors import BadInput
 
@@ -37,7 +38,7 @@ def read_image_info(path: str | os.PathLike) -> dict[str, ImageInfo]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path}: no such file (expected a CSV with image_id, modality, group)"
+            f"{path}: no such regular file (expected a CSV with image_id, modality, group)"
         )
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -136,10 +137,10 @@ def draw_splits(
         seed: the same seed and images give the same splits.
 
     Raises:
-        ValueError: val_fraction is not between 0 and 1, or leaves one of the two without images.
+        UsageError: val_fraction is not between 0 and 1, or leaves one of the two without images.
     """
     if not 0 < val_fraction < 1:
-        raise ValueError(f"validation fraction {val_fraction}, expected between 0 and 1")
+        raise UsageError(f"validation fraction {val_fraction}, expected between 0 and 1")
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for image_id in sorted(ids):
         known = info.get(image_id, ImageInfo("", f"image {image_id}"))
@@ -150,7 +151,7 @@ def draw_splits(
         val.extend(drawn)
     train = sorted(set(ids) - set(val))
     if not train or not val:
-        raise ValueError(
+        raise UsageError(
             f"a validation fraction of {val_fraction} of {len(ids)} images leaves {len(train)} for "
             f"training and {len(val)} for validation; choose another, or put all into one dataset"
         )

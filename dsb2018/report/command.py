@@ -6,14 +6,14 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from dsb2018.cli import output_path
+from dsb2018.cli import output_folder
 from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine import argument_parser as training_parser
 from dsb2018.engine import run as train
 from dsb2018.errors import UsageError
 from dsb2018.files import write_atomically
 from dsb2018.modeling.weights import find_weights
-from dsb2018.names import file_name
+from dsb2018.names import check_address, file_name
 from dsb2018.report.comparison import Entry, differences, read_entry
 from dsb2018.report.contestants import Contestant, name_contestants
 from dsb2018.report.html import to_html
@@ -49,7 +49,7 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
         help="label images of another tool: <image>.tif, .png or .npy",
     )
     add("--datasets", nargs="+", default=["dsb2018_val"], metavar="NAME")
-    add("--output", required=True, type=output_path, metavar="DIR")
+    add("--output", required=True, type=output_folder, metavar="DIR")
     add("--data", metavar="ROOT", help="prepared root, as in train_net.py")
     return parser
 
@@ -107,6 +107,7 @@ def choose_contestants(args: argparse.Namespace) -> list[Contestant]:
     else:
         weights = args.weights or [find_weights(config) for config in args.configs]
     for config, file in zip(args.configs, weights, strict=False):
+        check_address(file)
         if not file:
             raise UsageError(f"{config}: no weights; give --weights, or --train")
     for _, folder in args.predictions:

@@ -3,7 +3,6 @@
 A contestant gives for each image what a model gives, so that one code scores all of them.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from dsb2018.data import NucleiMapper
 from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.engine.trainer import Trainer
 from dsb2018.errors import UsageError
-from dsb2018.files import read_file
+from dsb2018.files import read_json
 from dsb2018.inference.readers import open_picture
 from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.instances import find_boxes
@@ -26,6 +25,7 @@ from dsb2018.modeling.weights import FOLDER
 from dsb2018.names import file_name, image_file_name
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
+MOST_MASKS = 1 << 31  # pixels of the masks of all nuclei of an image
 COST_FILE = "cost.json"  # in a folder of label images: what that tool took
 
 
@@ -92,7 +92,7 @@ def training_datasets(contestant: Contestant) -> tuple[str, ...]:
         return tuple(read_cost(contestant.weights).get("trained_on", ()))
     if contestant.weights.startswith("dsb2018://"):
         record = FOLDER / f"{contestant.weights.removeprefix('dsb2018://')}.json"
-        return tuple(json.loads(record.read_text())["trained_on"])
+        return tuple(read_json(record)["trained_on"])
     beside = Path(contestant.weights).parent / "config.yaml"
     config = str(beside) if beside.is_file() else contestant.config
     return tuple(read_config(config).DATASETS.TRAIN)
@@ -172,6 +172,11 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
             f"{path}: {labels.dtype} of {labels.shape}, expected whole numbers of {size}, 0 for "
             "background and another number for each nucleus"
         )
+    numbers = np.unique(labels)
+    if numbers.size * labels.size > MOST_MASKS or numbers.max(initial=0) > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{path}: {numbers.size} labels up to {numbers.max()}; is it a label image?"
+        )
     return labels.astype(np.int32)
 
 
@@ -195,12 +200,9 @@ def read_cost(folder: str) -> dict:
     path = Path(folder) / COST_FILE
     if not path.exists():
         return {}
-    try:
-        cost = json.loads(read_file(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(cost, dict):
-        raise ValueError(f"{path}: expected a JSON dict")
+    cost = read_json(path)
+    if not isinstance(cost, dict) or not isinstance(cost.get("trained_on", []), list):
+        raise ValueError(f"{path}: expected a JSON dict, with `trained_on` a list of names")
     return cost
 
 

@@ -31,7 +31,7 @@ from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
 from dsb2018.evaluation.coco_evaluator import CocoMatches
 from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.evaluation.nuclei_evaluator import Image
-from dsb2018.files import replacing, write_atomically
+from dsb2018.files import read_json, replacing, write_atomically
 from dsb2018.memory import peak_memory
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
 from dsb2018.report.contestants import (
@@ -49,11 +49,13 @@ SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "l
 
 def is_scored(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> bool:
     """Whether the folder holds the scores of this config, these weights and these images."""
-    path = folder / SCORES
-    if not path.exists():
-        return False
     register_dsb2018(root)
-    return json.loads(path.read_text())["made_from"] == fingerprint(contestant, dataset_name)
+    try:
+        record = read_json(folder / SCORES)
+        is_whole = isinstance(record["scores"], dict) and "sem_seg/IoU" in record["scores"]
+        return is_whole and record["made_from"] == fingerprint(contestant, dataset_name)
+    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: scored anew
+        return False
 
 
 def score(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_anchors_that_are_used_a_few_times_are_fine(tmp_path):
         (["SOLVER.MAX_ITER", "many"], "expected a value of type int"),
         (["SOLVER.MAX_ITER.X", "1"], "no config key SOLVER.MAX_ITER.X"),
         (["DATASETS.TRAIN", "dsb2018_train"], "expected a value of type tuple"),
-        (["MODEL.DEVICE", "abacus"], "MODEL.DEVICE 'abacus', expected a device of torch"),
+        (["MODEL.DEVICE", "abacus"], "MODEL.DEVICE 'abacus', expected cpu, cuda, or one GPU"),
         (["SOLVER.OPTIMIZER", "LION"], "'LION', expected one of 'SGD', 'ADAM', 'ADAMW'"),
     ],
 )

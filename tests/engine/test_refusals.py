@@ -45,7 +45,7 @@ def train_net(root, output, *options, family="unet/unet"):
         (["--eval-only", "MODEL.WEIGHTS", "none.pth"], 2, "none.pth: no such checkpoint"),
         (["MODEL.META_ARCHITECTURE", "YNet"], 2, "'YNet', expected one of .*UNet"),
         (["MODEL.BACKBONE.NAME", "build_x"], 2, "MODEL.BACKBONE.NAME 'build_x', expected one of"),
-        (["MODEL.DEVICE", "abacus"], 2, "MODEL.DEVICE 'abacus', expected a device of torch"),
+        (["MODEL.DEVICE", "abacus"], 2, "MODEL.DEVICE 'abacus', expected cpu, cuda, or one GPU"),
         (["NO.KEY", "1"], 2, "there is no config key NO.KEY"),
         (["SOLVER.MAX_ITER"], 2, "expected pairs; 'SOLVER.MAX_ITER' has no partner"),
         (["DATASETS.TRAIN", "('dsb2018_none',)"], 2, "dsb2018_none.*is not registered"),
@@ -65,8 +65,8 @@ def test_refusals(sample_root, tmp_path, capfd, options, status, message):
 
 def test_an_output_that_is_a_file(sample_root, tmp_path, capfd):
     (tmp_path / "out").touch()
-    assert train_net(sample_root, tmp_path / "out") == 1
-    assert "error: " in capfd.readouterr().err
+    assert train_net(sample_root, tmp_path / "out") == 2
+    assert "out: not a folder" in capfd.readouterr().err
 
 
 def test_a_dataset_that_is_broken(sample_root, tmp_path, capfd):

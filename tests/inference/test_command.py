@@ -227,7 +227,7 @@ def test_what_was_deleted_is_made_again(folder, tmp_path):
 def test_a_pixel_has_a_length(folder, tmp_path, capsys, length):
     with pytest.raises(SystemExit):
         run(folder, tmp_path / "out", f"--pixel-size={length}")
-    assert "expected a length above 0" in capsys.readouterr().err
+    assert "expected micrometres" in capsys.readouterr().err
 
 
 def test_whole_numbers_for_keys_that_are_floats(folder, tmp_path):

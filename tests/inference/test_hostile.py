@@ -284,3 +284,66 @@ def test_a_second_run_in_one_output_is_told(folder, tmp_path, capsys):
     message = rf"another prediction (process {holder.pid} on"
     assert message in capsys.readouterr().err
     assert run(folder, tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"nuclei": -(10**30)}, {"width": 10**400}, {"nuclei": -1}, None], ids=str
+)
+def test_records_of_impossible_numbers_are_made_again(folder, tmp_path, change):
+    assert run(folder, tmp_path / "out") == 0
+    record = tmp_path / "out" / ".done" / "good" / "record.json"
+    before = record.read_text()
+    content = json.loads(before)
+    content["images"] = [{**content["images"][0], **change}] if change else []
+    record.write_text(json.dumps(content))
+    assert run(folder, tmp_path / "out") == 0
+    assert record.read_text() == before
+
+
+def test_an_empty_label_image_is_made_again(folder, tmp_path):
+    assert run(folder, tmp_path / "out") == 0
+    path = tmp_path / "out" / "labels" / "good.tif"
+    before = path.read_bytes()
+    path.write_bytes(b"")
+    assert run(folder, tmp_path / "out") == 0
+    assert path.read_bytes() == before
+
+
+def test_a_name_that_is_not_utf8(folder, tmp_path):
+    shutil.copy(folder / "good.png", os.fsencode(folder) + b"/bad\xff.png")
+    assert run(folder, tmp_path / "out", "--format", "coco") == 0
+    with open(tmp_path / "out" / "images.csv", newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2
+
+
+@pytest.mark.parametrize("shape", ["[1000000000, 64, 64]", "[1000000000000, 1000000000000]"])
+def test_zarr_of_impossible_sizes(tmp_path, capsys, shape):
+    store = tmp_path / "a.zarr"
+    store.mkdir()
+    chunks = "[1, 64, 64]" if shape.count(",") == 2 else "[64, 64]"
+    text = '{"zarr_format": 2, "shape": %s, "chunks": %s, "dtype": "|u1", "compressor": null, '
+    text += '"fill_value": 0, "order": "C", "filters": null}'
+    (store / ".zarray").write_text(text % (shape, chunks))
+    assert run(store, tmp_path / "out") == 1
+    assert "a.zarr" in capsys.readouterr().err
+
+
+def test_named_pipes_in_zarr(tmp_path, capsys):
+    import zarr
+
+    for name, pipe in (("a", "0.0"), ("b", "zarr.json")):
+        store = tmp_path / f"{name}.zarr"
+        array = zarr.create_array(store, shape=(64, 64), chunks=(32, 32), dtype="u1", zarr_format=2)
+        array[:] = 7
+        (store / pipe).unlink(missing_ok=True)
+        os.mkfifo(store / pipe)
+        assert run(store, tmp_path / "out") == 1
+        assert "no regular file" in capsys.readouterr().err
+
+
+def test_sizes_that_make_no_sense_say_nothing(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "YX", "PhysicalSizeX": -1.0, "PhysicalSizeY": 1.0}
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), ome=True, metadata=metadata)
+    (picture,) = open_picture("a", path)
+    assert picture.pixel_size is None

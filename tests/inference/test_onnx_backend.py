@@ -81,3 +81,20 @@ def test_pad():
     padded = pad(np.ones((2, 3, 5, 8), np.float32), 4)
     assert padded.shape == (2, 3, 8, 8)
     assert padded.sum() == 2 * 3 * 5 * 8
+
+
+@pytest.mark.parametrize("divisor", ["-8", "0", "100000", "8"])
+def test_networks_of_other_shapes(tmp_path, divisor):
+    node = onnx.helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3])
+    shapes = [["n", 3, "h", "w"], ["n", 3, 1, 1]]
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in zip(("image", "logits"), shapes, strict=True)
+    ]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.helper.set_model_props(model, {"size_divisibility": divisor})
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(ValueError, match=r"a\.onnx: not a network of tools/export_model\.py"):
+        Predictor(weights=tmp_path / "a.onnx", backend="onnxruntime")

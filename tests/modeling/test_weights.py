@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import struct
 import sys
@@ -217,3 +218,38 @@ def test_weights_of_another_model_are_refused(tmp_path):
         NucleiCheckpointer(model).load_trained(str(tmp_path / "b.pth"))
     with pytest.raises(UsageError, match="MODEL.WEIGHTS is empty"):
         NucleiCheckpointer(model).load_trained("")
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {"model": 5}, {"model": {}}, {"model": {"a": "b"}}, {3: torch.zeros(1)}]
+)
+def test_files_without_weights_by_name(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth: damaged, or not a file of weights \("):
+        NucleiCheckpointer(torch.nn.Linear(1, 1)).load(str(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", None])
+def test_a_mark_of_the_last_checkpoint_that_cannot_be_read(tmp_path, name):
+    mark = tmp_path / "last_checkpoint"
+    if name is None:
+        os.mkfifo(mark)
+    else:
+        mark.write_bytes(name)
+    checkpointer = NucleiCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    with pytest.raises(ValueError, match="last_checkpoint: damaged"):
+        checkpointer.resume_or_load("", resume=True)
+    mark.unlink()
+    assert not checkpointer.has_checkpoint()
+    mark.write_text("../../elsewhere.pth")
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "elsewhere.pth")
+
+
+def test_packaged_weights_are_compared_with_their_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    save_packaged(torch.nn.Linear(1, 1), tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match="no SHA-256 in its record"):
+        PathManager.get_local_path("dsb2018://mine")
+    (tmp_path / "mine.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(ValueError, match=r"mine\.safetensors: damaged, its SHA-256 differs"):
+        PathManager.get_local_path("dsb2018://mine")

@@ -3,9 +3,15 @@
 import bz2
 import os
 import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dsb2018.errors import UsageError
@@ -204,3 +210,67 @@ def test_a_sample_never_replaces_data(tmp_path):
     with pytest.raises(ValueError, match="not deleted, because dsb2018 did not create it"):
         write_sample(tmp_path)
     assert (tmp_path / "stage1_train" / "precious.txt").exists()
+
+
+def test_a_directory_that_lies_about_a_size(dsb, tmp_path):
+    """Only as many bytes are unpacked as the archive's directory claims."""
+    dsb.add("good", [SQUARE])
+    path = pack(dsb, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/images/bomb.png", bytes(300_000_000))
+        archive.writestr("bomb/masks/0.png", b"")
+    data = path.read_bytes()
+    size = (300_000_000).to_bytes(4, "little")
+    path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    prepared = prepare(options(dsb, tmp_path, input=path, skip_bad=True))
+    assert prepared.datasets == {"dsb2018_x": (1, 1)}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_many_masks_on_top_of_each_other(dsb, tmp_path):
+    dsb.add("good", [SQUARE])
+    dsb.add("bad", [SQUARE] * 101)
+    with pytest.raises(BadInput, match="more than 100 nuclei lie on top of each other"):
+        prepare(options(dsb, tmp_path))
+    assert prepare(options(dsb, tmp_path, skip_bad=True)).datasets == {"dsb2018_x": (1, 1)}
+
+
+def test_links_to_themselves_among_the_images(dsb, tmp_path):
+    dsb.add("good", [SQUARE])
+    (dsb.root / "loop").symlink_to("loop")
+    folder = dsb.add("inner", [SQUARE])
+    shutil.rmtree(folder / "images")
+    (folder / "images").symlink_to("images")
+    prepared = prepare(options(dsb, tmp_path, skip_bad=True))
+    assert prepared.datasets == {"dsb2018_x": (1, 1)}
+    assert len([note for note in prepared.notes if "image left out" in note]) == 2
+
+
+def test_a_name_that_is_not_utf8(dsb, tmp_path):
+    dsb.add("good", [SQUARE])
+    os.mkdir(os.fsencode(dsb.root) + b"/bad\xff")
+    prepared = prepare(options(dsb, tmp_path, skip_bad=True))
+    assert prepared.datasets == {"dsb2018_x": (1, 1)}
+    assert "image left out" in (tmp_path / "out" / "report.txt").read_text()
+
+
+STOPPED = """
+import sys
+from dsb2018.prepare import Options, prepare
+prepare(Options(sys.argv[1], sys.argv[2], name="x", workers=2, progress=False))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_a_killed_preparation(dsb, tmp_path, number):
+    for index in range(400):
+        dsb.add(f"i{index}", [SQUARE] * 5)
+    command = [sys.executable, "-c", STOPPED, str(dsb.root), str(tmp_path / "out")]
+    with subprocess.Popen(command) as process:
+        parent = psutil.Process(process.pid)
+        while not (workers := parent.children()):
+            time.sleep(0.01)
+        process.send_signal(number)
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive

@@ -46,7 +46,7 @@ def test_bad_rows(tmp_path, row, message):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="no such regular file"):
         Solution(tmp_path / "absent.csv")
     path = tmp_path / "x.csv"
     path.write_text("ImageId,EncodedPixels\n")

@@ -158,3 +158,16 @@ def test_names():
         name_contestants(configs[:1] * 2, ["a/x.pth", "b/x.pth"], [])
     with pytest.raises(ValueError, match="2 configs and 1 weights"):
         name_contestants(configs, ["x.pth"], [])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.full((256, 256), 2**32 + 7, np.uint64),
+        np.arange(65536, dtype=np.uint32).reshape(256, 256),
+    ],
+)
+def test_numbers_that_are_no_labels(tmp_path, labels):
+    np.save(tmp_path / "a.npy", labels)
+    with pytest.raises(ValueError, match="is it a label image?"):
+        read_labels(str(tmp_path), "a", (256, 256))

@@ -29,10 +29,16 @@ def make_release(path, setup=SETUP):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _unrepaired(monkeypatch):
+    """The archives of these tests have nothing to repair."""
+    monkeypatch.setattr(installer, "repair", lambda package: None)
+
+
 @pytest.fixture
 def bare(monkeypatch):
     """A Python in which all but detectron2 can be imported."""
-    failures = {"detectron2": "No module named 'detectron2'"}
+    failures = {"detectron2.modeling": "No module named 'detectron2'"}
     monkeypatch.setattr(installer, "import_failure", failures.get)
 
 
@@ -125,3 +131,13 @@ def test_the_other_distribution_goes_before_the_new_one_comes(monkeypatch):
     monkeypatch.setattr(installer, "run_python", lambda *a, advice, **k: calls.append(a[2]))
     installer.pip_install("somewhere", advice="")
     assert calls == ["install", "wheel", "uninstall", "install"]
+
+
+def test_another_release_is_an_error(tmp_path, monkeypatch):
+    def repair(package):
+        raise ValueError("**/*.py: found 0 times, expected 1")
+
+    monkeypatch.setattr(installer, "repair", repair)
+    archive = make_release(tmp_path / "pb1-detectron2-0.6.tar.gz")
+    with pytest.raises(installer.InstallError, match="found 0 times.*not release 0.6"):
+        installer.unpack_for_pure_python(archive, tmp_path)

@@ -14,6 +14,8 @@ from dsb2018.inference.readers.ome_zarr import open_zarr
 from dsb2018.inference.readers.raster import open_raster
 from dsb2018.inference.readers.tiff import TIFF, open_tiff
 
+MOST_TIMES = 100_000  # of a file
+
 
 def open_picture(name: str, path: Path) -> list[Picture]:
     """Opens an image file. Time points, and the images of an OME-TIFF, are pictures of their own.
@@ -47,7 +49,24 @@ def open_picture(name: str, path: Path) -> list[Picture]:
             raise ValueError(f"{path}: pixels of {picture.dtype}, expected real numbers")
     if not pictures:
         raise ValueError(f"{path}: no image in it")
+    times = sum(picture.length("T") if "T" in picture.axes else 1 for picture in pictures)
+    if times > MOST_TIMES:
+        raise ValueError(f"{path}: {times} time points, expected at most {MOST_TIMES}")
+    pictures = [replace(picture, **_sizes(picture)) for picture in pictures]
     return [each for picture in pictures for each in _split(picture)]
+
+
+def _sizes(picture: Picture) -> dict:
+    """Sizes that make sense; a file that says them wrongly says nothing."""
+
+    def is_length(value: float | None) -> bool:
+        return value is not None and 1e-6 < value < 1e6  # micrometres; also of NaN False
+
+    size = picture.pixel_size
+    return {
+        "pixel_size": size if size and all(map(is_length, size)) else None,
+        "slice_distance": picture.slice_distance if is_length(picture.slice_distance) else None,
+    }
 
 
 def _split(picture: Picture) -> Iterator[Picture]:

@@ -1,12 +1,17 @@
 """OME-Zarr, also what is in a plate, and plain Zarr arrays; read in windows."""
 
+import math
 from pathlib import Path
 
 import zarr
 
+from dsb2018.files import check_regular_tree
 from dsb2018.inference.pictures import Picture
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 from dsb2018.names import is_inside
+
+MOST_PIXELS, MOST_CHUNKS = 1 << 40, 10_000_000
+LARGEST_BLOCK = 1 << 30  # bytes of a chunk
 
 
 def open_zarr(name: str, path: Path) -> list[Picture]:
@@ -16,8 +21,10 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
         ValueError: no image, or axes that are not understood; and whatever `zarr` raises of damaged
             stores.
     """
+    check_regular_tree(path)
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
+        _check_array(node)
         return [Picture(name, path, node, *understand_axes(_name_axes(node), node.shape, path))]
     attributes = ome_attributes(node)
     if "multiscales" not in attributes:
@@ -25,6 +32,7 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
     scales = attributes["multiscales"][0]
     level = scales["datasets"][0]
     array = node[level["path"]]
+    _check_array(array)
     given = scales.get("axes") or list("tczyx"[-array.ndim :])
     axes = [each if isinstance(each, str) else each["name"] for each in given]
     units = [MICROMETRES.get(e.get("unit", ""), 0.0) if isinstance(e, dict) else 0.0 for e in given]
@@ -49,6 +57,19 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
     return [picture]
 
 
+def _check_array(array: zarr.Array) -> None:
+    """Checks sizes before memory is taken for them.
+
+    Raises:
+        ValueError: more pixels than any microscope makes, or chunks that are too large or too many.
+    """
+    pixels, chunk = math.prod(array.shape), math.prod(array.chunks)
+    if pixels > MOST_PIXELS or chunk * array.dtype.itemsize > LARGEST_BLOCK:
+        raise ValueError(f"an array of {array.shape} in chunks of {array.chunks}: too large")
+    if pixels > MOST_CHUNKS * chunk:
+        raise ValueError(f"an array of {array.shape} in chunks of {array.chunks}: too many chunks")
+
+
 def _name_axes(array: zarr.Array) -> str:
     """Of an array that is no OME-Zarr: its names of dimensions, as xarray writes them; else those
     that images usually have."""
@@ -65,6 +86,7 @@ def find_in_zarr(path: Path) -> list[Path]:
     """The images in an OME-Zarr: in the wells of a plate, or one after the other, as bioformats2raw
     writes them; else itself."""
     try:
+        check_regular_tree(path)
         node = zarr.open(path, mode="r")
         attributes = {} if isinstance(node, zarr.Array) else ome_attributes(node)
         places: list[str] = []
