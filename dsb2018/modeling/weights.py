@@ -9,24 +9,18 @@ Beside these, Detectron2's own: `detectron2://…` of its model zoo, URLs and lo
 import importlib
 import json
 import logging
-import pickle
 import re
-import zipfile
 from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathHandler, PathManager
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from dsb2018.config import read_config
 from dsb2018.errors import UsageError
 from dsb2018.files import (
-    check_regular_file,
     read_file,
     read_json,
     replacing,
@@ -35,6 +29,7 @@ from dsb2018.files import (
 )
 from dsb2018.modeling.finite import check_finite_weights
 from dsb2018.modeling.timm_backbone import find_timm_backbone
+from dsb2018.modeling.weight_files import DamagedWeightsError, read_weights
 from dsb2018.names import check_address
 
 logger = logging.getLogger(__name__)
@@ -219,56 +214,10 @@ class NucleiCheckpointer(DetectionCheckpointer):
         return self._incompatible
 
     def _load_file(self, filename: str) -> dict:
-        try:
-            checkpoint = self._read(filename)
-            check_tensors(checkpoint["model"])
-        except READING_ERRORS as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise DamagedWeightsError(
-                f"{filename}: damaged, or not a file of weights ({reason})"
-            ) from error
+        checkpoint = read_weights(filename)
         if "_conv_stem.weight" in checkpoint["model"]:
             checkpoint["model"] = name_as_timm(checkpoint["model"], self.model)
         return checkpoint
-
-    @staticmethod
-    def _read(filename: str) -> dict:
-        check_regular_file(filename)
-        if filename.endswith(".safetensors"):
-            return {"model": load_file(filename)}
-        if filename.endswith(".pkl"):
-            with open(filename, "rb") as file:
-                content = ArraysUnpickler(file, encoding="latin1").load()
-            if "model" in content and "__author__" in content:
-                return content
-            weights = content.get("blobs", content)  # of Caffe2
-            weights = {k: v for k, v in weights.items() if not k.endswith("_momentum")}
-            return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
-        if zipfile.is_zipfile(filename):
-            with zipfile.ZipFile(filename) as archive:  # torch does not look at the checksums
-                if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-                    raise zipfile.BadZipFile("compressed, which torch never does")
-                if (damaged := archive.testzip()) is not None:
-                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        content = torch.load(filename, map_location="cpu", weights_only=True)
-        if "model_state" in content:  # of pycls
-            weights = content["model_state"]
-            weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
-            return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
-        return content if "model" in content else {"model": content}
-
-
-def check_tensors(weights: object) -> None:
-    """
-    Raises:
-        TypeError: not a dict of dense tensors or arrays by name.
-    """
-    if not isinstance(weights, dict) or not weights:
-        raise TypeError("it holds no weights by name")
-    for name, values in weights.items():
-        is_dense = torch.is_tensor(values) and values.layout == torch.strided
-        if not isinstance(name, str) or not (is_dense or isinstance(values, np.ndarray)):
-            raise TypeError(f"{name!r} is no dense tensor")
 
 
 def check_packaged(file: Path) -> None:
@@ -286,40 +235,6 @@ def check_packaged(file: Path) -> None:
             f"{file}: damaged, its SHA-256 differs from that in {file.stem}.json; install the "
             "package again"
         )
-
-
-class DamagedWeightsError(ValueError):
-    """A file of weights cannot be read."""
-
-
-READING_ERRORS = (
-    *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError),
-    *(AttributeError, KeyError, IndexError, TypeError, ValueError),  # of what pickle makes of noise
-)
-
-
-class ArraysUnpickler(pickle.Unpickler):
-    """Reads the model zoo's files, which are pickles of NumPy arrays; anything else in them, which
-    could run code, is refused."""
-
-    ALLOWED: ClassVar = {
-        ("collections", "OrderedDict"),
-        ("_codecs", "encode"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-        *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
-    }
-
-    def find_class(self, module: str, name: str):
-        """The class or function of a pickle.
-
-        Raises:
-            UnpicklingError: one that arrays do not need.
-        """
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which could run code")
-        return super().find_class(module, name)
 
 
 def numbered_checkpoints(folder: str | Path, up_to: int | None = None) -> list[Path]:
