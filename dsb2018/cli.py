@@ -84,8 +84,11 @@ def stop_status(stop: KeyboardInterrupt) -> int:
 
 
 def _is_usage(error: Exception) -> bool:
-    """Whether the user's words are to blame: a file that the system misses while a command runs has
-    a number, one that was named and looked for has none."""
+    """Whether an argument or a config is the cause.
+
+    A missing file that our own code reports was named by the user. One that the operating system
+    reports, with an `errno`, is a file that the data refer to.
+    """
     is_missing = isinstance(error, FileNotFoundError) and error.errno is None
     return isinstance(error, UsageError) or is_missing
 
@@ -129,7 +132,7 @@ def _output_path(text: str) -> Path:
 
 
 def describe(error: BaseException) -> str:
-    """What happened, in one line or as many as the message has."""
+    """What happened, in one line."""
     if isinstance(error, MemoryError):
         return f"not enough memory ({str(error) or 'MemoryError'})"
     if isinstance(error, OSError) and error.strerror:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
+from dsb2018.config.keys import SEPARATIONS
 from dsb2018.names import check_address
 
 
@@ -100,7 +101,7 @@ ALLOWED: dict[str, Range | Choice | Each] = {
     "MODEL.TIMM.STRIDES": Each(Range(1, 64), rising=True),
     "MODEL.TIMM.NORM": Choice(("BN", "FrozenBN")),
     "MODEL.DENSE.LOSSES": Each(Choice(("iou", "dice", "cross_entropy"))),
-    "MODEL.DENSE.SEPARATION": Choice(("none", "border", "distance")),
+    "MODEL.DENSE.SEPARATION": Choice(SEPARATIONS),
     "MODEL.DENSE.BORDER_WEIGHT": NOT_NEGATIVE,
     "MODEL.INSTANCES.METHOD": Choice(("components", "watershed")),
     "MODEL.INSTANCES.SEEDS": Choice(("map", "distance")),

@@ -104,8 +104,7 @@ def run(args: argparse.Namespace) -> dict:
         Interrupted: see `Trainer.train`.
     """
     with process_group(read_config(args.config_file, args.opts).MODEL.DEVICE):
-        results = _evaluate(args) if args.eval_only else _train(args)
-    return results
+        return _evaluate(args) if args.eval_only else _train(args)
 
 
 def _evaluate(args: argparse.Namespace) -> dict:

@@ -95,7 +95,7 @@ def choose_contestants(args: argparse.Namespace) -> list[Contestant]:
         ValueError, FileNotFoundError: see `benchmark`.
     """
     if not args.configs and not args.predictions:
-        raise UsageError("nobody to compare: give --configs or --predictions")
+        raise UsageError("nothing to compare: give --configs or --predictions")
     for config in args.configs:
         if not Path(config).is_file():
             raise FileNotFoundError(f"{config}: no such config")

@@ -84,7 +84,7 @@ def test_models_can_be_trained_first(registered, project, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "nobody to compare"),
+        ([], "nothing to compare"),
         (["--configs", "configs/none.yaml"], "configs/none.yaml: no such config"),
         (["--predictions", "x=/no/such/folder"], "/no/such/folder: no such folder"),
         (["--configs", "{simple}"], "no weights; give --weights, or --train"),
