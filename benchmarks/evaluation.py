@@ -17,7 +17,7 @@ from benchmarks.timing import Row, best_in_turn
 from dsb2018.config import get_dsb2018_cfg
 from dsb2018.data.mapper import labels_to_instances
 from dsb2018.evaluation import build_evaluators
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.ground_truth import read_label_layers
 
 
 def perfect_output(item: dict) -> dict:

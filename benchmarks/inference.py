@@ -16,13 +16,12 @@ import torch
 from detectron2.data import DatasetCatalog
 
 from benchmarks.timing import Row, median, seconds
+from dsb2018.checkpoint import NucleiCheckpointer, find_weights
 from dsb2018.config import read_config
 from dsb2018.data import NucleiMapper, register_dsb2018
 from dsb2018.engine import Trainer
-from dsb2018.engine.precision import autocast, inference_precision
 from dsb2018.memory import peak_memory
-from dsb2018.modeling import NucleiCheckpointer
-from dsb2018.modeling.weights import find_weights
+from dsb2018.modeling.precision import autocast, inference_precision
 
 SIZES = (256, 1024)
 ROUNDS = 5

@@ -13,8 +13,8 @@ from detectron2 import model_zoo
 from detectron2.engine import DefaultPredictor
 
 from benchmarks.timing import Row, best_in_turn, median, seconds
-from dsb2018.inference.command import argument_parser, predict
-from dsb2018.inference.finding import find_images
+from dsb2018.commands.predict import argument_parser, predict
+from dsb2018.inference.discover import find_images
 from dsb2018.inference.predictor import Predictor
 
 sys.path.append("tools")

@@ -13,13 +13,13 @@ import numpy as np
 import tifffile
 
 from benchmarks.timing import Row
-from dsb2018.inference.finding import find_images
-from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.pictures import choose_channel
+from dsb2018.inference.discover import find_images
+from dsb2018.inference.microscopy_image import choose_channel
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.readers import open_picture
-from dsb2018.inference.stitching import Tiling, divide
-from dsb2018.masks import Crop
+from dsb2018.inference.readers import open_images
+from dsb2018.inference.tiling.stitching import Tiling, divide
+from dsb2018.structures.masks import Crop
+from dsb2018.structures.nuclei import Nuclei
 
 LARGE = 1000  # edge of images that are taken in tiles here, pixels
 TILING = Tiling(edge=512, margin=96, whole=512)
@@ -42,7 +42,7 @@ def _compare(paths: list[Path]) -> list[Row]:
     predictor = Predictor()
     counts, ious, at_seam = np.zeros(2, int), [], []
     for path in paths:
-        (picture,) = open_picture(path.stem, path)
+        (picture,) = open_images(path.stem, path)
         image = predictor.prepare(choose_channel(picture, None).read(0, 0, *picture.size))
         predictor.tiling = Tiling(whole=max(picture.size))
         whole = predictor.find([image])[0]

@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from benchmarks.timing import Row, median, seconds
 from dsb2018.config import read_config
 from dsb2018.engine import Trainer
-from dsb2018.engine.precision import autocast
+from dsb2018.modeling.precision import autocast
 
 STEPS = 5
 WAYS = {

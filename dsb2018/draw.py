@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dsb2018.masks import flatten_labels
+from dsb2018.structures.labels import flatten_labels
 
 # Blue-green and vermilion of Okabe and Ito's palette, safe for colour-blind eyes; RGB.
 TRUTH, PREDICTED = (0, 158, 115), (213, 94, 0)

@@ -33,22 +33,22 @@ import torch
 import yaml
 from safetensors.torch import save as save_tensors
 
-from dsb2018.arrays import read_array
+from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.config import read_config
 from dsb2018.data.catalog import load_dataset
-from dsb2018.inference.contrast import find_range
-from dsb2018.inference.readers import open_picture
-from dsb2018.inference.resume import TileStore, read_tile
-from dsb2018.inference.stitching import Found
-from dsb2018.inference.writing import read_record
-from dsb2018.masks import crop_mask, encode
-from dsb2018.modeling.weights import NucleiCheckpointer
+from dsb2018.inference.export.records import read_record
+from dsb2018.inference.readers import open_images
+from dsb2018.inference.tiling.cache import TileCache, read_tile
+from dsb2018.inference.tiling.stitching import TileNucleus
+from dsb2018.io.arrays import read_array
 from dsb2018.prepare import Options, prepare
-from dsb2018.prepare.images import png_size, read_mask
+from dsb2018.prepare.png_files import png_size, read_mask
 from dsb2018.prepare.sample import draw_image
 from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.splits import read_image_info, read_splits
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.contrast import find_range
+from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.masks import crop_mask, encode
 
 SECONDS, BYTES = 20, 1_500_000_000
 REFUSALS = (ValueError, OSError)
@@ -165,13 +165,13 @@ def archive() -> bytes:
 def tile() -> bytes:
     crops = [crop_mask(mask) for mask in draw()[1]]
     with tempfile.TemporaryDirectory() as folder:
-        store = TileStore(Path(folder) / "tiles", "a")
-        store.keep(0, lambda: [Found(crop, 0.5, 0, False) for crop in crops])
+        store = TileCache(Path(folder) / "tiles", "a")
+        store.keep(0, lambda: [TileNucleus(crop, 0.5, 0, False) for crop in crops])
         return next(Path(folder).rglob("*.npz")).read_bytes()
 
 
 def read_picture(path: Path) -> None:
-    for picture in open_picture("x", path):
+    for picture in open_images("x", path):
         shown = picture if picture.depth is None else picture.at(Z=0)
         channel = next((axis for axis in shown.axes if axis in "CS"), None)
         if channel and channel not in shown.fixed:
@@ -228,7 +228,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "COCO": (".json", coco, read_coco_file),
     "labels": (".npy", lambda: saved(np.save, np.zeros((2, 9, 9), np.uint8)), read_array),
     "tile": (".npz", tile, read_tile),
-    "record": (".json", lambda: b'{"made_from": "a", "images": [], "stacks": []}', read_record),
+    "record": (".json", lambda: b'{"fingerprint": "a", "images": [], "stacks": []}', read_record),
     "config": (
         ".yaml",
         lambda: yaml.safe_dump({"SOLVER": {"BASE_LR": 0.1, "STEPS": [1, 2]}, "SEED": 3}).encode(),

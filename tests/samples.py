@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from dsb2018.data.mapper import labels_to_instances
 from dsb2018.data.targets import interior_map
+from dsb2018.structures.instances import to_ground_truth
+from dsb2018.structures.labels import crop_layers
 
 
 def training_sample(height: int = 67, width: int = 93, nuclei: bool = True) -> dict:
@@ -16,5 +17,5 @@ def training_sample(height: int = 67, width: int = 93, nuclei: bool = True) -> d
         "image": torch.randint(0, 255, (3, height, width), dtype=torch.uint8),
         "sem_seg": torch.from_numpy((labels[0] > 0).astype(np.int64)),
         "interior": torch.from_numpy(interior_map(labels, "distance")),
-        "instances": labels_to_instances(labels),
+        "instances": to_ground_truth(crop_layers(labels), (height, width)),
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from dsb2018.data import NucleiMapper
+from dsb2018.data import EvaluationMapper, TrainingMapper
 from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, load_cfg
 from tests.samples import training_sample
@@ -27,8 +27,8 @@ def test_config(path):
     cfg = load_cfg(CONFIGS / path, *FEW)
     model = Trainer.build_model(cfg)
     assert Trainer.build_optimizer(cfg, model).param_groups
-    for is_train in (True, False):
-        NucleiMapper(cfg, is_train=is_train)
+    for mapper in (TrainingMapper, EvaluationMapper):
+        mapper(cfg)
     sample = training_sample()
     model.train()
     with EventStorage():

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from dsb2018.data.mapper import labels_to_instances
 from dsb2018.evaluation import matching
-from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
-from dsb2018.inference.formats.kaggle import run_lengths
-from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.stitching import STRIDE, Tiling, divide
-from dsb2018.masks import crop_mask, decode, encode, flatten_labels, stack_labels
-from dsb2018.modeling.instances import find_boxes
+from dsb2018.evaluation.metrics import compute_scores
+from dsb2018.inference.export.kaggle import run_lengths
+from dsb2018.inference.tiling.stitching import STRIDE, Tiling, divide
 from dsb2018.prepare.splits import ImageInfo, draw_splits
-from dsb2018.report.contestants import labels_to_output
+from dsb2018.report.entrants import labels_to_prediction
+from dsb2018.structures.instances import from_instances, to_ground_truth, to_instances
+from dsb2018.structures.labels import crop_layers, flatten_labels, stack_labels
+from dsb2018.structures.masks import crop_mask, decode, encode
+from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import same_nuclei
 
 SIZES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
@@ -75,13 +75,12 @@ def test_overlapping_masks_keep_every_pixel(stack):
 @given(LABELS)
 def test_labels_to_instances_and_back(labels):
     numbered = dense(labels).astype(np.int32)
-    output = labels_to_output(numbered)["instances"]
-    assert same_nuclei(instances_to_labels(output, 0.5), numbered)
-    truth = labels_to_instances(numbered.astype(np.uint8)[None])
-    assert len(truth) == len(output) == numbered.max()
-    boxes = find_boxes(numbered)
-    boxes[:, 2:] += boxes[:, :2]
-    np.testing.assert_array_equal(truth.gt_boxes.tensor.numpy(), boxes)
+    prediction = labels_to_prediction(numbered)
+    detections = from_instances(to_instances(prediction.detections))
+    assert same_nuclei(detections.without_overlaps(0.5).labels, numbered)
+    truth = to_ground_truth(crop_layers(numbered.astype(np.uint8)[None]), labels.shape)
+    assert len(truth) == len(detections) == numbered.max()
+    np.testing.assert_array_equal(truth.gt_boxes.tensor.numpy(), detections.corners())
 
 
 @given(LABELS, st.data())
@@ -142,7 +141,7 @@ def largest_matching(allowed: np.ndarray) -> int:
 
 @given(LABELS)
 def test_a_perfect_prediction_has_full_scores(labels):
-    scores = matching.scores([matching.compare(labels[None], labels)])
+    scores = compute_scores("nuclei", [matching.compare(labels[None], labels)])
     perfect = [scores[name] for name in ("mAP", "AP50", "AP90", "F1@50", "PQ", "AJI")]
     expected = 100.0 if labels.any() else np.nan
     assert scores["mAP"] == scores["AJI"] == 100

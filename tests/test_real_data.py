@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from dsb2018.checkpoint import FOLDER
+from dsb2018.commands.train import argument_parser
 from dsb2018.data import unregister_dsb2018
-from dsb2018.engine import argument_parser, run
-from dsb2018.masks import decode
-from dsb2018.modeling.weights import FOLDER
+from dsb2018.engine import run
 from dsb2018.prepare import Options, prepare
 from dsb2018.prepare.splits import read_image_info
+from dsb2018.structures.masks import decode
 from tests.configs import CONFIGS
 
 PACKAGED = {"mask_rcnn_lite0_FPN": "mask_rcnn/lite0_FPN", "unet_light": "unet/unet_light"}

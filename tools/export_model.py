@@ -1,11 +1,11 @@
-"""Writes a trained dense model as ONNX, for ONNX Runtime to run in torch's place.
+"""Writes a trained dense model as ONNX, which ONNX Runtime runs instead of torch.
 
     python tools/export_model.py --output nuclei.onnx
     python tools/export_model.py --output nuclei_int8.onnx --int8 --images FOLDER
-    python tools/predict.py --input … --output … --backend onnxruntime MODEL.WEIGHTS nuclei.onnx
+    python tools/predict.py --input … --output … --backend onnxruntime --weights nuclei.onnx
 
-Without --config-file it is the light U-Net of the package. --int8 writes 8-bit integers; the images
-are some dozens of the kind that it will see. Needs `pip install onnx onnxruntime`.
+--int8 quantises the network to 8-bit integers, calibrated on --images: some dozens of images of the
+kind that it will be used for. Needs `pip install onnx onnxruntime`.
 """
 
 import argparse
@@ -20,20 +20,19 @@ import numpy as np
 
 from dsb2018.cli import output_file, run_command
 from dsb2018.errors import UsageError
-from dsb2018.files import write_atomically
+from dsb2018.io.files import write_atomically
+from dsb2018.options import add_model_options, make_parser, read_options
 
-MOST_IMAGES = 48  # that 8-bit integers are fitted to
+MOST_IMAGES = 48  # for the calibration
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=output_file, required=True, help="the ONNX file")
-    parser.add_argument("--config-file", help="of the model (default: the package's light U-Net)")
-    parser.add_argument("--int8", action="store_true", help="8-bit integers instead of floats")
-    parser.add_argument("--images", nargs="+", metavar="PATH", help="what --int8 is fitted to")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the config")
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--output", type=output_file, required=True, metavar="FILE", help="the ONNX file to write")
+    add("--int8", action="store_true", help="write 8-bit integers instead of floats")
+    add("--images", nargs="+", metavar="PATH", help="images that --int8 is calibrated on")
+    add_model_options(parser, default="the light U-Net of this package")
     return run_command(parser, run, arguments)
 
 
@@ -47,20 +46,20 @@ def run(args: argparse.Namespace) -> None:
 
 def export_model(args: argparse.Namespace) -> None:
     """Exports, and quantises."""
-    from dsb2018.inference.finding import find_images
-    from dsb2018.inference.onnx_backend import export, quantise
-    from dsb2018.inference.predictor import Predictor, find_model
-    from dsb2018.inference.readers import open_picture
+    from dsb2018.inference.discover import find_images
+    from dsb2018.inference.predictor import Predictor
+    from dsb2018.inference.readers import open_images
+    from dsb2018.modeling.onnx_export import export, quantise
 
-    config, weights = find_model(args.config_file, args.opts)
-    predictor = Predictor(config, weights, options=[*args.opts, "MODEL.DEVICE", "cpu"])
+    options = [*read_options(args), "MODEL.DEVICE", "cpu"]
+    predictor = Predictor(args.config_file, options=options)
     if not args.int8:
         with whole_file(args.output) as path:
             export(predictor.model, path)
         return
-    found = find_images(args.images)
-    chosen = found[:: max(1, len(found) // MOST_IMAGES)][:MOST_IMAGES]
-    pictures = [picture for name, path in chosen for picture in open_picture(name, path)]
+    files = find_images(args.images)
+    chosen = files[:: max(1, len(files) // MOST_IMAGES)][:MOST_IMAGES]
+    pictures = [picture for name, path in chosen for picture in open_images(name, path)]
     images = [
         predictor.prepare(picture.read(0, 0, *(min(edge, 512) for edge in picture.size)))
         for picture in pictures

@@ -1,11 +1,10 @@
-"""Puts the weights of a finished run into the package, to be loaded as `dsb2018://NAME`.
+"""Copies the weights of a finished run into the package, to be loaded as `dsb2018://NAME`.
 
     python tools/package_weights.py --name mask_rcnn_lite0_FPN \\
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
-Writes `NAME.safetensors` (float16), `NAME.yaml`, the whole config, and `NAME.json`, the record of
-where they come from: datasets, commands, and the scores of the run (the rounding to float16 changes
-them a little).
+Writes NAME.safetensors (float16), NAME.yaml, the complete config, and NAME.json, a record of the
+datasets, the commands and the scores of the run. Rounding to float16 changes the scores a little.
 """
 
 import argparse
@@ -14,28 +13,38 @@ import sys
 from pathlib import Path
 
 import torch
+from detectron2.modeling import build_model
 
-from dsb2018.cli import run_command
+import dsb2018.modeling  # noqa: F401 registers the models
+from dsb2018.checkpoint import FOLDER, NucleiCheckpointer
+from dsb2018.checkpoint.packaging import save_packaged
+from dsb2018.cli import output_folder, run_command
 from dsb2018.config import read_config
-from dsb2018.engine import Trainer
 from dsb2018.errors import UsageError
-from dsb2018.files import read_json, sha256, write_atomically
-from dsb2018.modeling import NucleiCheckpointer
-from dsb2018.modeling.weights import FOLDER, save_packaged
-from dsb2018.names import file_name
+from dsb2018.io.files import read_json, sha256, write_atomically
+from dsb2018.io.names import file_name
+from dsb2018.options import make_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--name", required=True, help="name of the weights")
+    add("--config-file", required=True, metavar="YAML", help="config of the run")
+    add("--run", required=True, type=Path, metavar="DIR", help="OUTPUT_DIR of the run")
+    add(
+        "--command",
+        action="append",
+        metavar="TEXT",
+        help="command that trained the weights, for the record; repeat it for several commands",
     )
-    parser.add_argument("--name", required=True, help="of the weights")
-    parser.add_argument("--config-file", required=True, help="that the run was started with")
-    parser.add_argument("--run", required=True, type=Path, help="OUTPUT_DIR of the run")
-    parser.add_argument(
-        "--command", action="append", help="that the run was started with; each, if several"
+    add(
+        "--output",
+        type=output_folder,
+        default=FOLDER,
+        metavar="DIR",
+        help="folder for the three files (default: the folder of the package)",
     )
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to (the package)")
     return run_command(parser, run, arguments)
 
 
@@ -45,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--name {args.name!r}, expected the name of a file, such as {name!r}")
     cfg = read_config(args.config_file)
     whole = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{name}"])
-    whole.MODEL.DEVICE = "cuda"  # of whoever loads it, where there is one
+    whole.MODEL.DEVICE = "cuda"  # becomes "cpu" where there is no GPU
     cfg.MODEL.DEVICE = "cpu"
     if not cfg.DATASETS.TEST:
         raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, so there are no scores")
@@ -57,10 +66,10 @@ def run(args: argparse.Namespace) -> None:
     scores = read_json(results)
     if not isinstance(scores, dict):
         raise ValueError(f"{results}: expected the scores of a run")
-    model = Trainer.build_model(cfg)
+    model = build_model(cfg)
     NucleiCheckpointer(model).load_trained(str(model_file))
-    args.folder.mkdir(parents=True, exist_ok=True)
-    weights = args.folder / f"{name}.safetensors"
+    args.output.mkdir(parents=True, exist_ok=True)
+    weights = args.output / f"{name}.safetensors"
     save_packaged(model, weights)
     record = {
         "config": args.config_file,
@@ -72,8 +81,8 @@ def run(args: argparse.Namespace) -> None:
         "sha256": sha256(weights),
         "scores": scores,
     }
-    write_atomically(args.folder / f"{name}.yaml", whole.dump())
-    write_atomically(args.folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(args.output / f"{name}.yaml", whole.dump())
+    write_atomically(args.output / f"{name}.json", json.dumps(record, indent=2) + "\n")
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,13 +1,11 @@
-"""Finds, measures and writes the nuclei of images.
+"""Finds, measures and exports the nuclei of images.
 
     python tools/predict.py --input my_images --output output/nuclei
+    python tools/predict.py --input … --output … --config-file configs/mask_rcnn/lite0_FPN.yaml \\
+        --weights output/mask_rcnn/lite0_FPN/model_final.pth
 
 Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv (a row for each
-nucleus), images.csv, label images and overlays, and what --format asks for. The model is the light
-U-Net that comes with the package; another one is
-
-    python tools/predict.py --input … --output … --config-file configs/mask_rcnn/lite0_FPN.yaml \\
-        MODEL.WEIGHTS output/mask_rcnn/lite0_FPN/model_final.pth
+nucleus), images.csv, label images and overlays, and the formats of --format.
 """
 
 import argparse
@@ -15,11 +13,11 @@ import logging
 import sys
 
 from dsb2018.cli import WRONG, run_command, stop_status
-from dsb2018.inference.command import argument_parser, predict
+from dsb2018.commands.predict import argument_parser, predict
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return run_command(argument_parser(epilog=__doc__), run, arguments)
+    return run_command(argument_parser(__doc__), run, arguments)
 
 
 def run(args: argparse.Namespace) -> int:

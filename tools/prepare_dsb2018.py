@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dsb2018.cli import output_folder, run_command, whole_number
 from dsb2018.errors import UsageError
-from dsb2018.paths import prepared_root
+from dsb2018.io.paths import prepared_root
 from dsb2018.prepare import Options, Prepared, prepare
 from dsb2018.prepare.sample import write_sample
 

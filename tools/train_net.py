@@ -10,7 +10,7 @@ config. Results are written to OUTPUT_DIR/inference/<dataset>/results.json.
 
 import sys
 
-from dsb2018.engine import main
+from dsb2018.commands.train import main
 
 if __name__ == "__main__":
-    sys.exit(main(epilog=__doc__))
+    sys.exit(main(text=__doc__))

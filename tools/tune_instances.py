@@ -1,30 +1,35 @@
-"""Chooses the thresholds by which a dense model's maps become nuclei, and writes them to a YAML.
+"""Chooses the thresholds by which a dense model's probability maps become nuclei.
 
     python tools/tune_instances.py --config-file configs/unet/unet_light.yaml \\
-        --output tuned.yaml MODEL.WEIGHTS output/unet/unet_light/model_final.pth
+        --weights output/unet/unet_light/model_final.pth --output output/tuned.yaml
 
-What is written is a config: the given one with the best thresholds (but not the KEY VALUE pairs
-of this command). The images are those of DATASETS.TEST, a validation set; the score is the Data
-Science Bowl's mAP.
+Writes a config that is based on the given one and has the best thresholds (but not the KEY VALUE
+pairs of --opts). The images are those of the first dataset of DATASETS.TEST, which should be a
+validation set; the score is the mAP of the Data Science Bowl.
 """
 
 import argparse
+import logging
 import sys
 
 from dsb2018.cli import output_file, run_command
-from dsb2018.engine import argument_parser
-from dsb2018.engine.tuning import tune_command
+from dsb2018.commands.tune_instances import tune_instances
+from dsb2018.options import add_data_option, add_model_options, make_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argument_parser(epilog=__doc__)
-    add = parser.add_argument
-    add("--output", type=output_file, required=True, metavar="YAML", help="the file to write")
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--output", type=output_file, required=True, metavar="YAML", help="the config to write"
+    )
+    add_data_option(parser)
+    add_model_options(parser)
     return run_command(parser, run, arguments)
 
 
 def run(args: argparse.Namespace) -> None:
-    options, best = tune_command(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options, best = tune_instances(args)
     print(f"mAP {best:.1f} with {options}\nWritten: {args.output}")
 
 

@@ -1,34 +1,39 @@
-"""Shows a dataset: what it is like, and what a model is shown of it in training.
+"""Describes datasets, and shows the training samples that a model gets.
 
     python tools/visualize_data.py --config-file configs/unet/unet_light.yaml --output output/data
 
-Written are index.html, a page to look at; statistics.csv, a line for each image; and samples/, what
-the mapper makes of training images, with the true nuclei drawn. Datasets are DATASETS.TRAIN and
-DATASETS.TEST; KEY VALUE pairs at the end override the config.
+Writes index.html, a page to look at; statistics.csv, a line for each image; and samples/, training
+images after augmentation with their true nuclei. The datasets are DATASETS.TRAIN and DATASETS.TEST.
 """
 
 import argparse
 import sys
 
-from dsb2018.cli import output_folder, run_command, whole_number
+from dsb2018.cli import run_command, whole_number
 from dsb2018.config import read_config
 from dsb2018.data import check_registered, register_dsb2018
+from dsb2018.options import add_data_option, add_opts, add_output_folder, make_parser
 from dsb2018.report.data_page import write_data_page
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Shows a dataset, and what a model is shown of it.",
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config-file", required=True, metavar="YAML")
-    parser.add_argument("--output", required=True, type=output_folder, metavar="DIR")
-    parser.add_argument("--data", metavar="ROOT", help="prepared root, as in train_net.py")
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "--samples", type=whole_number(1, 10_000), default=24, metavar="N", help="(default: 24)"
+        "--config-file",
+        required=True,
+        metavar="YAML",
+        help="config that names the datasets and the augmentations",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config")
+    add_output_folder(parser, "the page, the table and the samples")
+    add_data_option(parser)
+    parser.add_argument(
+        "--samples",
+        type=whole_number(1, 10_000),
+        default=24,
+        metavar="N",
+        help="number of training samples (default: 24)",
+    )
+    add_opts(parser)
     return run_command(parser, run, arguments)
 
 

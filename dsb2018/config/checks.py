@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 
 from dsb2018.config.keys import SEPARATIONS
-from dsb2018.names import check_address
+from dsb2018.io.names import check_address
 
 
 @dataclass(frozen=True)

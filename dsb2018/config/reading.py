@@ -11,8 +11,9 @@ from detectron2.config import CfgNode
 
 from dsb2018.config.checks import check_values, find_value
 from dsb2018.config.keys import get_dsb2018_cfg
+from dsb2018.config.unused import warn_of_unused
 from dsb2018.errors import UsageError
-from dsb2018.files import read_file
+from dsb2018.io.files import read_file
 
 BASE = "_BASE_"
 LARGEST = 1_000_000  # bytes of a config file, and nodes of YAML with its aliases expanded
@@ -52,6 +53,7 @@ def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
         check_values(cfg)
     except ValueError as error:
         raise ConfigError(f"{config_file}: {error}") from error
+    warn_of_unused(cfg, config_file)
     return cfg
 
 

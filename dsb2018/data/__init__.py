@@ -1,4 +1,4 @@
-"""Prepared data as Detectron2 datasets, and the mapper that feeds models."""
+"""Datasets of Detectron2, and the mappers and loaders that feed models."""
 
 from dsb2018 import compat
 
@@ -10,10 +10,13 @@ from dsb2018.data.catalog import (  # noqa: E402
     register_dsb2018,
     unregister_dsb2018,
 )
-from dsb2018.data.mapper import NucleiMapper  # noqa: E402
+from dsb2018.data.mapper import EvaluationMapper, TrainingMapper  # noqa: E402
+from dsb2018.data.preprocess import Preprocessing  # noqa: E402
 
 __all__ = [
-    "NucleiMapper",
+    "EvaluationMapper",
+    "Preprocessing",
+    "TrainingMapper",
     "check_registered",
     "load_dataset",
     "register_dsb2018",

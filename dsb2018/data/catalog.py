@@ -7,9 +7,9 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from dsb2018.coco_file import read_coco
 from dsb2018.errors import UsageError
-from dsb2018.paths import prepared_root
+from dsb2018.io.coco_file import read_coco
+from dsb2018.io.paths import prepared_root
 
 NAMES = (
     "dsb2018_train",

@@ -1,28 +1,24 @@
-"""From a dataset dict to a model's input: one mapper for all models."""
+"""From a dataset dict to a model's input: one mapper for training, one for evaluation."""
 
-import cv2
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Boxes, Instances
 
-from dsb2018.data.augmentation import (
-    RandomOptics,
-    RandomQuarterTurn,
-    RandomStain,
-    RandomZoomCrop,
-    ZoomToLimit,
-)
+from dsb2018.data.augmentation import RandomOptics, RandomQuarterTurn, RandomStain, RandomZoomCrop
+from dsb2018.data.preprocess import Preprocessing, to_tensor
 from dsb2018.data.targets import interior_map
-from dsb2018.images import read_image, stretch_contrast
-from dsb2018.truth import read_label_layers
+from dsb2018.io.images import read_image
+from dsb2018.structures.contrast import stretch_contrast
+from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.instances import to_ground_truth
+from dsb2018.structures.labels import crop_layers
 
 
-def build_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations that the config asks for; in inference, the zoom alone."""
-    if not is_train:
-        return [ZoomToLimit(cfg.INPUT.ZOOM_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+def build_augmentations(cfg) -> list[T.Augmentation]:
+    """The training augmentations that the config asks for."""
     return [
         RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN)),
         T.RandomFlip(horizontal=True, vertical=False),
@@ -32,18 +28,34 @@ def build_augmentations(cfg, is_train: bool) -> list[T.Augmentation]:
     ]
 
 
-class NucleiMapper:
+def read_dataset_image(dataset_dict: Mapping, channel_order: str = "RGB") -> np.ndarray:
+    """The image of a dataset dict, (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unreadable, or not of the size that the dict says.
+    """
+    image = read_image(dataset_dict["file_name"], channel_order)
+    expected = dataset_dict["height"], dataset_dict["width"]
+    if image.shape[:2] != expected:
+        raise ValueError(
+            f"{dataset_dict['file_name']}: {image.shape[:2]} pixels, expected {expected}; "
+            "prepare the dataset again"
+        )
+    return image
+
+
+class TrainingMapper:
     """Reads an image and its nuclei and applies augmentations to both.
 
-    Nuclei travel through the geometric augmentations as label layers, one array for all, not as
-    one mask each: boxes, masks and the semantic map are made from what comes out, so they are in
-    step with each other, and with 100 nuclei an image it is many times faster.
+    The geometric augmentations transform label layers, one array for all nuclei, not one mask for
+    each. Boxes, masks and the semantic map are made from the result, so they always agree, and with
+    100 nuclei in an image it is many times faster.
     """
 
     @configurable
     def __init__(
         self,
-        is_train: bool,
         *,
         augmentations: list[T.Augmentation | T.Transform],
         image_format: str,
@@ -54,16 +66,14 @@ class NucleiMapper:
     ):
         """
         Args:
-            is_train: whether truth is wanted with the image.
             augmentations: applied in this order.
             image_format: "RGB" or "BGR".
             stretch_percent: see `stretch_contrast`; None: the grey values stay as they are.
             min_area: nuclei with fewer pixels left after cropping are no instances, pixels.
             separation: kind of the `interior_map` that the model learns.
-            with_instances: whether the model learns from instances; dense ones do not, and a mask
+            with_instances: whether the model learns from instances. Dense models do not, and a mask
                 for each nucleus takes time and memory.
         """
-        self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.stretch_percent = stretch_percent
@@ -72,11 +82,10 @@ class NucleiMapper:
         self.with_instances = with_instances
 
     @classmethod
-    def from_config(cls, cfg, is_train: bool = True) -> dict:
+    def from_config(cls, cfg) -> dict:
         """The constructor's arguments, from a config."""
         return {
-            "is_train": is_train,
-            "augmentations": build_augmentations(cfg, is_train),
+            "augmentations": build_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
             "stretch_percent": cfg.INPUT.STRETCH_PERCENT if cfg.INPUT.STRETCH else None,
             "min_area": cfg.INPUT.MIN_AREA,
@@ -90,82 +99,48 @@ class NucleiMapper:
         Returns:
             The dict without `annotations`, and with
             image: (3, H, W) uint8 tensor;
-            in training also sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside;
+            sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside;
             interior: (H, W) float32 tensor, see `interior_map`, with a separation; and
-            instances, where they are wanted: `gt_boxes`, `gt_classes` (all 0) and `gt_masks`
-            (BitMasks) of N nuclei, N = 0 for an image without any.
+            instances, where they are wanted: see `to_ground_truth`; none in an image without
+            nuclei.
 
         Raises:
             ValueError: the file has another size than the dict says, or is unreadable.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        image = read_image(dataset_dict["file_name"], self.image_format)
-        expected = dataset_dict["height"], dataset_dict["width"]
-        if image.shape[:2] != expected:
-            raise ValueError(
-                f"{dataset_dict['file_name']}: {image.shape[:2]} pixels, expected {expected}; "
-                "prepare the dataset again"
-            )
+        image = read_dataset_image(dataset_dict, self.image_format)
         if self.stretch_percent is not None:
             image = stretch_contrast(image, self.stretch_percent)
-        if not self.is_train:
-            if "label_file" not in sample and "annotations" in dataset_dict:
-                sample["annotations"] = dataset_dict["annotations"]  # evaluation needs the truth
-            sample["image"] = self.zoom(image)
-            return sample
-        labels = read_label_layers(dataset_dict).transpose(1, 2, 0)
-        inputs = T.AugInput(image, sem_seg=labels)
+        layers = read_label_layers(dataset_dict).transpose(1, 2, 0)
+        inputs = T.AugInput(image, sem_seg=layers)
         self.augmentations(inputs)
-        labels = np.ascontiguousarray(inputs.sem_seg.transpose(2, 0, 1))
-        sample["image"] = _to_tensor(inputs.image)
-        sample["sem_seg"] = torch.from_numpy((labels > 0).any(axis=0).astype(np.int64))
-        interior = interior_map(labels, self.separation)
+        layers = np.ascontiguousarray(inputs.sem_seg.transpose(2, 0, 1))
+        sample["image"] = to_tensor(inputs.image)
+        sample["sem_seg"] = torch.from_numpy((layers > 0).any(axis=0).astype(np.int64))
+        interior = interior_map(layers, self.separation)
         if interior is not None:
             sample["interior"] = torch.from_numpy(interior)
         if self.with_instances:
-            sample["instances"] = labels_to_instances(labels, self.min_area)
+            crops = crop_layers(layers, self.min_area)
+            sample["instances"] = to_ground_truth(crops, layers.shape[1:])
         return sample
 
-    def zoom(self, image: np.ndarray) -> torch.Tensor:
-        """An image whose grey values are spread, as a trained model takes it.
 
-        Args:
-            image: (H, W, 3) uint8 in the model's channel order.
+class EvaluationMapper:
+    """Reads an image and prepares it for a trained model; the ground truth stays in the dict."""
 
-        Returns:
-            (3, H', W') uint8.
+    def __init__(self, cfg):
         """
-        inputs = T.AugInput(np.ascontiguousarray(image))
-        self.augmentations(inputs)
-        return _to_tensor(inputs.image)
+        Args:
+            cfg: of the model.
+        """
+        self._preprocess = Preprocessing(cfg)
 
+    def __call__(self, dataset_dict: dict) -> dict:
+        """The dict, and what `Preprocessing.model_input` returns.
 
-def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def labels_to_instances(layers: np.ndarray, min_area: int = 1) -> Instances:
-    """The nuclei of label layers as Detectron2 instances.
-
-    Args:
-        layers: (L, H, W) unsigned integer label layers.
-        min_area: nuclei with fewer pixels are left out.
-
-    Returns:
-        N instances with `gt_boxes` (float32 x0, y0, x1, y1 tight around the pixels), `gt_classes`
-        (int64, all 0) and `gt_masks` (BitMasks of N × H × W).
-    """
-    parts = []
-    for layer in layers:
-        areas = np.bincount(layer.ravel())
-        areas[0] = 0
-        labels = np.flatnonzero(areas >= max(1, min_area))
-        parts.append(layer == labels.astype(layer.dtype)[:, None, None])
-    masks = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    boxes = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
-    x, y, w, h = np.array(boxes, np.float32).reshape(-1, 4).T
-    instances = Instances(layers.shape[1:])
-    instances.gt_boxes = Boxes(torch.from_numpy(np.stack([x, y, x + w, y + h], axis=1)))
-    instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-    instances.gt_masks = BitMasks(torch.from_numpy(masks))
-    return instances
+        Raises:
+            ValueError: the file has another size than the dict says, or is unreadable.
+        """
+        image = self._preprocess(read_dataset_image(dataset_dict))
+        return {**dataset_dict, **self._preprocess.model_input(image)}

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from dsb2018.config import check_separation
-from dsb2018.masks import distance_to_background, flatten_labels
+from dsb2018.structures.labels import distance_to_background, flatten_labels
 
 BORDER_REACH = 2  # pixels: a nucleus's pixel so near to another nucleus is border
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from dsb2018.modeling.weights import numbered_checkpoints
+from dsb2018.checkpoint import numbered_checkpoints
+from dsb2018.evaluation.metrics import is_lower_better
 
 logger = logging.getLogger(__name__)
 
@@ -130,14 +130,14 @@ class BestCheckpoint(HookBase):
         Args:
             save: writes a checkpoint of a name.
             folder: where it is written.
-            metric: as in metrics.json, "nuclei/mAP"; one with "loss" or "error" in its name is
-                better when it is lower.
+            metric: as in metrics.json, such as "nuclei/mAP" or "validation/total_loss"; see
+                `is_lower_better`.
             period: iterations between two evaluations.
             patience: number of evaluations; 0: never stops.
         """
         self._save, self._path = save, Path(folder) / f"{self.NAME}.pth"
         self._metric, self._period, self._patience = metric, period, patience
-        self._sign = -1 if re.search("loss|error", metric) else 1
+        self._sign = -1 if is_lower_better(metric) else 1
         self.best: float | None = None
         self.best_iteration: int | None = None
         self._failures = 0

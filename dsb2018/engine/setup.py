@@ -1,13 +1,12 @@
-"""From command-line arguments to a config, and from a config to a run."""
+"""From the arguments of `tools/train_net.py` to a config, and from a config to a run."""
 
 import argparse
 import logging
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.modeling import (
     BACKBONE_REGISTRY,
@@ -18,44 +17,17 @@ from detectron2.modeling import (
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dsb2018.cli import exit_status, is_log_file, run_command
+from dsb2018.checkpoint import NucleiCheckpointer
+from dsb2018.cli import is_log_file
 from dsb2018.config import read_config
 from dsb2018.data import check_registered, register_dsb2018
-from dsb2018.engine.interruption import Interrupted
-from dsb2018.engine.processes import launch, needs_processes, process_group, was_restarted
-from dsb2018.engine.summary import places
+from dsb2018.engine.processes import process_group, was_restarted
+from dsb2018.engine.summary import list_outputs
 from dsb2018.engine.trainer import Trainer
 from dsb2018.errors import UsageError
-from dsb2018.locking import lock_folder
-from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.io.locking import lock_folder
 
 logger = logging.getLogger(__name__)
-
-
-def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's arguments, and the root of the prepared data."""
-    parser = default_argument_parser(epilog)
-    parser.add_argument(
-        "--data",
-        metavar="ROOT",
-        help="prepared root (default: $DETECTRON2_DATASETS/dsb2018, else ./datasets/dsb2018)",
-    )
-    return parser
-
-
-def main(arguments: list[str] | None = None, epilog: str | None = None) -> int:
-    """Runs what the arguments ask for, in as many processes as they ask for.
-
-    Returns:
-        The exit status, see `dsb2018.cli`.
-    """
-    return run_command(argument_parser(epilog), _run_all, arguments)
-
-
-def _run_all(args: argparse.Namespace) -> int:
-    if needs_processes(args):
-        return launch(run_spawned, args)
-    return run_process(args)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -116,7 +88,7 @@ def _evaluate(args: argparse.Namespace) -> dict:
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)  # TEST.EXPECTED_RESULTS, as in training
-    logger.info("Written:\n%s", places(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
+    logger.info("Written:\n%s", list_outputs(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
     return results
 
 
@@ -130,7 +102,7 @@ def _train(args: argparse.Namespace) -> dict:
         # Of several machines a launcher may count the restart on one alone.
         trainer.resume_or_load(any(comm.all_gather(args.resume or was_restarted())))
         results = trainer.train()
-        logger.info("Written:\n%s", places(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
+        logger.info("Written:\n%s", list_outputs(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
     return results
 
 
@@ -151,22 +123,3 @@ def check_model(cfg: CfgNode) -> None:
         if name not in registry:
             known = ", ".join(sorted(known for known, _ in registry))
             raise UsageError(f"{key} {name!r}, expected one of {known}")
-
-
-def run_process(args: argparse.Namespace) -> int:
-    """`run` as one of several processes, or as the only one.
-
-    Returns:
-        The exit status, which of a process that was asked to stop is 128 + the signal's number.
-    """
-    try:
-        run(args)
-    except Interrupted as stop:
-        return stop.exit_status
-    return 0
-
-
-def run_spawned(args: argparse.Namespace) -> None:
-    """`run_process` for a process that a launcher has started."""
-    if status := exit_status(run_process, args):
-        sys.exit(status)

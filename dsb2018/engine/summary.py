@@ -1,37 +1,36 @@
-"""What a person reads at the end of a run: the main scores, and where everything is."""
+"""What the log says at the end of a run: the main scores, and where the files are."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-# task → its name on screen and the metrics that are shown; results.json has all of them
-SHOWN = {
-    "bbox": ("boxes", ("AP", "AP50", "AP75")),
-    "segm": ("masks", ("AP", "AP50", "AP75")),
-    "sem_seg": ("pixels", ("IoU", "mIoU", "Dice", "accuracy")),
-    "nuclei": ("nuclei", ("mAP", "AP50", "F1@50", "PQ", "AJI", "count_error")),
-}
+from dsb2018.evaluation.metrics import Show, shown
+
+# task → its name on screen
+TASKS = {"bbox": "boxes", "segm": "masks", "sem_seg": "pixels", "nuclei": "nuclei"}
 
 
-def score_table(results: Mapping[str, Mapping[str, float]]) -> str:
+def summarize_scores(results: Mapping[str, Mapping[str, float]]) -> str:
     """The main scores, a line for each task.
 
     Args:
         results: {task: {metric: percent}}; tasks and metrics that are absent are left out.
     """
+    metrics = shown(Show.LOG).values()
     lines = []
-    for task, (title, names) in SHOWN.items():
-        metrics = results.get(task, {})
-        shown = [f"{name} {metrics[name]:.1f}" for name in names if name in metrics]
-        if shown:
-            lines.append(f"  {title:8}" + "   ".join(shown))
+    for task, title in TASKS.items():
+        names = [metric.short_name for metric in metrics if metric.task == task]
+        scores = results.get(task, {})
+        cells = [f"{name} {scores[name]:.1f}" for name in names if name in scores]
+        if cells:
+            lines.append(f"  {title:8}" + "   ".join(cells))
     return "\n".join(lines)
 
 
-def places(output_dir: str | Path, dataset_names: tuple[str, ...]) -> str:
-    """The files of a run that are there, a line for each kind."""
+def list_outputs(output_dir: str | Path, dataset_names: tuple[str, ...]) -> str:
+    """The files that a run has written, a line for each kind."""
     output = Path(output_dir)
     inference = [output / "inference" / name for name in dataset_names]
-    found = {
+    candidates = {
         "model": [output / "model_final.pth"],
         "results": [folder / "results.json" for folder in inference],
         "overlays": [folder / "overlays" for folder in inference],
@@ -39,6 +38,6 @@ def places(output_dir: str | Path, dataset_names: tuple[str, ...]) -> str:
         "metrics": [output / "metrics.json"],
     }
     lines = [
-        f"  {kind:9}{path}" for kind, paths in found.items() for path in paths if path.exists()
+        f"  {kind:9}{path}" for kind, paths in candidates.items() for path in paths if path.exists()
     ]
     return "\n".join(lines)

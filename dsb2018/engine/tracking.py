@@ -16,13 +16,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from dsb2018.csv_text import read_rows
 from dsb2018.engine.hooks import EarlyStop
-from dsb2018.files import write_atomically
-from dsb2018.images import read_image
-from dsb2018.masks import flatten_labels
-from dsb2018.names import image_file_name
-from dsb2018.truth import has_truth, read_label_layers
+from dsb2018.io.csv_text import read_rows
+from dsb2018.io.files import write_atomically
+from dsb2018.io.images import read_image
+from dsb2018.io.names import image_file_name
+from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
+from dsb2018.structures.labels import flatten_labels
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str
         if not path.exists():
             continue
         labels = {"prediction": cv2.imread(str(path), cv2.IMREAD_UNCHANGED)}
-        if has_truth(item):
+        if has_ground_truth(item):
             labels["truth"] = flatten_labels(read_label_layers(item))
         masks = {
             kind: {"mask_data": with_edges(each), "class_labels": CLASSES}

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
@@ -20,9 +19,8 @@ from detectron2.utils.events import EventWriter
 from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from dsb2018.data import NucleiMapper
-from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, worker_initializer
-from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.checkpoint import NucleiCheckpointer
+from dsb2018.data.build import build_test_loader, build_train_loader
 from dsb2018.engine.hooks import (
     BestCheckpoint,
     EarlyStop,
@@ -32,17 +30,16 @@ from dsb2018.engine.hooks import (
     WeightAverage,
 )
 from dsb2018.engine.interruption import Interrupted
-from dsb2018.engine.precision import autocast, choose_precision, inference_precision
 from dsb2018.engine.processes import distribute, share_buffers
 from dsb2018.engine.solver import build_lr_scheduler, build_optimizer
-from dsb2018.engine.step import Step
-from dsb2018.engine.summary import score_table
+from dsb2018.engine.summary import summarize_scores
 from dsb2018.engine.tracking import WandbWriter
+from dsb2018.engine.train_loop import SeededTrainLoop
 from dsb2018.engine.validation import validation_losses
-from dsb2018.errors import UsageError
 from dsb2018.evaluation import build_evaluators
-from dsb2018.files import write_atomically
-from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.io.files import write_atomically
+from dsb2018.modeling.precision import choose_precision
+from dsb2018.modeling.trained import TrainedModel, evaluation_mode
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +59,7 @@ class Trainer(DefaultTrainer):
         distributed_model = distribute(model, cfg.MODEL.DEVICE, cfg.MODEL.SYNC_BN)
         decay = cfg.SOLVER.EMA_DECAY  # a copy of the model, which is the same in all processes now
         self._average = WeightAverage(model, decay) if decay else None
-        self._trainer = Step(
+        self._trainer = SeededTrainLoop(
             distributed_model,
             self._load_batches,
             optimizer,
@@ -159,24 +156,22 @@ class Trainer(DefaultTrainer):
         """What happens around iterations, in this order."""
         cfg, is_main = self.cfg, comm.is_main_process()
         period = cfg.TEST.EVAL_PERIOD
-        checkpoints = [self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD]
-        made = [
+        candidates = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
             Usage(cfg.SOLVER.IMS_PER_BATCH),
-            hooks.PeriodicCheckpointer(*checkpoints),
+            hooks.EvalHook(period, self._evaluate),
+            self._build_best_checkpoint() if period and cfg.TEST.BEST_METRIC else None,
+            # After the evaluation, so that a resumed training knows the best score.
+            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             OldCheckpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS)
             if is_main
             else None,
-            hooks.EvalHook(period, self._evaluate),
-            self._build_best_checkpoint() if period and cfg.TEST.BEST_METRIC else None,
-            # Once more, to know of the evaluation, which might have failed.
-            hooks.PeriodicCheckpointer(*checkpoints) if period else None,
             ProgressBar() if is_main and ProgressBar.wanted() else None,
             hooks.PeriodicWriter(self.build_writers(), period=20) if is_main else None,
         ]
-        return [hook for hook in made if hook]
+        return [hook for hook in candidates if hook]
 
     def build_writers(self) -> list[EventWriter]:
         """Log lines, metrics.json, TensorBoard, and Weights & Biases where the config says so."""
@@ -191,13 +186,17 @@ class Trainer(DefaultTrainer):
         if self._stop:
             return {}
         share_buffers(self.evaluated_model)
-        with self._trainer.stop_signal.calling(self._stop_evaluation):
-            self._last_eval_results = self.test(self.cfg, self.evaluated_model)
-            if not (self.cfg.TEST.LOSS and self.cfg.DATASETS.TEST):
-                return self._last_eval_results
-            names = self.cfg.DATASETS.TEST
-            losses = validation_losses(self.cfg, self.evaluated_model, names)
-            return {**self._last_eval_results, "validation": losses}
+        try:
+            with self._trainer.stop_signal.calling(self._stop_evaluation):
+                self._last_eval_results = self.test(self.cfg, self.evaluated_model)
+                if not (self.cfg.TEST.LOSS and self.cfg.DATASETS.TEST):
+                    return self._last_eval_results
+                names = self.cfg.DATASETS.TEST
+                losses = validation_losses(self.cfg, self.evaluated_model, names)
+                return {**self._last_eval_results, "validation": losses}
+        except Exception:
+            self._save_to_resume()  # the iterations since the last checkpoint are not lost
+            raise
 
     def _stop_evaluation(self, number: int) -> None:
         """Saves at once, as launchers do not wait for long; and breaks off, but not where other
@@ -244,40 +243,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
-        """Batches of training samples, without end; see `modality_repeat_factors` for how often
-        each image is drawn.
-
-        Args:
-            cfg: a complete config.
-            start_iter: number of iterations that were made before.
-            seed: of order and augmentations.
-
-        Raises:
-            UsageError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
-        """
-        dicts = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
-        parts, processes = cfg.SOLVER.ACCUMULATION, comm.get_world_size()
-        size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, parts * processes)
-        if rest or not size:
-            raise UsageError(
-                f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of "
-                f"SOLVER.ACCUMULATION, {parts}, times the number of processes, {processes}"
-            )
-        factors = modality_repeat_factors(dicts, cfg.DATALOADER.MODALITY_POWER)
-        start = start_iter * parts
-        batches = SeededBatches(factors, seed, size, start, comm.get_rank(), processes)
-        samples = SeededSamples(dicts, NucleiMapper(cfg, is_train=True))
-        return build_loader(samples, batches, cfg.DATALOADER.NUM_WORKERS)
+        """See `dsb2018.data.build`."""
+        return build_train_loader(cfg, start_iter, seed)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
-        """Each image of a dataset once."""
-        mapper = NucleiMapper(cfg, is_train=False)
-        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-        loader.worker_init_fn = worker_initializer()
-        return loader
+        """See `dsb2018.data.build`."""
+        return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluators:
@@ -292,17 +264,17 @@ class Trainer(DefaultTrainer):
         Returns:
             {task: {metric: value}} for one dataset, {dataset: {task: …}} for several.
         """
-        precision = inference_precision(cfg.SOLVER.PRECISION, cfg.MODEL.DEVICE)
+        trained = TrainedModel(cfg, model)
         results = OrderedDict()
         for index, name in enumerate(cfg.DATASETS.TEST):
             evaluator = evaluators[index] if evaluators else cls.build_evaluator(cfg, name)
             loader = cls.build_test_loader(cfg, name)
-            with autocast(precision, cfg.MODEL.DEVICE):
-                results[name] = inference_on_dataset(model, loader, evaluator)
+            with evaluation_mode(model):
+                results[name] = inference_on_dataset(trained, loader, evaluator)
             if comm.is_main_process():
                 path = Path(cfg.OUTPUT_DIR) / "inference" / name / "results.json"
                 write_atomically(path, _to_json(results[name]))
-                logger.info("Scores on %s, percent:\n%s", name, score_table(results[name]))
+                logger.info("Scores on %s, percent:\n%s", name, summarize_scores(results[name]))
         return next(iter(results.values())) if len(results) == 1 else results
 
 

@@ -10,7 +10,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dsb2018.data import NucleiMapper
+from dsb2018.data import TrainingMapper
 from dsb2018.data.augmentation import RandomZoomCrop
 from dsb2018.data.loader import SeededSamples, build_loader, mix_seeds
 
@@ -33,7 +33,7 @@ def validation_losses(cfg, model: nn.Module, dataset_names: tuple[str, ...]) -> 
     """
     window = RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN))
     dicts = get_detection_dataset_dicts(dataset_names, filter_empty=False)
-    mapper = NucleiMapper(cfg, is_train=True, augmentations=[window])
+    mapper = TrainingMapper(cfg, augmentations=[window])
     share = list(range(len(dicts)))[comm.get_rank() :: comm.get_world_size()]
     size = max(1, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
     keys = [[(i, mix_seeds(i)) for i in share[at : at + size]] for at in range(0, len(share), size)]

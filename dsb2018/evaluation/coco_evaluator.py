@@ -8,96 +8,129 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import Instances
 from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
 
-from dsb2018.coco_file import read_coco
-from dsb2018.files import write_atomically
-from dsb2018.masks import encode
+from dsb2018.io.files import write_atomically
+from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
+from dsb2018.structures.instances import read_output
+from dsb2018.structures.labels import crop_layers
+from dsb2018.structures.masks import encode_crop
+from dsb2018.structures.nuclei import Detections
 
 AREAS = {"": "all", "s": "small", "m": "medium", "l": "large"}  # as in COCO: 32² and 96² pixels
+CATEGORY = {"id": 1, "name": "nucleus"}
 
 
 class CocoEvaluator(DatasetEvaluator):
-    """COCO AP of `instances`, as pycocotools computes it, in C++ by `faster-coco-eval`.
+    """COCO AP of all detections, as pycocotools computes it, in C++ by `faster-coco-eval`.
 
     COCO counts the best 100 detections of an image; here `maxDets` is as large as the image with
     most detections or true nuclei. Results: {"bbox": {"AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR"}, "segm": the same}, in percent; NaN where there is no true nucleus of that size.
+
+    The ground truth is what the dataset dicts say, as for all other metrics.
     """
 
-    def __init__(self, json_file: str, output_dir: str | None = None, distributed: bool = True):
+    def __init__(self, output_dir: str | Path | None = None, distributed: bool = True):
         """
         Args:
-            json_file: the truth, COCO JSON with one category.
             output_dir: folder for the detections, `coco_instances.json`; None: not written.
             distributed: gather from all processes; False: this one alone.
         """
-        self._json_file = json_file
         self._output_dir = output_dir
         self._distributed = distributed
         self.reset()
 
     def reset(self) -> None:
         """Forgets all images."""
-        self._images: dict[int, list[dict]] = {}
+        self._detections: dict[int, list[dict]] = {}
+        self._truth: dict[int, dict] = {}
 
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Adds a batch: dataset dicts with `image_id`, and the model's output for each."""
+    def process(self, inputs: list[dict], outputs: list) -> None:
+        """Adds a batch.
+
+        Args:
+            inputs: dataset dicts with `image_id`.
+            outputs: a `Prediction`, or a Detectron2 model's dict, for each.
+        """
         for sample, output in zip(inputs, outputs, strict=True):
-            self._images[sample["image_id"]] = to_coco(output["instances"], sample["image_id"])
+            image_id = sample["image_id"]
+            detections = read_output(output, 0.0).detections
+            self._detections[image_id] = to_coco_results(detections, image_id)
+            if has_ground_truth(sample):
+                self._truth[image_id] = to_coco_truth(read_label_layers(sample), image_id)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """AP of all images, {} for a dataset without truth; None in other processes than the main
-        one."""
-        parts = comm.gather(self._images) if self._distributed else [self._images]
-        if self._distributed and not comm.is_main_process():
-            return None
-        self._images = {key: value for part in parts for key, value in part.items()}
-        detections = [each for key in sorted(self._images) for each in self._images[key]]
+        """AP of all images, {} for a dataset without ground truth; None in other processes than the
+        main one."""
+        parts = [(self._detections, self._truth)]
+        if self._distributed:
+            parts = comm.gather(parts[0])
+            if not comm.is_main_process():
+                return None
+        self._detections = {key: value for part, _ in parts for key, value in part.items()}
+        self._truth = {key: value for _, part in parts for key, value in part.items()}
         if self._output_dir:
             path = Path(self._output_dir) / "coco_instances.json"
-            write_atomically(path, json.dumps(detections))
-        truth = read_coco(self._json_file)
-        if not truth["info"].get("has_truth", True):
+            write_atomically(path, json.dumps(self._all_detections(self._detections)))
+        if not self._truth:
             return {}
-        ids = list(self._images)
-        return {kind: coco_ap(truth, detections, ids, kind) for kind in ("bbox", "segm")}
+        return {kind: self.matches(kind).scores() for kind in ("bbox", "segm")}
 
-    def matches(self) -> "CocoMatches":
-        """Of the masks, for scores of draws of images; without those of small and large nuclei."""
-        truth = read_coco(self._json_file)
-        detections = [each for key in sorted(self._images) for each in self._images[key]]
-        return CocoMatches(truth, detections, list(self._images), "segm", by_area=False)
+    def matches(self, kind: str = "segm", by_area: bool = True) -> "CocoMatches":
+        """Which detections match which true nuclei, see `CocoMatches`."""
+        images = [self._truth[key] for key in sorted(self._truth)]
+        annotations = [annotation for image in images for annotation in image["annotations"]]
+        truth = {
+            "categories": [CATEGORY],
+            "images": [image["image"] for image in images],
+            "annotations": [{"id": n, **a} for n, a in enumerate(annotations, start=1)],
+        }
+        detections = self._all_detections(self._truth)
+        return CocoMatches(truth, detections, list(self._truth), kind, by_area)
+
+    def _all_detections(self, image_ids) -> list[dict]:
+        return [detection for key in sorted(image_ids) for detection in self._detections[key]]
 
 
-def to_coco(instances: Instances, image_id: int) -> list[dict]:
-    """The detections of one image in COCO's result format.
-
-    Args:
-        instances: N of `pred_boxes` (x0, y0, x1, y1), `scores` and `pred_masks` (N, H, W) bool.
-        image_id: of the COCO JSON.
-    """
-    instances = instances.to("cpu")
-    boxes = instances.pred_boxes.tensor.numpy().astype(float)
+def to_coco_results(detections: Detections, image_id: int) -> list[dict]:
+    """The detections of one image in COCO's result format."""
+    boxes = detections.corners().astype(float)
     boxes[:, 2:] -= boxes[:, :2]
-    scores, masks = instances.scores.tolist(), instances.pred_masks.numpy()
+    rows = zip(boxes.tolist(), detections.scores.tolist(), detections.crops, strict=True)
     return [
         {
             "image_id": image_id,
-            "category_id": 1,
+            "category_id": CATEGORY["id"],
             "bbox": box,
             "score": score,
-            "segmentation": encode(mask),
+            "segmentation": encode_crop(crop, *detections.size),
         }
-        for box, score, mask in zip(boxes.tolist(), scores, masks, strict=True)
+        for box, score, crop in rows
     ]
 
 
-def coco_ap(truth: dict, detections: list[dict], image_ids: list[int], kind: str) -> dict:
-    """COCO AP and AR; arguments and errors as of `CocoMatches`, see `CocoMatches.scores`."""
-    return CocoMatches(truth, detections, image_ids, kind).scores()
+def to_coco_truth(layers: np.ndarray, image_id: int) -> dict:
+    """The COCO entries of an image and of its true nuclei, whose ids are given later.
+
+    Args:
+        layers: (L, H, W) label layers.
+        image_id: of the dataset.
+    """
+    height, width = layers.shape[1:]
+    annotations = [
+        {
+            "image_id": image_id,
+            "category_id": CATEGORY["id"],
+            "bbox": crop.box,
+            "area": crop.area,
+            "iscrowd": 0,
+            "segmentation": encode_crop(crop, height, width),
+        }
+        for crop in crop_layers(layers)
+    ]
+    return {"image": {"id": image_id, "height": height, "width": width}, "annotations": annotations}
 
 
 class CocoMatches:
@@ -118,16 +151,17 @@ class CocoMatches:
             detections: in COCO's result format.
             image_ids: the images that were evaluated.
             kind: "bbox" or "segm".
-            by_area: whether APs, APm and APl are wanted, which take three times the time of others.
+            by_area: whether APs, APm and APl are wanted, which take three times as long as the
+                others.
 
         Raises:
             ValueError: the truth has other categories than one with id 1.
         """
         categories = [category["id"] for category in truth["categories"]]
-        if categories != [1]:
+        if categories != [CATEGORY["id"]]:
             raise ValueError(f"the truth has categories {categories}, expected one, with id 1")
         if kind == "segm":  # else the area of a detection is taken from its box
-            detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
+            detections = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
         per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
         nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints
@@ -172,7 +206,7 @@ def _silent(*args) -> None:
 
 def _copies(annotations: list[dict]) -> list[dict]:
     """Copies of annotations: the library writes into what it is given."""
-    return [{**each, "segmentation": dict(each["segmentation"])} for each in annotations]
+    return [{**a, "segmentation": dict(a["segmentation"])} for a in annotations]
 
 
 def read_coco_eval(evaluation) -> dict[str, float]:
@@ -187,8 +221,8 @@ def read_coco_eval(evaluation) -> dict[str, float]:
         index = int(np.argmin(np.abs(thresholds - iou)))
         ap[f"AP{iou * 100:.0f}"] = _mean(precision[index, :, area[""]])
     order = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    found = {name: ap[name] for name in order if name in ap}
-    return {**found, "AR": _mean(recall[:, area[""]])}
+    scores = {name: ap[name] for name in order if name in ap}
+    return {**scores, "AR": _mean(recall[:, area[""]])}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -12,7 +12,8 @@ The way from images to scores: overlap table → IoU matrix → matches → tota
 Shapes: T true and P predicted nuclei of one image. All scores are in percent.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,6 +160,16 @@ def average_precision(images: Sequence[Counts], threshold: float) -> float:
     return _ratio(tp, _nuclei(images) - tp)
 
 
+def ap_at(threshold: float) -> Callable[[Sequence[Counts]], float]:
+    """`average_precision` at one threshold."""
+    return functools.partial(average_precision, threshold=threshold)
+
+
+def f1_at(threshold: float) -> Callable[[Sequence[Counts]], float]:
+    """`f1` at one threshold."""
+    return functools.partial(f1, threshold=threshold)
+
+
 def f1(images: Sequence[Counts], threshold: float) -> float:
     """2 TP / (2 TP + FP + FN), pooled over images; a match is IoU ≥ t."""
     return _ratio(2 * _stardist_tp(images, threshold), _nuclei(images))
@@ -186,18 +197,6 @@ def count_error(images: Sequence[Counts]) -> float:
         sum(abs(image.predicted - image.true) for image in images),
         sum(image.true for image in images),
     )
-
-
-def scores(images: Sequence[Counts]) -> dict[str, float]:
-    """All scores of a dataset, in percent; NaN where there is nothing to divide by."""
-    return {
-        "mAP": kaggle_map(images),
-        **{f"AP{t * 100:.0f}": average_precision(images, t) for t in STARDIST_THRESHOLDS},
-        "F1@50": f1(images, 0.5),
-        "PQ": panoptic_quality(images),
-        "AJI": aji(images),
-        "count_error": count_error(images),
-    }
 
 
 def _stardist_tp(images: Sequence[Counts], threshold: float) -> int:

@@ -5,19 +5,19 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import Instances
 from detectron2.utils import comm
 
-from dsb2018.csv_text import write_rows
 from dsb2018.evaluation import matching, semantic
-from dsb2018.files import write_atomically
-from dsb2018.masks import crop_mask
-from dsb2018.truth import has_truth, read_label_layers
+from dsb2018.evaluation.metrics import compute_scores
+from dsb2018.io.csv_text import write_rows
+from dsb2018.io.files import write_atomically
+from dsb2018.io.names import image_name
+from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
+from dsb2018.structures.instances import read_output
 
 
-class Image(NamedTuple):
+class ImageCounts(NamedTuple):
     """What is counted in one image."""
 
     name: str
@@ -27,17 +27,19 @@ class Image(NamedTuple):
 
 
 class NucleiEvaluator(DatasetEvaluator):
-    """Scores of models that give `sem_seg` and `instances`; each also by modality.
+    """Scores of pixels and of nuclei; each also by modality.
 
     Images are counted once, whatever the number of processes, and counts are gathered before
     anything is divided. Results: {"sem_seg": {…}, "nuclei": {…}} in percent; the score of one
     modality has its name behind a slash, as in "mAP/histology".
     """
 
-    def __init__(self, score_thresh: float, table: Path | None = None, distributed: bool = True):
+    def __init__(
+        self, score_thresh: float = 0.5, table: Path | None = None, distributed: bool = True
+    ):
         """
         Args:
-            score_thresh: instances below it are not counted as found, 0 to 1.
+            score_thresh: of the outputs of Detectron2's models, 0 to 1; see `read_output`.
             table: CSV file for the scores of each image; None: not written.
             distributed: gather from all processes; False: this one alone.
         """
@@ -51,26 +53,28 @@ class NucleiEvaluator(DatasetEvaluator):
         self._images: dict = {}
 
     @property
-    def images(self) -> list[Image]:
+    def images(self) -> list[ImageCounts]:
         """What was counted, in the order of the image ids; after `evaluate` that of all
         processes."""
         return [self._images[key] for key in sorted(self._images)]
 
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Adds a batch: dataset dicts, and the model's output for each. An image without truth
-        is passed over."""
+    def process(self, inputs: list[dict], outputs: list) -> None:
+        """Adds a batch. Images without ground truth are skipped.
+
+        Args:
+            inputs: dataset dicts with `image_id`.
+            outputs: a `Prediction`, or a Detectron2 model's dict, for each.
+        """
         for sample, output in zip(inputs, outputs, strict=True):
-            if not has_truth(sample):
+            if not has_ground_truth(sample):
                 continue
             truth = read_label_layers(sample)
-            labels = instances_to_labels(output["instances"], self._score_thresh)
-            background, nucleus = output["sem_seg"]  # comparing is 20 times as fast as argmax
-            nuclei = (nucleus > background).cpu().numpy()
-            self._images[sample["image_id"]] = Image(
-                str(sample.get("dsb_id", sample["image_id"])),
+            prediction = read_output(output, self._score_thresh)
+            self._images[sample["image_id"]] = ImageCounts(
+                image_name(sample),
                 sample.get("modality"),
-                semantic.count_pixels((truth > 0).any(axis=0), nuclei),
-                matching.compare(truth, labels),
+                semantic.count_pixels((truth > 0).any(axis=0), prediction.foreground),
+                matching.compare(truth, prediction.nuclei.labels),
             )
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
@@ -93,12 +97,15 @@ class NucleiEvaluator(DatasetEvaluator):
         return results
 
 
-def image_table(images: list[Image]) -> str:
+def image_table(images: list[ImageCounts]) -> str:
     """CSV with a line for each image: its name and modality, numbers of nuclei, and its scores in
     percent, empty where there is nothing to divide by."""
     file, rows = io.StringIO(), []
     for image in images:
-        scores = {**semantic.scores([image.pixels]), **matching.scores([image.counts])}
+        scores = {
+            **compute_scores("sem_seg", [image.pixels]),
+            **compute_scores("nuclei", [image.counts]),
+        }
         if not rows:
             rows.append(["image", "modality", "true", "predicted", *scores])
         numbers = ["" if math.isnan(score) else round(score, 4) for score in scores.values()]
@@ -108,40 +115,12 @@ def image_table(images: list[Image]) -> str:
     return file.getvalue()
 
 
-def _scores(images: list[Image], suffix: str) -> dict[str, dict[str, float]]:
+def _scores(images: list[ImageCounts], suffix: str) -> dict[str, dict[str, float]]:
     both = {
-        "sem_seg": semantic.scores([image.pixels for image in images]),
-        "nuclei": matching.scores([image.counts for image in images]),
+        "sem_seg": compute_scores("sem_seg", [image.pixels for image in images]),
+        "nuclei": compute_scores("nuclei", [image.counts for image in images]),
     }
     return {
         task: {f"{name}{suffix}": value for name, value in values.items()}
         for task, values in both.items()
     }
-
-
-def instances_to_labels(instances: Instances, score_thresh: float) -> np.ndarray:
-    """Paints predicted instances into one label image; where they overlap, the better one wins.
-
-    An instance of which better ones hide more than half is their double and is left out.
-
-    Args:
-        instances: `scores` (N,) and `pred_masks` (N, H, W) bool.
-        score_thresh: instances below it are left out, 0 to 1.
-
-    Returns:
-        (H, W) int32, 0 is background; labels rise as scores fall.
-    """
-    labels = np.zeros(instances.image_size, np.int32)
-    scores = instances.scores.float().cpu().numpy()
-    masks = instances.pred_masks.cpu().numpy()
-    best_first = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= score_thresh)]
-    for label, index in enumerate(best_first, start=1):
-        crop = crop_mask(masks[index])
-        if crop is None:
-            continue
-        h, w = crop.mask.shape
-        window = labels[crop.y : crop.y + h, crop.x : crop.x + w]
-        visible = crop.mask & (window == 0)
-        if 2 * np.count_nonzero(visible) >= crop.area:
-            window[visible] = label
-    return labels

@@ -36,29 +36,49 @@ def count_pixels(truth: np.ndarray, predicted: np.ndarray) -> Pixels:
     return Pixels(tp, fp, fn, truth.size - tp - fp - fn)
 
 
-def scores(images: Sequence[Pixels]) -> dict[str, float]:
-    """All scores of a dataset, in percent; NaN for no images.
+def mean_iou(images: Sequence[Pixels]) -> float:
+    """Mean over images of the nuclei's intersection over union; both empty: 100."""
+    tp, fp, fn, _ = _columns(images)
+    return _percent(_share(tp, tp + fp + fn))
 
-    IoU: mean over images of the nuclei's intersection over union; both empty: 100.
-    IoU-pooled: the same ratio, of all pixels of the dataset together.
-    mIoU: mean of the pooled IoU of nuclei and that of background.
-    Dice: mean over images of 2 TP / (2 TP + FP + FN); both empty: 100.
-    accuracy: share of all pixels that are right.
-    """
-    if not images:
-        return dict.fromkeys(("IoU", "IoU-pooled", "mIoU", "Dice", "accuracy"), float("nan"))
-    tp, fp, fn, tn = (np.array(column, np.int64) for column in zip(*images, strict=True))
-    wrong = fp + fn
-    pooled = _share(tp.sum(), tp.sum() + wrong.sum())
-    background = _share(tn.sum(), tn.sum() + wrong.sum())
-    shares = {
-        "IoU": np.mean(_share(tp, tp + wrong)),
-        "IoU-pooled": pooled,
-        "mIoU": (pooled + background) / 2,
-        "Dice": np.mean(_share(2 * tp, 2 * tp + wrong)),
-        "accuracy": (tp.sum() + tn.sum()) / (tp.sum() + tn.sum() + wrong.sum()),
-    }
-    return {name: float(100 * share) for name, share in shares.items()}
+
+def mean_dice(images: Sequence[Pixels]) -> float:
+    """Mean over images of 2 TP / (2 TP + FP + FN); both empty: 100."""
+    tp, fp, fn, _ = _columns(images)
+    return _percent(_share(2 * tp, 2 * tp + fp + fn))
+
+
+def pooled_iou(images: Sequence[Pixels]) -> float:
+    """The nuclei's intersection over union, of all pixels of the dataset together."""
+    tp, fp, fn, _ = _totals(images)
+    return _percent(_share(tp, tp + fp + fn))
+
+
+def two_class_iou(images: Sequence[Pixels]) -> float:
+    """Mean of the pooled IoU of nuclei and that of background."""
+    tp, fp, fn, tn = _totals(images)
+    return _percent((_share(tp, tp + fp + fn) + _share(tn, tn + fp + fn)) / 2)
+
+
+def accuracy(images: Sequence[Pixels]) -> float:
+    """Share of all pixels that are right."""
+    tp, fp, fn, tn = _totals(images)
+    return _percent((tp + tn) / (tp + fp + fn + tn))
+
+
+def _columns(images: Sequence[Pixels]) -> np.ndarray:
+    """(4, number of images) int64: TP, FP, FN and TN."""
+    return np.array(images, np.int64).reshape(-1, 4).T
+
+
+def _totals(images: Sequence[Pixels]) -> np.ndarray:
+    """(4, 1), or (4, 0) without images, which has no mean."""
+    columns = _columns(images)
+    return columns.sum(axis=1, keepdims=True)[:, : columns.shape[1]]
+
+
+def _percent(shares: np.ndarray) -> float:
+    return float(100 * np.mean(shares)) if shares.size else float("nan")
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A trained model as one object: an image in, its nuclei out."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 
+from dsb2018.checkpoint import FOLDER, find_weights
 from dsb2018.config import read_config
-from dsb2018.inference.contrast import GreyRange, find_range
-from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.stitching import Tiling, find_in_tiles
-from dsb2018.inference.torch_backend import Backend, TorchBackend
-from dsb2018.modeling.weights import FOLDER, find_weights
+from dsb2018.data import Preprocessing
+from dsb2018.errors import UsageError
+from dsb2018.inference.tiling.stitching import Tiling, find_in_tiles
+from dsb2018.io.files import sha256
+from dsb2018.modeling import load_model
+from dsb2018.structures.nuclei import Nuclei, Prediction
 
-DEFAULT = "unet_light"  # of the package's weights
-BATCH = 8  # images that are shown to the network at once, at most
+DEFAULT = "unet_light"  # name of packaged weights
+BATCH = 8  # images that the network gets at once, at most
 
 
 class Predictor:
@@ -29,7 +31,7 @@ class Predictor:
         nuclei = Predictor()(image)          # image: (H, W) or (H, W, 3), any dtype
         nuclei.labels                        # (H, W) int32, 0 is background
 
-    An image that is larger than a tile is taken in tiles, of which each nucleus is taken whole.
+    Images that are larger than a tile are computed tile by tile; each nucleus is found whole.
     """
 
     def __init__(
@@ -52,17 +54,19 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no such config or weights.
-            ValueError: weights of another model, or another backend.
+            UsageError: another backend.
+            ValueError: weights of another model.
         """
-        named = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
-        options = [*options, *named]
+        if weights is not None:
+            options = [*options, "MODEL.WEIGHTS", str(weights)]
         config, weights = find_model(None if config_file is None else str(config_file), options)
-        cfg = read_config(config, options)
-        cfg.MODEL.WEIGHTS = weights
-        self.tiling = _zoomed(tiling or Tiling(), cfg)
-        self._cfg = cfg
-        self._backend = _load_backend(cfg, backend)
-        self._cores = torch.get_num_threads()
+        if backend not in BACKENDS:
+            raise UsageError(f"backend {backend!r}, expected one of {', '.join(BACKENDS)}")
+        self._cfg = read_config(config, [*options, "MODEL.WEIGHTS", weights])
+        self.preprocess = Preprocessing(self._cfg)
+        self.tiling = _fit_zoom(tiling or Tiling(), self._cfg)
+        self._model = BACKENDS[backend](self._cfg)
+        self._threads = torch.get_num_threads()
 
     def __call__(self, image: np.ndarray) -> Nuclei:
         """The nuclei of an image.
@@ -76,63 +80,49 @@ class Predictor:
         return self.batch([image])[0]
 
     def batch(self, images: Iterable[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of several images, each as `__call__` takes it. Neighbours of one size are
-        shown to the network together, which is faster on a GPU."""
+        """The nuclei of several images, each as `__call__` takes it. The network gets neighbours of
+        one size together, which is faster on a GPU."""
         return self.find([self.prepare(image) for image in images])
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of config and weights."""
-        path = PathManager.get_local_path(self._cfg.MODEL.WEIGHTS)
-        with open(path, "rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()
+        weights = sha256(PathManager.get_local_path(self._cfg.MODEL.WEIGHTS))
         return hashlib.sha256((self._cfg.dump() + weights).encode()).hexdigest()
 
     @property
     def model(self) -> torch.nn.Module:
         """The network, of the backend "torch"."""
-        return self._backend.model
+        return self._model.model
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """An image as the model was trained: (H, W, 3) uint8 RGB, its grey values spread."""
+        """An image as the model expects it: (H, W, 3) uint8 RGB, its contrast stretched.
+
+        Raises:
+            ValueError: see `__call__`.
+        """
         image = np.asarray(image)
         if image.ndim == 2:
             image = image[..., None]
         if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
             raise ValueError(f"an image of shape {image.shape}, expected (H, W), (H, W, 1 or 3)")
-        image = image[..., :3]
-        return self.spread(image, self.grey_range([image]))
+        return self.preprocess(image[..., :3])
 
-    def grey_range(self, windows: Iterable[np.ndarray]) -> GreyRange:
-        """The grey values that become 0 and 255, see `find_range`; as the config says."""
-        if self._cfg.INPUT.STRETCH:
-            return find_range(windows, self._cfg.INPUT.STRETCH_PERCENT)
-        dtype = next(iter(windows)).dtype
-        if dtype.kind == "u":
-            return GreyRange(0, np.iinfo(dtype).max)
-        return find_range(windows, 0.0)
-
-    def use_cores(self, *, all_but: int = 0) -> None:
-        """Computes on all cores that torch has, but for so many that others need; at least one."""
-        torch.set_num_threads(max(1, self._cores - all_but))
-
-    @staticmethod
-    def spread(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
-        """(h, w, 1 or 3) of any dtype → (h, w, 3) uint8 RGB."""
-        grey = grey_range.apply(window)
-        return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey
+    def use_threads(self, *, all_but: int = 0) -> None:
+        """Computes with all threads that torch has, except for so many; at least one."""
+        torch.set_num_threads(max(1, self._threads - all_but))
 
     def find(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of images that `prepare` made."""
-        found: list[Nuclei] = []
-        for shape, same in groupby(images, key=lambda image: image.shape):
-            same = list(same)
+        """The nuclei of images that `prepare` returned."""
+        nuclei: list[Nuclei] = []
+        for shape, group in groupby(images, key=lambda image: image.shape):
+            same_size = list(group)
             if max(shape[:2]) > self.tiling.whole:
-                found += [self._find_in_tiles(image) for image in same]
+                nuclei += [self._find_in_tiles(image) for image in same_size]
                 continue
-            for start in range(0, len(same), BATCH):
-                found += self.find_whole(same[start : start + BATCH])
-        return found
+            for start in range(0, len(same_size), BATCH):
+                nuclei += self.find_whole(same_size[start : start + BATCH])
+        return nuclei
 
     def _find_in_tiles(self, image: np.ndarray) -> Nuclei:
         def read(y: int, x: int, height: int, width: int) -> np.ndarray:
@@ -141,49 +131,46 @@ class Predictor:
         return find_in_tiles(read, image.shape[:2], self.find_whole, self.tiling)
 
     def find_whole(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of prepared images of one size, without tiles."""
-        if self._cfg.INPUT.FORMAT == "BGR":
-            images = [image[..., ::-1] for image in images]
-        return self._backend.find(images)
+        """The nuclei of images of one size that `prepare` returned, without tiles."""
+        inputs = [self.preprocess.model_input(image) for image in images]
+        return [prediction.nuclei for prediction in self._model(inputs)]
+
+
+def _load_onnx_model(cfg) -> Callable[[list[dict]], list[Prediction]]:
+    from dsb2018.modeling.onnx_model import OnnxModel  # needs an extra of this package
+
+    return OnnxModel(cfg)
+
+
+# name → from a config to a model: a function from a batch of inputs to predictions
+BACKENDS = {"torch": load_model, "onnxruntime": _load_onnx_model}
 
 
 def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, str]:
     """Config and weights of a model: the package's own without a config; else `MODEL.WEIGHTS` of
-    the options, or those that `find_weights` finds.
+    the options, or the weights that `find_weights` finds.
 
     Raises:
         FileNotFoundError: no such config, or no weights for it.
     """
-    named = dict(zip(options[::2], options[1::2], strict=False)).get("MODEL.WEIGHTS")
+    weights = dict(zip(options[::2], options[1::2], strict=False)).get("MODEL.WEIGHTS")
     if config_file is None:
-        return str(FOLDER / f"{DEFAULT}.yaml"), named or f"dsb2018://{DEFAULT}"
+        return str(FOLDER / f"{DEFAULT}.yaml"), weights or f"dsb2018://{DEFAULT}"
     if not Path(config_file).is_file():
         raise FileNotFoundError(f"{config_file}: no such config file")
-    weights = named or find_weights(config_file)
+    weights = weights or find_weights(config_file)
     if not weights:
         raise FileNotFoundError(
-            f"{config_file}: no weights in its OUTPUT_DIR or the package; train it, or add "
-            "MODEL.WEIGHTS and their file"
+            f"{config_file}: no weights in its OUTPUT_DIR or in this package; train it, or pass "
+            "--weights"
         )
     return config_file, weights
 
 
-def _zoomed(tiling: Tiling, cfg) -> Tiling:
-    """Tiles no larger than what can be zoomed as the config wants: else those at the border, which
-    are smaller, would be seen at another scale than those inside."""
+def _fit_zoom(tiling: Tiling, cfg) -> Tiling:
+    """Tiles that are no larger than what the config can zoom. Otherwise tiles at the image border,
+    which are smaller, would be zoomed more than those inside."""
     limit = int(cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.ZOOM_TEST)
     if cfg.INPUT.ZOOM_TEST == 1:
         return tiling
     return replace(tiling, edge=min(tiling.edge, limit), whole=min(tiling.whole, limit))
-
-
-def _load_backend(cfg, name: str) -> Backend:
-    if name == "torch":
-        return TorchBackend(cfg)
-    if name == "onnxruntime":
-        if cfg.INPUT.ZOOM_TEST != 1:
-            raise ValueError("INPUT.ZOOM_TEST: an exported network takes images as they are")
-        from dsb2018.inference.onnx_backend import OnnxBackend  # an extra of this package
-
-        return OnnxBackend(cfg)
-    raise ValueError(f"backend {name!r}, expected torch or onnxruntime")

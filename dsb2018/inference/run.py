@@ -19,57 +19,56 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dsb2018.files import write_atomically
-from dsb2018.inference.formats.labels import write_volume
-from dsb2018.inference.formats.table import write_part
-from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.opening import File, Opened, Opener
-from dsb2018.inference.pictures import Picture
-from dsb2018.inference.resume import TileStore, delete_stores
-from dsb2018.inference.stacks import SliceLinker, measure_volumes
-from dsb2018.inference.stitching import divide, look_at, stitch
-from dsb2018.inference.writers import Writer
-from dsb2018.inference.writing import Job, part_names, place, read_part_record, read_record
-from dsb2018.names import printable
+from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
+from dsb2018.inference.export.records import read_part_record, read_record
+from dsb2018.inference.export.worker import ExportWorker
+from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
+from dsb2018.inference.tiling.cache import TileCache, delete_caches
+from dsb2018.inference.tiling.stitching import divide, find_in_tile, stitch
+from dsb2018.inference.volumes import SliceLinker
+from dsb2018.io.files import write_atomically
+from dsb2018.io.names import printable
+from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
-REVISION = 2  # one more where this code gives other results or keeps them in another form
-UNRECORDED = 3  # files whose results are not all written yet, at most
+REVISION = 3  # increased when this code gives other results or stores them in another form
+UNRECORDED = 3  # files whose results are not all exported yet, at most
 
 
-class Run:
+class PredictionRun:
     """One process's share of a run."""
 
     def __init__(
         self,
         predictor,
         output: Path,
-        formats: list[str],
+        exporters: Sequence[Exporter],
         channel: str | None,
         pixel_size: float | None,
-        asked: dict[str, str],
+        options: dict[str, str],
     ):
         """
         Args:
             predictor: a `Predictor`.
             output: the folder for everything.
-            formats: some of `FORMATS`.
+            exporters: the output formats.
             channel: see `choose_channel`.
             pixel_size: micrometres, in place of what files say.
-            asked: all that results depend on beside file and model.
+            options: all that the results depend on beside file and model.
         """
         self._predictor, self._tiling = predictor, predictor.tiling
-        self._output, self._formats, self._asked = output, formats, asked
+        self._output, self._exporters, self._options = output, exporters, options
         self.done = output / ".done"
-        self._opener, self._writer = Opener(predictor, channel, pixel_size), Writer()
+        self._prefetcher, self._worker = Prefetcher(predictor, channel, pixel_size), ExportWorker()
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "PredictionRun":
         return self
 
     def __exit__(self, *_) -> None:
-        self._opener.close()
-        self._writer.close()
-        self._predictor.use_cores()
+        self._prefetcher.close()
+        self._worker.close()
+        self._predictor.use_threads()
 
     def record(self, name: str) -> dict | None:
         """What was recorded of a file that was done in this run or one like it before."""
@@ -85,146 +84,143 @@ class Run:
         Returns:
             What went wrong, a line for each file that failed.
         """
-        failed, todo, waiting = [], [], deque()
+        failed, todo, unrecorded = [], [], deque()
         names = frozenset(name for name, _ in images)
         for name, path in images[share]:
             try:
                 todo += self._if_to_do(name, path)
             except OSError as error:  # as of a link to nowhere
-                failed.append(self._failure(File(name, path, ""), error))
-        for file, opened in progress(self._opener.files(todo), "file", len(todo)):
+                failed.append(self._failure(ImageFile(name, path, ""), error))
+        for file, opened in progress(self._prefetcher.files(todo), "file", len(todo)):
             try:
                 first, others = opened.result()
-                with self._opener.room.left_by(first.nbytes):
-                    check_names(file, [first.picture, *others], names)
-                    waiting.append((file, *self._find(file, first, others)))
+                with self._prefetcher.budget.released_after(first.nbytes):
+                    check_names(file, [first.image, *others], names)
+                    unrecorded.append((file, *self._find(file, first, others)))
             except Exception as error:  # noqa: BLE001 one file must not stop the others
                 failed.append(self._failure(file, error))
-            while len(waiting) > UNRECORDED:
-                failed += self._finish(*waiting.popleft())
-        return failed + [reason for each in waiting for reason in self._finish(*each)]
+            while len(unrecorded) > UNRECORDED:
+                failed += self._finish(*unrecorded.popleft())
+        return failed + [reason for entry in unrecorded for reason in self._finish(*entry)]
 
-    def _if_to_do(self, name: str, path: Path) -> list[File]:
-        file = File(name, path, self._fingerprint(path))
+    def _if_to_do(self, name: str, path: Path) -> list[ImageFile]:
+        file = ImageFile(name, path, self._fingerprint(path))
         record = self.record(name)
-        is_same = record is not None and record["made_from"] == file.made_from
+        is_same = record is not None and record["fingerprint"] == file.fingerprint
         return [] if is_same and self._has_files(name, record) else [file]
 
     def _has_files(self, name: str, record: dict) -> bool:
-        """Whether all that was written is still there."""
-        folder = self.done / name
-        if not all((folder / part).is_file() for part in part_names(record, self._formats)):
-            return False
-        images = [row["image"] for row in record["images"]]
-        flat = [row["image"] for row in record["images"] if "slice" not in row]
-        names = {"labels": [*flat, *record["stacks"]], "overlay": images, "geojson": images}
-        return all(
-            _has_content(place(self._output, kind, name))
-            for kind in names
-            if kind in self._formats
-            for name in names[kind]
-        )
+        """Whether all results of a file still exist."""
+        parts = [
+            self.done / name / part
+            for exporter in self._exporters
+            for part in exporter.part_names(record)
+        ]
+        outputs = [
+            path for exporter in self._exporters for path in exporter.outputs(self._output, record)
+        ]
+        return all(path.is_file() for path in parts) and all(map(_has_content, outputs))
 
     def _find(
-        self, file: File, first: Opened, others: list[Picture]
+        self, file: ImageFile, first: OpenedImage, others: list[MicroscopyImage]
     ) -> tuple[list[Future | dict], list[str]]:
-        """Finds the nuclei of a file's pictures and hands them on to be written.
+        """Finds the nuclei of a file's images and passes them to the exporters.
 
         Returns:
-            Rows of `images.csv`, or the futures that give them; and the names of stacks.
+            Rows of `images.csv`, or futures of them; and the names of stacks.
         """
         (self.done / file.name / "record.json").unlink(missing_ok=True)
-        done = {each.name: row for each in others if (row := self._row_of(file, each))}
-        left = [each for each in others if each.name not in done]
-        found: dict[str, list] = {name: [row] for name, row in done.items()}
+        rows: dict[str, list] = {
+            image.name: [row] for image in others if (row := self._finished_row(file, image))
+        }
+        remaining = [image for image in others if image.name not in rows]
         stacks = []
-        for each in chain([first], self._opener.pictures(left)):
-            name = each.picture.name
-            if each.chosen.depth is None:
-                nuclei = self._nuclei(file, each, each.chosen)
-                job = self._job(file, each, name, nuclei)
-                found[name] = [self._writer.write(replace(job, is_part=bool(others)))]
+        for opened in chain([first], self._prefetcher.images(remaining)):
+            name = opened.image.name
+            if opened.channel.depth is None:
+                nuclei = self._nuclei(file, opened, opened.channel)
+                job = self._job(file, opened, name, nuclei)
+                rows[name] = [self._worker.export(replace(job, is_part=bool(others)))]
             else:
-                found[name] = self._find_stack(file, each)
+                rows[name] = self._find_stack(file, opened)
                 stacks.append(name)
-        names = [first.picture.name, *(each.name for each in others)]
-        return [row for name in names for row in found[name]], stacks
+        names = [first.image.name, *(image.name for image in others)]
+        return [row for name in names for row in rows[name]], stacks
 
-    def _row_of(self, file: File, picture: Picture) -> dict | None:
-        """Of a time point that an interrupted run has done."""
-        record = read_part_record(self.done / file.name / f"{picture.name}.json")
-        return record["row"] if record and record["made_from"] == file.made_from else None
+    def _finished_row(self, file: ImageFile, image: MicroscopyImage) -> dict | None:
+        """Of a time point that an interrupted run has finished."""
+        record = read_part_record(self.done / file.name / f"{image.name}.json")
+        return record["row"] if record and record["fingerprint"] == file.fingerprint else None
 
-    def _find_stack(self, file: File, each: Opened) -> list[Future | dict]:
-        """Slice by slice; then the label image of the whole."""
+    def _find_stack(self, file: ImageFile, opened: OpenedImage) -> list[Future | dict]:
+        """Finds the nuclei slice by slice and links them to 3-D nuclei."""
         linker, rows, slices = SliceLinker(), [], []
-        stack = each.picture.name
-        for z in progress(range(each.chosen.depth), "slice"):
-            nuclei = self._nuclei(file, each, each.chosen.at(Z=z))
+        stack = opened.image.name
+        for z in progress(range(opened.channel.depth), "slice"):
+            nuclei = self._nuclei(file, opened, opened.channel.at(Z=z))
             numbers = linker.link(nuclei)
-            job = self._job(file, each, slice_name(stack, z), nuclei)
-            picture, shown = job.picture.at(Z=z), job.shown.at(Z=z)
-            job = replace(job, picture=picture, shown=shown, slice_number=z, numbers=numbers)
-            rows.append(self._writer.write(job))
+            job = self._job(file, opened, slice_name(stack, z), nuclei)
+            image, channel = job.image.at(Z=z), job.channel.at(Z=z)
+            job = replace(job, image=image, channel=channel, slice_number=z, numbers=numbers)
+            rows.append(self._worker.export(job))
             slices.append((nuclei, numbers))
-        if "labels" in self._formats:
-            path = place(self._output, "labels", stack)
-            write_volume(path, slices, linker.count, each.picture)
-        first = {"image": np.full(linker.count, stack, object).astype(str)}
-        columns = measure_volumes(slices, linker.count, each.picture)
-        write_part(self.done / file.name / f"{stack}.volumes.parquet", {**first, **columns})
+        parts = self.done / file.name
+        job = StackJob(stack, opened.image, slices, linker.count, self._output, parts)
+        for exporter in self._exporters:
+            exporter.write_stack(job)
         return rows
 
-    def _nuclei(self, file: File, each: Opened, chosen: Picture) -> Nuclei:
-        is_small = max(chosen.size) <= self._tiling.whole
+    def _nuclei(self, file: ImageFile, opened: OpenedImage, channel: MicroscopyImage) -> Nuclei:
+        is_small = max(channel.size) <= self._tiling.whole
         # Where each core waits for the slower one, a core less is faster beside a busy writer.
-        self._predictor.use_cores(all_but=1 if is_small else 0)
-        if each.image is not None:
-            return self._predictor.find([each.image])[0]
+        self._predictor.use_threads(all_but=1 if is_small else 0)
+        if opened.rgb is not None:
+            return self._predictor.find([opened.rgb])[0]
 
         def read(y: int, x: int, height: int, width: int) -> np.ndarray:
-            return self._predictor.spread(chosen.read(y, x, height, width), each.grey_range)
+            window = channel.read(y, x, height, width)
+            return self._predictor.preprocess.to_rgb(window, opened.grey_range)
 
         if is_small:
-            return self._predictor.find([read(0, 0, *chosen.size)])[0]
-        held = "_".join(f"{axis}{at}" for axis, at in sorted(chosen.fixed.items())) or "all"
-        store = TileStore(self.done / file.name / "tiles" / held, file.made_from)
-        find = partial(look_at, read=read, size=chosen.size, find=self._predictor.find_whole)
-        tiles = divide(*chosen.size, self._tiling)
-        tiles = [tile for tile in tiles if not chosen.is_absent(*tile.window)]
-        # What is found is read again at the end: small objects that stay, between large ones that
-        # go, would leave the memory of each tile in pieces too small for the next (2 GB in 200).
+            return self._predictor.find([read(0, 0, *channel.size)])[0]
+        fixed = "_".join(f"{axis}{at}" for axis, at in sorted(channel.fixed.items())) or "all"
+        cache = TileCache(self.done / file.name / "tiles" / fixed, file.fingerprint)
+        find = partial(find_in_tile, read=read, size=channel.size, find=self._predictor.find_whole)
+        tiles = divide(*channel.size, self._tiling)
+        tiles = [tile for tile in tiles if not channel.is_absent(*tile.window)]
+        # The nuclei are read again at the end. If they stayed in memory, they would fragment it:
+        # the large arrays of the next tile would not fit between them (2 GB after 200 tiles).
         for number, tile in enumerate(progress(tiles, "tile")):
-            store.keep(number, partial(find, tile))
-        found = (store.read(number, partial(find, tile)) for number, tile in enumerate(tiles))
-        return stitch(chosen.size, found)
+            cache.keep(number, partial(find, tile))
+        nuclei = (cache.read(number, partial(find, tile)) for number, tile in enumerate(tiles))
+        return stitch(channel.size, nuclei)
 
-    def _job(self, file: File, each: Opened, name: str, nuclei: Nuclei) -> Job:
-        return Job(
+    def _job(self, file: ImageFile, opened: OpenedImage, name: str, nuclei: Nuclei) -> ExportJob:
+        return ExportJob(
             name,
-            each.picture,
-            each.chosen,
-            each.grey_range,
+            opened.image,
+            opened.channel,
+            opened.grey_range,
             nuclei,
-            self._formats,
+            self._exporters,
             self._output,
             self.done / file.name,
-            file.made_from,
+            file.fingerprint,
         )
 
-    def _finish(self, file: File, rows: list[Future | dict], stacks: list[str]) -> list[str]:
+    def _finish(self, file: ImageFile, rows: list[Future | dict], stacks: list[str]) -> list[str]:
         """Waits until a file is written, and records it."""
         try:
             done = [row.result() if isinstance(row, Future) else row for row in rows]
-            record = {"made_from": file.made_from, "stacks": stacks, "images": done}
+            record = {"fingerprint": file.fingerprint, "stacks": stacks, "images": done}
             path = self.done / file.name / "record.json"
             write_atomically(path, json.dumps(record) + "\n")
-            delete_stores(path.parent / "tiles")
+            delete_caches(path.parent / "tiles")
         except Exception as error:  # noqa: BLE001 as above
             return [self._failure(file, error)]
         return []
 
-    def _failure(self, file: File, error: Exception) -> str:
+    def _failure(self, file: ImageFile, error: Exception) -> str:
         (self.done / file.name / "record.json").unlink(missing_ok=True)
         reason = str(error).strip() or type(error).__name__
         if isinstance(error, BrokenProcessPool):
@@ -238,7 +234,7 @@ class Run:
         """Of all that a file's results are made from; of a Zarr store all its files."""
         files = [path, *(path.rglob("*") if path.is_dir() else ())]
         states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-        content = json.dumps([REVISION, states, self._asked, self._predictor.fingerprint])
+        content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -246,13 +242,13 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def check_names(file: File, pictures: Iterable[Picture], taken: frozenset[str]) -> None:
+def check_names(file: ImageFile, images: Iterable[MicroscopyImage], taken: frozenset[str]) -> None:
     """
     Raises:
         ValueError: what is made of a file would have the name of another file's results.
     """
-    names = {each.name for each in pictures} - {file.name}
-    names |= {slice_name(each.name, z) for each in pictures for z in range(each.depth or 0)}
+    names = {image.name for image in images} - {file.name}
+    names |= {slice_name(image.name, z) for image in images for z in range(image.depth or 0)}
     for name in sorted(names & taken):
         raise ValueError(f"{file.path}: a part of it has the name of another file, {name}")
 

@@ -1,4 +1,4 @@
-"""Networks: importing this registers them with Detectron2."""
+"""Networks: importing this registers them with Detectron2. `load_model` loads a trained one."""
 
 from dsb2018 import compat
 
@@ -8,15 +8,16 @@ from dsb2018.modeling.rcnn import NucleiRCNN  # noqa: E402
 from dsb2018.modeling.segmentor import NucleiSegmentor  # noqa: E402
 from dsb2018.modeling.simple_cnn import SimpleCNN  # noqa: E402
 from dsb2018.modeling.timm_backbone import TimmBackbone, build_timm_fpn_backbone  # noqa: E402
+from dsb2018.modeling.trained import TrainedModel, load_model  # noqa: E402
 from dsb2018.modeling.unet import UNet  # noqa: E402
-from dsb2018.modeling.weights import NucleiCheckpointer  # noqa: E402
 
 __all__ = [
-    "NucleiCheckpointer",
     "NucleiRCNN",
     "NucleiSegmentor",
     "SimpleCNN",
     "TimmBackbone",
+    "TrainedModel",
     "UNet",
     "build_timm_fpn_backbone",
+    "load_model",
 ]

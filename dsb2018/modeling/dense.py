@@ -1,6 +1,5 @@
 """What all dense models share: from images to maps, and from maps to losses or nuclei."""
 
-import numpy as np
 import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.structures import ImageList
@@ -9,8 +8,10 @@ from torch.nn import functional as F
 
 from dsb2018.config import check_separation
 from dsb2018.modeling.finite import check_finite_output
-from dsb2018.modeling.instances import InstanceOptions, maps_to_instances
 from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss
+from dsb2018.modeling.postprocess import InstanceOptions, Maps, postprocess
+from dsb2018.structures.instances import to_instances
+from dsb2018.structures.nuclei import Prediction
 
 
 class DenseModel(nn.Module):
@@ -25,7 +26,7 @@ class DenseModel(nn.Module):
     separation, `interior` (H, W) float 0 to 1 → a dict of losses.
     In inference: a list of dicts with `image`, and `height` and `width` of the output → a list of
     dicts with `sem_seg` (2, height, width) float32 logits, on the model's device, and `instances`
-    (see `maps_to_instances`), on the CPU, where they are made.
+    (see `to_instances`), on the CPU. `predict` gives the same nuclei without a full mask for each.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class DenseModel(nn.Module):
         separation: str,
         border_weight: float,
         instance_options: InstanceOptions,
+        max_instances: int,
         pixel_mean: list[float],
         pixel_std: list[float],
         channels_last: bool,
@@ -47,6 +49,8 @@ class DenseModel(nn.Module):
             border_weight: with "border", how much more than others those few pixels count in the
                 loss that lie between nuclei, since they decide whether two come apart.
             instance_options: how maps become nuclei.
+            max_instances: at most so many of an image's nuclei become `instances`, each of which
+                has a mask of the image's size.
             pixel_mean, pixel_std: 3 values each, in grey values.
             channels_last: run the network in memory layout NHWC.
 
@@ -58,7 +62,7 @@ class DenseModel(nn.Module):
         self.loss_names = list(losses)
         self.map_count = count_maps(separation)
         self.border_weight = border_weight
-        self.instance_options = instance_options
+        self.instance_options, self.max_instances = instance_options, max_instances
         self.channels_last = channels_last
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
@@ -71,6 +75,7 @@ class DenseModel(nn.Module):
             "separation": cfg.MODEL.DENSE.SEPARATION,
             "border_weight": cfg.MODEL.DENSE.BORDER_WEIGHT,
             "instance_options": InstanceOptions.from_config(cfg),
+            "max_instances": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
@@ -96,13 +101,22 @@ class DenseModel(nn.Module):
         if self.training:
             maps = self.maps(self.preprocess_image(batched_inputs).tensor).float()
             return self.losses(maps, batched_inputs)
+        outputs = []
+        for logits in self.logits(batched_inputs):
+            prediction = postprocess(read_maps(logits), self.instance_options)
+            instances = to_instances(prediction.detections, self.max_instances)
+            outputs.append({"sem_seg": logits[:2], "instances": instances})
+        return outputs
+
+    def predict(self, batched_inputs: list[dict]) -> list[Prediction]:
+        """The nuclei of each image; in evaluation mode."""
         return [
-            {
-                "sem_seg": logits[:2],
-                "instances": maps_to_instances(*self.probabilities(logits), self.instance_options),
-            }
-            for logits in self.logits(batched_inputs)
+            postprocess(maps, self.instance_options) for maps in self.predict_maps(batched_inputs)
         ]
+
+    def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
+        """The probability maps of each image, at the size that is wanted."""
+        return [read_maps(logits) for logits in self.logits(batched_inputs)]
 
     def logits(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
         """Each image's maps, (2 or 3, height, width) float32, at the size that is wanted.
@@ -119,12 +133,6 @@ class DenseModel(nn.Module):
             )
             for own, size, sample in zip(maps, images.image_sizes, batched_inputs, strict=True)
         ]
-
-    @staticmethod
-    def probabilities(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
-        """Probability of nucleus and, where there is such a map, of interior: (H, W) float32."""
-        nucleus = (logits[1] - logits[0]).sigmoid().cpu().numpy()
-        return nucleus, logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalises, pads and batches the images: (N, 3, H, W) float32."""
@@ -171,6 +179,12 @@ def count_maps(separation: str) -> int:
     """
     check_separation(separation)
     return 2 if separation == "none" else 3
+
+
+def read_maps(logits: torch.Tensor) -> Maps:
+    """(2 or 3, H, W) logits of one image → its probability maps."""
+    nucleus = (logits[1] - logits[0]).sigmoid().cpu().numpy()
+    return Maps(nucleus, logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None)
 
 
 def upsample_to(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:

@@ -11,6 +11,8 @@ from detectron2.modeling import (
 from detectron2.structures import ImageList, Instances
 
 from dsb2018.modeling.finite import check_finite_output
+from dsb2018.structures.instances import read_output
+from dsb2018.structures.nuclei import Prediction
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -22,10 +24,10 @@ class NucleiROIHeads(StandardROIHeads):
     """
 
     def _forward_box(self, features: dict[str, torch.Tensor], proposals: list[Instances]):
-        features = {name: each.float() for name, each in features.items()}
+        features = {name: feature.float() for name, feature in features.items()}
         if not self.training:  # else detections that are not finite would be dropped silently
-            for each in features.values():
-                check_finite_output(each)
+            for feature in features.values():
+                check_finite_output(feature)
         with torch.autocast(proposals[0].proposal_boxes.device.type, enabled=False):
             return super()._forward_box(features, proposals)
 
@@ -72,6 +74,11 @@ class NucleiRCNN(GeneralizedRCNN):
             for result in results:
                 result["sem_seg"] = union_of_masks(result["instances"], self.score_thresh)
         return results
+
+    def predict(self, batched_inputs: list[dict]) -> list[Prediction]:
+        """The nuclei of each image; in evaluation mode."""
+        outputs = self.inference(batched_inputs)
+        return [read_output(output, self.score_thresh) for output in outputs]
 
 
 def union_of_masks(instances: Instances, score_thresh: float) -> torch.Tensor:

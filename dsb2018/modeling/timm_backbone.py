@@ -27,6 +27,8 @@ class DepthwiseConv2d(nn.Conv2d):
 class TimmBackbone(Backbone):
     """Feature maps of a timm model, named `stride4`, `stride8`, … after their stride."""
 
+    takes_imagenet_weights = True
+
     def __init__(self, name: str, strides: list[int], in_channels: int = 3, norm: str = "BN"):
         """
         Args:
@@ -118,11 +120,3 @@ def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
 def _build(cfg, input_shape: ShapeSpec) -> TimmBackbone:
     timm_cfg = cfg.MODEL.TIMM
     return TimmBackbone(timm_cfg.NAME, list(timm_cfg.STRIDES), input_shape.channels, timm_cfg.NORM)
-
-
-def find_timm_backbone(model: nn.Module) -> tuple[str, TimmBackbone] | None:
-    """Name and module of a model's timm backbone, or None."""
-    for name, module in model.named_modules():
-        if isinstance(module, TimmBackbone):
-            return name, module
-    return None

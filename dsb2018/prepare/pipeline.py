@@ -12,10 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dsb2018.errors import UsageError
-from dsb2018.files import staging_folder, write_atomically
-from dsb2018.names import printable
+from dsb2018.io.files import staging_folder, write_atomically
+from dsb2018.io.names import printable
 from dsb2018.parent import end_with_parent
-from dsb2018.prepare.coco import to_coco
+from dsb2018.prepare.coco_record import to_coco
 from dsb2018.prepare.errors import BadInput
 from dsb2018.prepare.records import Reader, Record
 from dsb2018.prepare.solution import Solution

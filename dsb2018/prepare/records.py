@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsb2018.masks import RLE, Crop, encode_crop, stack_labels
-from dsb2018.names import file_name
+from dsb2018.io.names import file_name
 from dsb2018.prepare.errors import BadInput
-from dsb2018.prepare.images import EmptyMask, png_size, read_mask, the_image
+from dsb2018.prepare.png_files import EmptyMask, png_size, read_mask, the_image
 from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.source import Entry, Source, open_source
+from dsb2018.structures.labels import stack_labels
+from dsb2018.structures.masks import RLE, Crop, encode_crop
 
 
 class Nucleus(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dsb2018.files import make_empty_folder, write_atomically
+from dsb2018.io.files import make_empty_folder, write_atomically
 
 SIZE = 256  # pixels, height and width of every image
 COUNTS = {"sample_train": 24, "sample_val": 8}

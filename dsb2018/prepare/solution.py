@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.masks import Crop, crop_mask
 from dsb2018.prepare.errors import BadInput
+from dsb2018.structures.masks import Crop, crop_mask
 
 COLUMNS = {"ImageId", "EncodedPixels", "Height", "Width", "Usage"}
 

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dsb2018.files import check_regular_file, read_file
+from dsb2018.io.files import check_regular_file, read_file
 from dsb2018.prepare.errors import BadInput
 
 MOST_BYTES = 1 << 28  # of an image or mask file; the largest of DSB2018 has 2 MB

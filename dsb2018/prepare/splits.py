@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsb2018.errors import UsageError
-from dsb2018.files import read_file
+from dsb2018.io.files import read_file
 from dsb2018.prepare.errors import BadInput
 
 Splits = dict[str, list[str]]  # dataset name → image ids, sorted

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsb2018.evaluation import matching, semantic
 from dsb2018.evaluation.coco_evaluator import CocoMatches
-from dsb2018.evaluation.nuclei_evaluator import Image
+from dsb2018.evaluation.metrics import compute_scores
+from dsb2018.evaluation.nuclei_evaluator import ImageCounts
 
 ROUNDS = 1000
 CONFIDENCE = 95  # percent of the draws that lie within an interval
@@ -32,7 +32,7 @@ def draw_images(count: int, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:
 
 
 def score_images(
-    images: Sequence[Image], coco: CocoMatches | None, chosen: Sequence[int]
+    images: Sequence[ImageCounts], coco: CocoMatches | None, chosen: Sequence[int]
 ) -> dict[str, float]:
     """All scores of some images, in percent; NaN where there is nothing to divide by.
 
@@ -46,15 +46,15 @@ def score_images(
     """
     some = [images[index] for index in chosen]
     tasks = {
-        "sem_seg": semantic.scores([image.pixels for image in some]),
-        "nuclei": matching.scores([image.counts for image in some]),
+        "sem_seg": compute_scores("sem_seg", [image.pixels for image in some]),
+        "nuclei": compute_scores("nuclei", [image.counts for image in some]),
         "segm": coco.scores(chosen) if coco and some else {},
     }
-    return {f"{task}/{name}": value for task, each in tasks.items() for name, value in each.items()}
+    return {f"{task}/{name}": value for task, own in tasks.items() for name, value in own.items()}
 
 
 def sample_scores(
-    images: Sequence[Image],
+    images: Sequence[ImageCounts],
     coco: CocoMatches | None,
     groups: Mapping[str, Sequence[int]],
     draws: np.ndarray,

@@ -1,4 +1,4 @@
-"""Charts as SVG text, to stand in a page. Contestants differ by colour and by shape.
+"""Charts as SVG text, to stand in a page. Entrants differ by colour and by shape.
 
 Colours are of Okabe and Ito's palette, which the colour-blind can tell apart. Text and axes take
 the colour of the page, by the classes `axis` and `grid`.
@@ -45,18 +45,18 @@ class Axis:
 
 
 def color(index: int) -> str:
-    """Of a contestant, by its place."""
+    """Of an entrant, by its place."""
     return COLORS[index % len(COLORS)]
 
 
 def marker(x: float, y: float, index: int) -> str:
-    """The sign of a contestant."""
+    """The sign of an entrant."""
     shape = SHAPES[index % len(SHAPES)]
     return f'<path d="{shape}" transform="translate({x},{y})" fill="{color(index)}"/>'
 
 
 def legend(names: Iterable[str]) -> str:
-    """HTML: the sign of each contestant and its name."""
+    """HTML: the sign of each entrant and its name."""
     items = (
         f'<li><svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">'
         f"{marker(0, 0, index)}</svg>{escape(name)}</li>"
@@ -68,10 +68,10 @@ def legend(names: Iterable[str]) -> str:
 def line_chart(
     series: Mapping[str, Sequence[tuple[float, Interval]]], title: str, x_title: str, y_title: str
 ) -> str:
-    """Percent over some number, one line a contestant, with its interval as a faint band.
+    """Percent over some number, one line an entrant, with its interval as a faint band.
 
     Args:
-        series: by contestant the points: x, and a score in percent.
+        series: by entrant the points: x, and a score in percent.
         title, x_title, y_title: text.
     """
     places = [x for points in series.values() for x, _ in points]
@@ -96,7 +96,7 @@ def count_chart(series: Mapping[str, Sequence[tuple[int, int]]], title: str) -> 
     """Found over true nuclei, one sign an image; on the line, both are equal.
 
     Args:
-        series: by contestant, true and found numbers of each image.
+        series: by entrant, true and found numbers of each image.
         title: text.
     """
     highest = max([10, *(n for pairs in series.values() for pair in pairs for n in pair)])
@@ -119,7 +119,7 @@ def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_t
     """Scores with their intervals, side by side in each group.
 
     Args:
-        groups: by name, a score of each contestant, None where there is none.
+        groups: by name, a score of each entrant, None where there is none.
         title, y_title: text.
     """
     up = Axis(0, 100, HEIGHT - BOTTOM, TOP)

@@ -1,4 +1,4 @@
-"""All contestants side by side: scores with intervals, and paired differences between them."""
+"""All entrants side by side: scores with intervals, and paired differences between them."""
 
 import itertools
 import json
@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.report.bootstrap import Interval, interval
 from dsb2018.report.scoring import SAMPLES, SCORES
 
-COMPARED = ("sem_seg/IoU", "nuclei/mAP", "nuclei/AP50", "nuclei/PQ")  # between every two
+COMPARED = tuple(shown(Show.DIFFERENCE))  # metrics, between every two entrants
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One contestant on one dataset.
+class EntrantScores:
+    """One entrant on one dataset.
 
     Args:
-        name: the contestant.
+        name: the entrant.
         dataset: the dataset.
         images: number of images.
         modalities: number of images of each modality.
@@ -42,7 +43,7 @@ class Entry:
     folder: Path
 
 
-def warn_of_seen(entries: Sequence[Entry]) -> str:
+def warn_of_seen(entries: Sequence[EntrantScores]) -> str:
     """Says who was trained on images of this dataset; "" where nobody was."""
     told = [f"{each.name} was trained on {each.seen}" for each in entries if each.seen]
     if not told:
@@ -50,7 +51,7 @@ def warn_of_seen(entries: Sequence[Entry]) -> str:
     return f"Not a test for all: of these {entries[0].images} images {', '.join(told)}."
 
 
-def read_entry(folder: Path) -> Entry:
+def read_entrant_scores(folder: Path) -> EntrantScores:
     """What `scoring.score` wrote.
 
     Raises:
@@ -64,12 +65,12 @@ def read_entry(folder: Path) -> Entry:
         for metric, value in record["scores"].items()
     }
     kept = {key: record[key] for key in ("name", "dataset", "images", "modalities", "seen", "cost")}
-    return Entry(**kept, scores=scores, samples=samples, folder=folder)
+    return EntrantScores(**kept, scores=scores, samples=samples, folder=folder)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one contestant is than another on the same images.
+    """How much better one entrant is than another on the same images.
 
     Args:
         dataset, metric: on what.
@@ -89,8 +90,8 @@ class Difference:
         return self.points.low > 0 or self.points.high < 0
 
 
-def differences(entries: list[Entry]) -> list[Difference]:
-    """Between every two contestants on each dataset, in the order of the entries."""
+def differences(entries: list[EntrantScores]) -> list[Difference]:
+    """Between every two entrants on each dataset, in the order of the entries."""
     found = []
     for first, second in itertools.combinations(entries, 2):
         if first.dataset != second.dataset:

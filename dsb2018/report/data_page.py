@@ -12,15 +12,15 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
 from markupsafe import Markup
 
-from dsb2018.csv_text import write_rows
-from dsb2018.data import NucleiMapper
+from dsb2018.data import TrainingMapper
 from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.draw import TRUTH, draw_outlines
-from dsb2018.files import write_atomically
+from dsb2018.io.csv_text import write_rows
+from dsb2018.io.files import write_atomically
 from dsb2018.report.charts import histogram_chart, legend
 from dsb2018.report.html import render
-from dsb2018.report.statistics import ImageStatistics, by_modality, measure, summarize
-from dsb2018.truth import has_truth
+from dsb2018.report.statistics import ImageStatistics, by_modality, describe_image, summarize_images
+from dsb2018.structures.ground_truth import has_ground_truth
 
 
 def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, count: int) -> None:
@@ -38,9 +38,9 @@ def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, co
     measured = {}
     for name in dataset_names:
         items = DatasetCatalog.get(name)
-        if not items or not all(has_truth(item) for item in items):
+        if not items or not all(has_ground_truth(item) for item in items):
             raise ValueError(f"{name}: its nuclei are not known, so there is little to show")
-        measured[name] = [measure(item) for item in items]
+        measured[name] = [describe_image(item) for item in items]
     write_atomically(output / "statistics.csv", _table(measured))
     pictures = []
     for number, picture in enumerate(draw_samples(cfg, dataset_names[0], count)):
@@ -69,7 +69,7 @@ def draw_samples(cfg: CfgNode, dataset_name: str, count: int) -> Iterator[np.nda
         (2 H, 4 W + 8, 3) uint8 RGB; with an interior map (2 H, 6 W + 16, 3).
     """
     items = DatasetCatalog.get(dataset_name)
-    mapper = NucleiMapper(cfg, is_train=True)
+    mapper = TrainingMapper(cfg)
     factors = modality_repeat_factors(items, cfg.DATALOADER.MODALITY_POWER).double().numpy()
     rng = np.random.default_rng(max(0, cfg.SEED))
     for index in rng.choice(len(items), count, p=factors / factors.sum()):
@@ -117,7 +117,7 @@ def _table(measured: dict[str, list[ImageStatistics]]) -> str:
 
 def _section(name: str, images: list[ImageStatistics]) -> dict:
     groups = by_modality(images)
-    columns = {group: summarize(members) for group, members in groups.items()}
+    columns = {group: summarize_images(members) for group, members in groups.items()}
     labels = next(iter(columns.values()))
     rows = [[label, *(column[label] for column in columns.values())] for label in labels]
     charts = {

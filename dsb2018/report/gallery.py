@@ -13,16 +13,18 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from dsb2018.csv_text import read_rows
 from dsb2018.draw import PREDICTED, TRUTH
+from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.evaluation.mistakes import FALSE, MERGED, MISSED, SPLIT, find_mistakes
-from dsb2018.images import read_image, stretch_contrast
-from dsb2018.masks import flatten_labels
-from dsb2018.names import image_file_name
-from dsb2018.report.comparison import Entry
-from dsb2018.report.contestants import read_labels
+from dsb2018.io.csv_text import read_rows
+from dsb2018.io.images import read_image
+from dsb2018.io.names import image_file_name, image_name
+from dsb2018.report.comparison import EntrantScores
+from dsb2018.report.entrants import read_labels
 from dsb2018.report.scoring import IMAGES, LABELS
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.contrast import stretch_contrast
+from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.labels import flatten_labels
 
 LONGEST = 512  # pixels of a picture; smaller images are enlarged, at most twice
 # Okabe and Ito's palette, like the outlines in `dsb2018.draw`.
@@ -32,12 +34,12 @@ MISTAKE_COLORS = {
     SPLIT: (86, 180, 233),
     MERGED: (240, 228, 66),
 }
-SHOWN = ("IoU", "mAP", "AP50")  # scores of an image
+SHOWN = [metric.short_name for metric in shown(Show.IMAGE).values()]  # scores of an image
 ALPHA = 150  # of 255: mistakes are filled, and the image shows through
 
 
-def gallery(entries: Sequence[Entry]) -> list[dict]:
-    """All images of a dataset that is registered, with the results of each contestant.
+def gallery(entries: Sequence[EntrantScores]) -> list[dict]:
+    """All images of a dataset that is registered, with the results of each entrant.
 
     Args:
         entries: of one dataset.
@@ -49,7 +51,7 @@ def gallery(entries: Sequence[Entry]) -> list[dict]:
     tables = [_read_table(entry.folder / IMAGES) for entry in entries]
     images = []
     for item in DatasetCatalog.get(entries[0].dataset):
-        name = str(item.get("dsb_id", item["image_id"]))
+        name = image_name(item)
         size = item["height"], item["width"]
         truth = read_label_layers(item)
         results = []
@@ -79,7 +81,7 @@ def _numbers(row: dict[str, str]) -> dict[str, float | int | None]:
 
 
 def draw_result(truth: np.ndarray, labels: np.ndarray) -> dict:
-    """What a contestant found in an image, and what is wrong with it.
+    """What an entrant found in an image, and what is wrong with it.
 
     Args:
         truth: (L, H, W) label layers.

@@ -7,10 +7,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dsb2018.csv_text import read_rows
+from dsb2018.evaluation.metrics import Show, shown
+from dsb2018.io.csv_text import read_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
-from dsb2018.report.comparison import Entry, warn_of_seen
+from dsb2018.report.comparison import EntrantScores, warn_of_seen
 from dsb2018.report.gallery import MISTAKE_COLORS, gallery
 from dsb2018.report.quoted import QUOTED
 from dsb2018.report.scoring import IMAGES
@@ -34,7 +35,7 @@ ORDERS = {
 }
 
 
-def to_html(entries: Sequence[Entry]) -> str:
+def to_html(entries: Sequence[EntrantScores]) -> str:
     """A page with a table, charts and a gallery for each dataset; datasets are registered."""
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     sections, data = [], []
@@ -71,7 +72,7 @@ def render(template: str, **content: object) -> str:
     return environment.get_template(template).render(content)
 
 
-def _section(entries: Sequence[Entry]) -> dict:
+def _section(entries: Sequence[EntrantScores]) -> dict:
     first = entries[0]
     counts = ", ".join(f"{count} {name}" for name, count in first.modalities.items())
     models = dict(enumerate(entry.name for entry in entries))
@@ -90,7 +91,7 @@ def _section(entries: Sequence[Entry]) -> dict:
     }
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: EntrantScores) -> list[str]:
     seconds = entry.cost.get("seconds_per_image")
     cells = [_cell(entry.scores.get(metric)) for metric in COLUMNS]
     return [entry.name, *cells, "–" if seconds is None else f"{seconds:.2f} s"]
@@ -123,7 +124,7 @@ def _cell(score: Interval | None) -> str:
     return Markup("{} {}").format(f"{score.value:.1f}", interval)
 
 
-def _charts(entries: Sequence[Entry]) -> Mapping[str, str]:
+def _charts(entries: Sequence[EntrantScores]) -> Mapping[str, str]:
     thresholds = {
         entry.name: [(t / 100, entry.scores[f"nuclei/AP{t}"]) for t in IOU_THRESHOLDS]
         for entry in entries
@@ -136,7 +137,7 @@ def _charts(entries: Sequence[Entry]) -> Mapping[str, str]:
             {entry.name: _counts(entry) for entry in entries}, "Found over true nuclei"
         ),
     }
-    for metric in ("nuclei/mAP", "sem_seg/IoU"):
+    for metric in shown(Show.MODALITY):
         groups = {
             name: [entry.scores.get(f"{metric}/{name}") for entry in entries]
             for name in entries[0].modalities
@@ -147,6 +148,6 @@ def _charts(entries: Sequence[Entry]) -> Mapping[str, str]:
     return charts
 
 
-def _counts(entry: Entry) -> list[tuple[int, int]]:
+def _counts(entry: EntrantScores) -> list[tuple[int, int]]:
     rows = read_rows(entry.folder / IMAGES)
     return [(int(row["true"]), int(row["predicted"])) for row in rows]

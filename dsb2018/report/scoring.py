@@ -1,4 +1,4 @@
-"""Scores of one contestant on one dataset, with all that a comparison needs of them, in a folder.
+"""Scores of one entrant on one dataset, with all that a comparison needs of them, in a folder.
 
     scores.json   scores by metric, number of images by modality, cost
     samples.npz   scores of the draws of the bootstrap
@@ -30,86 +30,86 @@ from dsb2018.data import register_dsb2018
 from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
 from dsb2018.evaluation.coco_evaluator import CocoMatches
 from dsb2018.evaluation.label_writer import LabelWriter
-from dsb2018.evaluation.nuclei_evaluator import Image
-from dsb2018.files import read_json, replacing, write_atomically
+from dsb2018.evaluation.nuclei_evaluator import ImageCounts
+from dsb2018.io.files import read_json, replacing, write_atomically
+from dsb2018.io.names import image_name
 from dsb2018.memory import peak_memory
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
-from dsb2018.report.contestants import (
-    Contestant,
-    Predictor,
-    load_predictor,
+from dsb2018.report.entrants import (
+    Entrant,
+    LoadedEntrant,
+    load_entrant,
     read_cost,
     training_datasets,
 )
-from dsb2018.truth import has_truth
+from dsb2018.structures.ground_truth import has_ground_truth
 
 logger = logging.getLogger(__name__)
 SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "labels"
 
 
-def is_scored(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> bool:
+def is_scored(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> bool:
     """Whether the folder holds the scores of this config, these weights and these images."""
     register_dsb2018(root)
     try:
         record = read_json(folder / SCORES)
         is_whole = isinstance(record["scores"], dict) and "sem_seg/IoU" in record["scores"]
-        return is_whole and record["made_from"] == fingerprint(contestant, dataset_name)
+        return is_whole and record["fingerprint"] == fingerprint(entrant, dataset_name)
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: scored anew
         return False
 
 
-def score(contestant: Contestant, dataset_name: str, root: str, folder: Path) -> None:
-    """Lets a contestant find the nuclei of each image, scores them, and writes the folder.
+def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
+    """Lets an entrant find the nuclei of each image, scores them, and writes the folder.
 
     Memory and time are those of this process, so it should do nothing else.
 
     Args:
-        contestant: who.
+        entrant: who.
         dataset_name: a registered dataset.
         root: the prepared root.
         folder: where the files go.
 
     Raises:
-        ValueError: the dataset has no truth; else see `load_predictor` and `read_labels`.
+        ValueError: the dataset has no truth; else see `load_entrant` and `read_labels`.
     """
     register_dsb2018(root)
     items = DatasetCatalog.get(dataset_name)
-    if not items or not all(has_truth(item) for item in items):
+    if not items or not all(has_ground_truth(item) for item in items):
         raise ValueError(f"{dataset_name}: its nuclei are not known, so nothing can be scored")
     (folder / SCORES).unlink(missing_ok=True)
-    made_from = fingerprint(contestant, dataset_name)
-    predictor = load_predictor(contestant)
-    coco = CocoEvaluator(MetadataCatalog.get(dataset_name).json_file, distributed=False)
-    nuclei = NucleiEvaluator(predictor.score_thresh, folder / IMAGES, distributed=False)
-    ids = {item["image_id"] for item in items}
-    labels = LabelWriter(folder / LABELS, ids, predictor.score_thresh)
-    seconds = _predict(predictor, items, DatasetEvaluators([coco, nuclei, labels]))
+    print_of_inputs = fingerprint(entrant, dataset_name)
+    loaded = load_entrant(entrant)
+    coco = CocoEvaluator(distributed=False)
+    nuclei = NucleiEvaluator(table=folder / IMAGES, distributed=False)
+    labels = LabelWriter(folder / LABELS, {item["image_id"] for item in items})
+    seconds = _predict(loaded, items, DatasetEvaluators([coco, nuclei, labels]))
     cost = {
         "seconds_per_image": seconds / len(items),
-        "parameters": predictor.parameters,
+        "parameters": loaded.parameters,
         "peak_memory": _peak_memory(),
     }
 
     nuclei.evaluate()  # writes the table
-    matches = coco.matches() if predictor.ranked else None
+    matches = coco.matches(by_area=False) if loaded.ranked else None
     scores, samples = _score_by_modality(nuclei.images, matches)
     with replacing(folder / SAMPLES) as file:
         np.savez_compressed(file, **samples)
     record = {
-        "name": contestant.name,
+        "name": entrant.name,
         "dataset": dataset_name,
         "images": len(items),
         "modalities": Counter(each.modality for each in nuclei.images if each.modality),
         "scores": {name: None if math.isnan(v) else v for name, v in scores.items()},
-        "cost": cost if contestant.is_model else read_cost(contestant.weights),
-        "seen": count_seen(items, training_datasets(contestant)),
-        "made_from": made_from,
+        "cost": cost if entrant.is_model else read_cost(entrant.weights),
+        "seen": count_seen(items, training_datasets(entrant)),
+        "fingerprint": print_of_inputs,
     }
     write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
 
 
 def _score_by_modality(
-    images: list[Image], matches: CocoMatches | None
+    images: list[ImageCounts], matches: CocoMatches | None
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Scores of all images and of each modality, and the same of each draw of the bootstrap."""
     groups: dict[str, Sequence[int]] = {"": range(len(images))}
@@ -129,26 +129,26 @@ def count_seen(items: list[dict], training: Sequence[str]) -> int:
     for name in training:
         if name in DatasetCatalog.list():
             try:
-                seen |= {item.get("dsb_id") for item in DatasetCatalog.get(name)}
+                seen |= {image_name(item) for item in DatasetCatalog.get(name)}
             except FileNotFoundError:
                 logger.warning("%s was not prepared: not known which images are in it", name)
-    return sum(item.get("dsb_id") in seen for item in items)
+    return sum(image_name(item) in seen for item in items)
 
 
-def _predict(predictor: Predictor, items: list[dict], evaluators: DatasetEvaluators) -> float:
-    """Shows each image to the predictor and what it finds to the evaluators.
+def _predict(loaded: LoadedEntrant, items: list[dict], evaluators: DatasetEvaluators) -> float:
+    """Predicts each image and passes the predictions to the evaluators.
 
     Returns:
         Seconds from image files to nuclei; the first image is seen once before, to warm up.
     """
-    predictor.predict(items[0])
+    loaded.predict(items[0])
     evaluators.reset()
     seconds = 0.0
     for item in tqdm(items, unit="image", leave=False, disable=not sys.stderr.isatty()):
         start = time.perf_counter()
-        output = predictor.predict(item)
+        prediction = loaded.predict(item)
         seconds += time.perf_counter() - start
-        evaluators.process([item], [output])
+        evaluators.process([item], [prediction])
     return seconds
 
 
@@ -157,15 +157,15 @@ def _peak_memory() -> int:
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
 
 
-def fingerprint(contestant: Contestant, dataset_name: str) -> str:
+def fingerprint(entrant: Entrant, dataset_name: str) -> str:
     """SHA-256 of all that scores are made from: config, weights or labels, and the truth."""
     digest = hashlib.sha256()
     files = [Path(MetadataCatalog.get(dataset_name).json_file)]
-    if contestant.is_model:
-        digest.update(read_config(contestant.config).dump().encode())
-        files.append(Path(PathManager.get_local_path(contestant.weights)))
+    if entrant.is_model:
+        digest.update(read_config(entrant.config).dump().encode())
+        files.append(Path(PathManager.get_local_path(entrant.weights)))
     else:
-        files += sorted(path for path in Path(contestant.weights).iterdir() if path.is_file())
+        files += sorted(path for path in Path(entrant.weights).iterdir() if path.is_file())
     for path in files:
         digest.update(path.name.encode())
         with open(path, "rb") as file:

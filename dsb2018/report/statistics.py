@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsb2018.images import read_image
-from dsb2018.truth import read_label_layers
+from dsb2018.io.images import read_image
+from dsb2018.io.names import image_name
+from dsb2018.structures.ground_truth import read_label_layers
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class ImageStatistics:
     touching: float
 
 
-def measure(item: Mapping) -> ImageStatistics:
+def describe_image(item: Mapping) -> ImageStatistics:
     """Measures one image of a dataset that has truth."""
     layers = read_label_layers(item)
     areas = np.bincount(layers.ravel())[1:]
     nuclei = (layers > 0).any(axis=0)
     grey = read_image(item["file_name"]).mean(axis=2)
     return ImageStatistics(
-        name=str(item.get("dsb_id", item["image_id"])),
+        name=image_name(item),
         modality=item.get("modality", ""),
         size=(item["height"], item["width"]),
         areas=areas[areas > 0],
@@ -81,7 +82,7 @@ def by_modality(images: Iterable[ImageStatistics]) -> dict[str, list[ImageStatis
     return {"all": images, **(groups if len(names) > 1 else {})}
 
 
-def summarize(images: Sequence[ImageStatistics]) -> dict[str, str]:
+def summarize_images(images: Sequence[ImageStatistics]) -> dict[str, str]:
     """Median and range, from the 5th to the 95th of a hundred, of what was measured."""
     areas = np.concatenate([image.areas for image in images])
     return {

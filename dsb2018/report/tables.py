@@ -6,36 +6,20 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from dsb2018.csv_text import write_rows
+from dsb2018.evaluation.metrics import Show, shown
+from dsb2018.io.csv_text import write_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
-from dsb2018.report.comparison import Difference, Entry, warn_of_seen
+from dsb2018.report.comparison import Difference, EntrantScores, warn_of_seen
 from dsb2018.report.quoted import QUOTED
 
 TRAINING = "dsb2018_train"  # whose accuracy the paper's table calls training accuracy
-# Columns of the table of everything: metric → heading
-COLUMNS = {
-    "sem_seg/accuracy": "accuracy",
-    "sem_seg/IoU": "IoU",
-    "sem_seg/IoU-pooled": "IoU, pooled",
-    "sem_seg/mIoU": "mIoU",
-    "sem_seg/Dice": "Dice",
-    "nuclei/mAP": "mAP (Kaggle)",
-    "nuclei/AP50": "AP50",
-    "nuclei/AP75": "AP75",
-    "nuclei/AP90": "AP90",
-    "nuclei/F1@50": "F1@50",
-    "nuclei/PQ": "PQ",
-    "nuclei/AJI": "AJI",
-    "nuclei/count_error": "count error",
-    "segm/AP": "COCO AP",
-    "segm/AP50": "COCO AP50",
-    "segm/AP75": "COCO AP75",
-}
-BY_MODALITY = ("sem_seg/IoU", "nuclei/mAP")
+# Columns of the table of all metrics: metric → heading
+COLUMNS = {name: metric.heading for name, metric in shown(Show.TABLE).items()}
+BY_MODALITY = tuple(shown(Show.MODALITY))
 DASH = "–"
 
 
-def to_json(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+def to_json(entries: Sequence[EntrantScores], found: Sequence[Difference]) -> str:
     """Everything: scores with intervals, cost, differences, and what is quoted."""
     content = {
         "interval": {"percent": CONFIDENCE, "draws": ROUNDS},
@@ -71,7 +55,7 @@ def _clean(score: Interval) -> dict[str, float | None]:
     return {key: None if math.isnan(v) else round(v, 4) for key, v in score._asdict().items()}
 
 
-def to_csv(entries: Iterable[Entry]) -> str:
+def to_csv(entries: Iterable[EntrantScores]) -> str:
     """A line for each score: name, dataset, task, metric, modality, value, low, high."""
     file = io.StringIO()
     rows = [["name", "dataset", "task", "metric", "modality", "value", "low", "high"]]
@@ -84,7 +68,7 @@ def to_csv(entries: Iterable[Entry]) -> str:
     return file.getvalue()
 
 
-def to_markdown(entries: Sequence[Entry], found: Sequence[Difference]) -> str:
+def to_markdown(entries: Sequence[EntrantScores], found: Sequence[Difference]) -> str:
     """The tables to read: the paper's columns, all others, by modality, cost, and differences."""
     parts = ["# Results", _introduction(), "## The paper's columns", paper_table(entries)]
     datasets = list(dict.fromkeys(entry.dataset for entry in entries))
@@ -114,7 +98,7 @@ def _introduction() -> str:
     )
 
 
-def paper_table(entries: Sequence[Entry]) -> str:
+def paper_table(entries: Sequence[EntrantScores]) -> str:
     """Training accuracy, test accuracy and mean IoU; the paper's own rows are quoted."""
     trained = {entry.name: entry for entry in entries if entry.dataset == TRAINING}
     tested = [entry for entry in entries if entry.dataset != TRAINING]
@@ -155,8 +139,8 @@ def quoted_table() -> str:
     return markdown_table(heads, rows)
 
 
-def score_table(entries: Sequence[Entry]) -> str:
-    """All metrics of the contestants on one dataset."""
+def score_table(entries: Sequence[EntrantScores]) -> str:
+    """All metrics of the entrants on one dataset."""
     rows = [
         [
             escape_markdown(entry.name),
@@ -167,7 +151,7 @@ def score_table(entries: Sequence[Entry]) -> str:
     return markdown_table(["", *COLUMNS.values()], rows)
 
 
-def modality_table(entries: Sequence[Entry]) -> str:
+def modality_table(entries: Sequence[EntrantScores]) -> str:
     """The main metrics of each modality."""
     modalities = list(entries[0].modalities)
     heads = [
@@ -189,7 +173,7 @@ def modality_table(entries: Sequence[Entry]) -> str:
     return markdown_table(["", *heads], rows)
 
 
-def cost_table(entries: Sequence[Entry]) -> str:
+def cost_table(entries: Sequence[EntrantScores]) -> str:
     """Seconds an image, parameters and memory."""
     rows = []
     for entry in entries:
@@ -208,7 +192,7 @@ def cost_table(entries: Sequence[Entry]) -> str:
 
 
 def difference_table(found: Sequence[Difference]) -> str:
-    """A row for each two contestants, a column for each metric."""
+    """A row for each two entrants, a column for each metric."""
     metrics = list(dict.fromkeys(each.metric for each in found))
     pairs: dict[tuple[str, str], dict[str, Difference]] = {}
     for each in found:

@@ -7,8 +7,8 @@ from detectron2.structures import BoxMode
 
 from dsb2018.data import register_dsb2018, unregister_dsb2018
 from dsb2018.data.catalog import NAMES
-from dsb2018.masks import decode
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.masks import decode
 
 
 def test_registration_is_lazy_and_repeatable(tmp_path):

@@ -5,10 +5,11 @@ from detectron2.data import DatasetCatalog, DatasetMapper
 from detectron2.data import transforms as T
 
 from dsb2018.config import get_dsb2018_cfg
-from dsb2018.data import NucleiMapper
-from dsb2018.data.mapper import labels_to_instances
+from dsb2018.data import EvaluationMapper, TrainingMapper
 from dsb2018.data.targets import interior_map
-from dsb2018.masks import encode
+from dsb2018.structures.instances import to_ground_truth
+from dsb2018.structures.labels import crop_layers
+from dsb2018.structures.masks import encode
 
 
 def sort_by_mask(instances):
@@ -21,7 +22,7 @@ def sort_by_mask(instances):
 def test_agrees_with_detectron2s_own_mapper(registered):
     """The stock mapper, which carries one mask a nucleus, is the judge."""
     augmentations = [T.RandomFlip(), T.RandomCrop("absolute", (150, 170))]
-    ours = NucleiMapper(True, augmentations=augmentations, image_format="BGR")
+    ours = TrainingMapper(augmentations=augmentations, image_format="BGR")
     stock = DatasetMapper(
         True,
         augmentations=augmentations,
@@ -45,7 +46,7 @@ def test_everything_is_in_step_under_the_projects_augmentations(registered):
     cfg = get_dsb2018_cfg()
     cfg.INPUT.CROP_TRAIN, cfg.INPUT.MIN_AREA, cfg.MODEL.MASK_ON = 128, 1, True
     cfg.MODEL.DENSE.SEPARATION = "distance"
-    mapper = NucleiMapper(cfg, True)
+    mapper = TrainingMapper(cfg)
     np.random.seed(0)
     for item in DatasetCatalog.get("dsb2018_sample_train")[:6]:
         sample = mapper(item)
@@ -65,18 +66,18 @@ def test_everything_is_in_step_under_the_projects_augmentations(registered):
 
 def test_inference_keeps_what_evaluation_needs(registered):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
-    sample = NucleiMapper(get_dsb2018_cfg(), False)(item)
+    sample = EvaluationMapper(get_dsb2018_cfg())(item)
     assert sample["image"].shape == (3, 256, 256)
     assert sample["label_file"] == item["label_file"]
     assert "instances" not in sample
     without_file = {key: value for key, value in item.items() if key != "label_file"}
-    sample = NucleiMapper(get_dsb2018_cfg(), False)(without_file)
+    sample = EvaluationMapper(get_dsb2018_cfg())(without_file)
     assert sample["annotations"] == item["annotations"]
 
 
 def test_image_of_another_size(registered):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
-    mapper = NucleiMapper(True, augmentations=[], image_format="RGB")
+    mapper = TrainingMapper(augmentations=[], image_format="RGB")
     with pytest.raises(ValueError, match=r"\(256, 256\) pixels, expected \(256, 99\)"):
         mapper({**item, "width": 99})
 
@@ -84,7 +85,7 @@ def test_image_of_another_size(registered):
 def test_image_without_nuclei(registered):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
     empty = {key: value for key, value in item.items() if key != "label_file"}
-    sample = NucleiMapper(True, augmentations=[], image_format="RGB")({**empty, "annotations": []})
+    sample = TrainingMapper(augmentations=[], image_format="RGB")({**empty, "annotations": []})
     assert len(sample["instances"]) == 0
     assert sample["instances"].gt_masks.tensor.shape == (0, 256, 256)
     assert sample["instances"].gt_boxes.tensor.shape == (0, 4)
@@ -94,7 +95,7 @@ def test_image_without_nuclei(registered):
 def test_overlapping_nuclei_stay_whole():
     layers = np.zeros((2, 9, 9), np.uint8)
     layers[0, 1:5, 1:5], layers[1, 3:8, 3:8] = 1, 2
-    instances = labels_to_instances(layers)
+    instances = to_ground_truth(crop_layers(layers), (9, 9))
     assert [encode(m.numpy()) for m in instances.gt_masks.tensor] == [
         encode(layers[0] == 1),
         encode(layers[1] == 2),
@@ -105,12 +106,12 @@ def test_overlapping_nuclei_stay_whole():
 def test_specks_are_no_instances():
     layers = np.zeros((1, 9, 9), np.uint8)
     layers[0, 0, 0], layers[0, 3:6, 3:6] = 1, 2
-    assert len(labels_to_instances(layers, min_area=2)) == 1
+    assert len(crop_layers(layers, min_area=2)) == 1
 
 
 def test_dense_models_get_no_instances(registered):
     cfg = get_dsb2018_cfg()
-    sample = NucleiMapper(cfg, True)(DatasetCatalog.get("dsb2018_sample_train")[0])
+    sample = TrainingMapper(cfg)(DatasetCatalog.get("dsb2018_sample_train")[0])
     assert "instances" not in sample
     assert "interior" not in sample
     assert sample["sem_seg"].any()

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dsb2018.checkpoint import numbered_checkpoints
 from dsb2018.data import unregister_dsb2018
 from dsb2018.engine import processes, run
-from dsb2018.modeling.weights import numbered_checkpoints
 from tests.configs import CONFIGS
 from tests.engine.test_training import arguments, losses_of
 

@@ -9,12 +9,13 @@ import sys
 import pytest
 import torch
 
+from dsb2018.checkpoint import NucleiCheckpointer
+from dsb2018.commands.train import main
 from dsb2018.data import unregister_dsb2018
-from dsb2018.engine import Trainer, main
-from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, small_cfg
 from tests.engine.test_training import arguments
-from tests.test_locking import HOLD
+from tests.io.test_locking import HOLD
 
 
 @pytest.fixture(autouse=True)

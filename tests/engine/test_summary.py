@@ -1,4 +1,4 @@
-from dsb2018.engine.summary import places, score_table
+from dsb2018.engine.summary import list_outputs, summarize_scores
 
 
 def test_the_main_scores_a_line_for_each_task():
@@ -6,18 +6,18 @@ def test_the_main_scores_a_line_for_each_task():
         "bbox": {"AP": 50.04, "AP50": 80.0, "AP75": float("nan"), "APs": 1.0},
         "nuclei": {"mAP": 40.25, "mAP/histology": 1.0},
     }
-    assert score_table(results).splitlines() == [
+    assert summarize_scores(results).splitlines() == [
         "  boxes   AP 50.0   AP50 80.0   AP75 nan",
         "  nuclei  mAP 40.2",
     ]
-    assert score_table({}) == ""
+    assert summarize_scores({}) == ""
 
 
 def test_only_files_that_are_there(tmp_path):
     (tmp_path / "model_final.pth").touch()
     (tmp_path / "inference" / "a").mkdir(parents=True)
     (tmp_path / "inference" / "a" / "results.json").touch()
-    assert places(tmp_path, ("a", "b")).splitlines() == [
+    assert list_outputs(tmp_path, ("a", "b")).splitlines() == [
         f"  model    {tmp_path}/model_final.pth",
         f"  results  {tmp_path}/inference/a/results.json",
     ]

@@ -9,9 +9,11 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
+from dsb2018.checkpoint import NucleiCheckpointer
+from dsb2018.commands.train import argument_parser
 from dsb2018.config import ConfigError
-from dsb2018.data import NucleiMapper, unregister_dsb2018
-from dsb2018.engine import Trainer, argument_parser, run
+from dsb2018.data import TrainingMapper, unregister_dsb2018
+from dsb2018.engine import Trainer, run
 from tests.configs import CONFIGS, FAMILIES, SMALL_INPUT, small_cfg
 
 SMALL = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *SMALL_INPUT, "TEST.OVERLAYS", 1]
@@ -164,7 +166,7 @@ def test_everything_at_once(sample_root, tmp_path):
     assert "Stopped early: nuclei/mAP was not better than" in log
     assert "Best nuclei/mAP:" in log
     names = {path.name for path in tmp_path.glob("*.pth")}
-    assert names == {"model_0000003.pth", "model_best.pth", "model_final.pth"}
+    assert names == {"model_0000001.pth", "model_best.pth", "model_final.pth"}
     final = torch.load(tmp_path / "model_final.pth")
     assert final["iteration"] == 3
     rows = {row["iteration"]: row for row in metrics(tmp_path)}
@@ -174,6 +176,25 @@ def test_everything_at_once(sample_root, tmp_path):
     averaged = final["model"]["network.predictor.weight"]
     trained = final["trainer"]["hooks"]["WeightAverage"]["model"]["network.predictor.weight"]
     assert averaged.shape == trained.shape
+
+
+def test_each_checkpoint_is_written_once(sample_root, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(NucleiCheckpointer, "save", lambda _, name, **rest: saved.append(name))
+    options = ["TEST.EVAL_PERIOD", "2", "TEST.BEST_METRIC", "", "DATASETS.TEST", "()"]
+    run(arguments(sample_root, tmp_path, *options, family="unet/unet"))
+    assert saved == ["model_0000001", "model_0000003", "model_final"]
+
+
+def test_a_failed_evaluation_loses_no_iteration(sample_root, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Trainer, "test", fail)
+    options = ["TEST.EVAL_PERIOD", "3", "SOLVER.CHECKPOINT_PERIOD", "100"]
+    with pytest.raises(OSError, match="disk full"):
+        run(arguments(sample_root, tmp_path, *options, family="unet/unet"))
+    assert torch.load(tmp_path / "model_0000002.pth")["iteration"] == 2
 
 
 def test_a_weight_average_can_be_switched_on_and_off(sample_root, tmp_path):
@@ -255,8 +276,7 @@ def test_one_image_can_be_learned_by_heart(registered, each, options):
     options = ["SOLVER.PRECISION", "fp32", "INPUT.CROP_TRAIN", 128, *options]
     cfg = small_cfg(*options, family=each)
     item = DatasetCatalog.get("dsb2018_sample_train")[0]
-    mapper = NucleiMapper(
-        is_train=True,
+    mapper = TrainingMapper(
         augmentations=[],
         image_format="RGB",
         stretch_percent=0.1,

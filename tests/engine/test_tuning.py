@@ -3,17 +3,18 @@ import pytest
 import torch
 import tune_instances
 
+from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.data import unregister_dsb2018
 from dsb2018.data.targets import interior_map
 from dsb2018.engine import Trainer, run
-from dsb2018.engine.tuning import CHOICES, Maps, predict_maps, score, tune
-from dsb2018.modeling import NucleiCheckpointer
+from dsb2018.engine.tuning import CHOICES, TuningImage, predict_dataset, score, tune
+from dsb2018.modeling import TrainedModel
 from dsb2018.modeling.dense import DenseModel
-from dsb2018.modeling.instances import InstanceOptions
-from dsb2018.truth import read_label_layers
+from dsb2018.modeling.postprocess import InstanceOptions, Maps
+from dsb2018.structures.ground_truth import read_label_layers
 from tests.configs import CONFIGS, load_cfg, small_cfg
 from tests.engine.test_training import arguments
-from tests.modeling.test_instances import disc
+from tests.modeling.test_postprocess import disc
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def images():
     nucleus[disc(18, 15, 7) | disc(18, 38, 7)] = 0.9
     nucleus[18, 20:35] = np.maximum(nucleus[18, 20:35], 0.32)
     nucleus[34:37, 50:55] = 0.9
-    return [Maps(nucleus.astype(np.float16), None, truth)] * 2
+    return [TuningImage(Maps(nucleus.astype(np.float16), None), truth)] * 2
 
 
 def test_tuning_finds_what_fits(images):
@@ -53,7 +54,7 @@ def test_only_what_matters_is_tried(images, monkeypatch, method, separation, see
     monkeypatch.setattr("dsb2018.engine.tuning.score", lambda images, o: tried.append(o) or 0.0)
     start = InstanceOptions(method, seeds=seeds)
     interior = interior_map(images[0].truth, separation)
-    tune([Maps(images[0].nucleus, interior, images[0].truth)], start)
+    tune([TuningImage(Maps(images[0].maps.nucleus, interior), images[0].truth)], start)
     for name, values in CHOICES.items():
         expected = set() if name in unused else set(values)
         assert {getattr(o, name) for o in tried} == expected | {getattr(start, name)}
@@ -61,18 +62,19 @@ def test_only_what_matters_is_tried(images, monkeypatch, method, separation, see
 
 def test_maps_of_a_dataset(registered):
     cfg = small_cfg("DATASETS.TEST", ("dsb2018_sample_val",), family="unet/unet_border")
-    maps = predict_maps(cfg, Trainer.build_model(cfg), "dsb2018_sample_val")
-    assert len(maps) == 8
-    for each in maps:
-        assert each.nucleus.dtype == each.interior.dtype == np.float16
-        assert each.nucleus.shape == each.interior.shape == each.truth.shape[1:]
+    model = TrainedModel(cfg, Trainer.build_model(cfg))
+    images = predict_dataset(cfg, model, "dsb2018_sample_val")
+    assert len(images) == 8
+    for maps, truth in images:
+        assert maps.nucleus.dtype == maps.interior.dtype == np.float16
+        assert maps.nucleus.shape == maps.interior.shape == truth.shape[1:]
 
 
 def command(root, output, config="unet/unet_border"):
     """The arguments of `tools/tune_instances.py` on the sample, for a small untrained model."""
     small = arguments(root, "-", family=config).opts
     config = str(CONFIGS / f"{config}.yaml")
-    return ["--config-file", config, "--data", str(root), "--output", str(output), *small]
+    return ["--config-file", config, "--data", str(root), "--output", str(output), "--opts", *small]
 
 
 def faint_logits(self, batched_inputs):
@@ -109,12 +111,13 @@ def test_the_command_writes_a_config_that_gives_its_score(sample_root, tmp_path,
     assert scores["mAP"] == pytest.approx(said, abs=0.01)
 
 
-def test_mask_rcnn_has_nothing_to_tune(sample_root, tmp_path, capsys):
+def test_mask_rcnn_has_nothing_to_tune(sample_root, tmp_path, capsys, monkeypatch):
     unregister_dsb2018()
+    monkeypatch.setattr(NucleiCheckpointer, "load_trained", lambda self, path, **_: None)
     try:
         config = command(sample_root, tmp_path / "tuned.yaml", "mask_rcnn/lite0_FPN")
         assert tune_instances.main(config) == 2
     finally:
         unregister_dsb2018()
-    assert "error: NucleiRCNN finds nuclei without maps" in capsys.readouterr().err
+    assert "error: NucleiRCNN has no probability maps" in capsys.readouterr().err
     assert not (tmp_path / "tuned.yaml").exists()

@@ -9,8 +9,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dsb2018.evaluation import CocoEvaluator
-from dsb2018.evaluation.coco_evaluator import CocoMatches, coco_ap, read_coco_eval, to_coco
-from dsb2018.masks import encode
+from dsb2018.evaluation.coco_evaluator import CocoMatches, read_coco_eval, to_coco_results
+from dsb2018.structures.instances import from_instances
+from dsb2018.structures.masks import encode
 from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
 
 SIZE = 160  # pixels: large enough for a nucleus of COCO's area "large"
@@ -54,6 +55,14 @@ def make_truth(images):
     }
 
 
+def results_of(instances, image_id):
+    return to_coco_results(from_instances(instances), image_id)
+
+
+def coco_ap(*arguments):
+    return CocoMatches(*arguments).scores()
+
+
 def judge(truth, detections, image_ids, kind):
     """pycocotools, called directly; without boxes it takes the area of a mask from the mask."""
     if kind == "segm":
@@ -80,7 +89,7 @@ def crowded():
         found = spoiled(masks, rng)
         found = found[found.any(axis=(1, 2))]
         scores = rng.uniform(0.05, 1, len(found)).round(2)  # rounded, so that some are equal
-        detections += to_coco(to_instances(found, scores), image_id)
+        detections += results_of(to_instances(found, scores), image_id)
     return make_truth(images), detections
 
 
@@ -129,7 +138,7 @@ def test_an_image_of_more_than_100_nuclei_can_be_perfect():
     for number, mask in enumerate(masks):
         y, x = divmod(number, 12)
         mask[8 * y : 8 * y + 7, 8 * x : 8 * x + 7] = True
-    found = coco_ap(make_truth([masks]), to_coco(to_instances(masks), 1), [1], "segm")
+    found = coco_ap(make_truth([masks]), results_of(to_instances(masks), 1), [1], "segm")
     assert (found["AP"], found["AR"]) == (100, 100)
 
 
@@ -144,10 +153,10 @@ def test_nothing_found_and_nothing_to_find():
 def test_evaluator_on_the_sample(registered, tmp_path):
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from dsb2018.truth import read_label_layers
+    from dsb2018.structures.ground_truth import read_label_layers
 
     json_file = MetadataCatalog.get("dsb2018_sample_val").json_file
-    evaluator = CocoEvaluator(json_file, str(tmp_path))
+    evaluator = CocoEvaluator(tmp_path)
     rng = np.random.default_rng(0)
     for item in DatasetCatalog.get("dsb2018_sample_val"):
         masks = masks_of(read_label_layers(item))
@@ -171,7 +180,7 @@ def test_the_area_of_a_detection_is_that_of_its_mask():
     true = np.array([(y < 40) & (x < 40)])
     disc = (y - 100) ** 2 + (x - 100) ** 2 <= 18**2
     assert disc.sum() < 32**2 < 36**2
-    detections = to_coco(to_instances(np.array([disc, true[0]]), [0.9, 0.8]), 1)
+    detections = results_of(to_instances(np.array([disc, true[0]]), [0.9, 0.8]), 1)
     assert coco_ap(make_truth([true]), detections, [1], "segm")["APm"] == 100
     assert coco_ap(make_truth([true]), detections, [1], "bbox")["APm"] == 50
 
@@ -182,11 +191,13 @@ def test_other_categories_are_refused():
         coco_ap(truth, [], [1], "segm")
 
 
-def test_a_coco_file_of_others_needs_no_info(tmp_path):
+def test_the_ground_truth_is_that_of_the_dataset_dicts():
     masks = random_masks(np.random.default_rng(0), 3)
-    truth = make_truth([masks])
-    del truth["info"]
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
-    evaluator = CocoEvaluator(str(tmp_path / "truth.json"))
-    evaluator.process([{"image_id": 1}], [to_output(to_instances(masks))])
+    item = {"image_id": 1, "height": SIZE, "width": SIZE}
+    annotations = [{"segmentation": encode(mask)} for mask in masks]
+    evaluator = CocoEvaluator()
+    evaluator.process([{**item, "annotations": annotations}], [to_output(to_instances(masks))])
     assert evaluator.evaluate()["segm"]["AP"] == 100
+    evaluator.reset()
+    evaluator.process([item], [to_output(to_instances(masks))])
+    assert evaluator.evaluate() == {}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dsb2018.evaluation import matching
+from dsb2018.evaluation.metrics import compute_scores
 
 rng = np.random.default_rng(0)
 # One row of pixels each; truth has one layer. Expected: Kaggle mAP, StarDist AP50, F1@50, PQ, AJI.
@@ -134,7 +135,7 @@ def test_brute_force_agrees(case):
 def test_dataset_scores_pool_or_average_as_they_say():
     good = matching.compare(layers([1, 2, 3]), layers([1, 2, 3])[0])  # 3 of 3 found
     bad = matching.compare(layers([1, 0, 0]), layers([0, 0, 0])[0])  # 0 of 1
-    scores = matching.scores([good, bad])
+    scores = compute_scores("nuclei", [good, bad])
     assert scores["mAP"] == 50  # mean over images
     assert scores["AP50"] == 75  # pooled: 3 / (3 + 0 + 1)
     np.testing.assert_allclose(scores["F1@50"], 600 / 7)
@@ -143,7 +144,7 @@ def test_dataset_scores_pool_or_average_as_they_say():
 
 
 def test_no_images_give_nan():
-    assert all(np.isnan(value) for value in matching.scores([]).values())
+    assert all(np.isnan(value) for value in compute_scores("nuclei", []).values())
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,14 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
 from dsb2018.evaluation import NucleiEvaluator, matching, semantic
-from dsb2018.evaluation.nuclei_evaluator import Image, image_table, instances_to_labels
-from dsb2018.truth import read_label_layers
+from dsb2018.evaluation.nuclei_evaluator import ImageCounts, image_table
+from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.instances import from_instances
 from tests.evaluation.cases import masks_of, spoiled, to_instances, to_output
+
+
+def labels_of(instances, score_thresh=0.5):
+    return from_instances(instances).without_overlaps(score_thresh).labels
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def test_the_table_has_each_image_alone(pairs, tmp_path):
 
 def test_the_table_leaves_empty_what_cannot_be_computed():
     nothing = matching.compare(np.zeros((1, 4, 4), np.uint8), np.zeros((4, 4), np.int32))
-    image = Image("a,b", None, semantic.Pixels(0, 0, 0, 16), nothing)
+    image = ImageCounts("a,b", None, semantic.Pixels(0, 0, 0, 16), nothing)
     (row,) = csv.DictReader(image_table([image]).splitlines())
     assert (row["image"], row["modality"], row["true"]) == ("a,b", "", "0")
     assert (row["PQ"], row["mAP"]) == ("", "100.0")
@@ -91,7 +96,7 @@ def test_only_the_main_process_has_results(pairs, monkeypatch):
 def test_labels_of_instances_the_better_wins_and_the_bad_are_left_out():
     masks = np.zeros((3, 2, 6), bool)
     masks[0, :, 0:3], masks[1, :, 2:5], masks[2, :, 5:6] = True, True, True
-    labels = instances_to_labels(to_instances(masks, scores=[0.6, 0.9, 0.3]), 0.5)
+    labels = labels_of(to_instances(masks, scores=[0.6, 0.9, 0.3]))
     assert labels.tolist() == [[2, 2, 1, 1, 1, 0]] * 2
 
 
@@ -99,13 +104,13 @@ def test_labels_of_instances_the_better_wins_and_the_bad_are_left_out():
 def test_an_instance_that_is_mostly_hidden_is_a_double(hidden, kept):
     masks = np.zeros((2, 1, 20), bool)
     masks[0, 0, :hidden], masks[1, 0, :8] = True, True
-    labels = instances_to_labels(to_instances(masks, scores=[0.9, 0.8]), 0.5)
+    labels = labels_of(to_instances(masks, scores=[0.9, 0.8]))
     assert labels[0].tolist() == [1] * hidden + [2 * kept] * (8 - hidden) + [0] * 12
 
 
 def test_labels_of_no_instances():
     nothing = to_instances(np.zeros((0, 4, 5), bool))
-    np.testing.assert_array_equal(instances_to_labels(nothing, 0.5), np.zeros((4, 5)))
+    np.testing.assert_array_equal(labels_of(nothing), np.zeros((4, 5)))
 
 
 def test_the_semantic_map_is_used_as_it_is(pairs):
@@ -119,4 +124,4 @@ def test_the_semantic_map_is_used_as_it_is(pairs):
 def test_scores_in_bfloat16_are_taken():
     instances = to_instances(np.ones((2, 3, 3), bool), scores=[0.5, 0.75])
     instances.scores = instances.scores.bfloat16()
-    assert (instances_to_labels(instances, 0.5) == 1).all()
+    assert (labels_of(instances) == 1).all()

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dsb2018.evaluation.semantic import Pixels, count_pixels, scores
+from dsb2018.evaluation.metrics import compute_scores
+from dsb2018.evaluation.semantic import Pixels, count_pixels
 
 # truth and prediction of 2×2 pixels, and IoU-pooled, mIoU, Dice, accuracy
 HAND = {
@@ -23,14 +24,16 @@ def square(values):
 @pytest.mark.parametrize("name", HAND)
 def test_hand_made_squares(name):
     truth, predicted, expected = HAND[name]
-    found = scores([count_pixels(square(truth), square(predicted))])
+    found = compute_scores("sem_seg", [count_pixels(square(truth), square(predicted))])
     names = ("IoU-pooled", "mIoU", "Dice", "accuracy")
     np.testing.assert_allclose([found[key] for key in names], expected)
     assert found["IoU"] == found["IoU-pooled"]  # of one image they are the same
 
 
 def test_mean_over_images_and_pooled_differ():
-    found = scores([Pixels(tp=9, fp=1, fn=0, tn=0), Pixels(tp=0, fp=0, fn=0, tn=10)])
+    found = compute_scores(
+        "sem_seg", [Pixels(tp=9, fp=1, fn=0, tn=0), Pixels(tp=0, fp=0, fn=0, tn=10)]
+    )
     assert found["IoU"] == 95  # (0.9 + 1) / 2: an empty image that is left empty is right
     assert found["IoU-pooled"] == 90
 
@@ -48,14 +51,14 @@ def test_brute_force_agrees():
         ious.append(common / either)
     nuclei = total[1, 1] / (total.sum() - total[0, 0])
     background = total[0, 0] / (total.sum() - total[1, 1])
-    found = scores([count_pixels(*pair) for pair in pairs])
+    found = compute_scores("sem_seg", [count_pixels(*pair) for pair in pairs])
     np.testing.assert_allclose(found["IoU"], 100 * np.mean(ious))
     np.testing.assert_allclose(found["mIoU"], 50 * (nuclei + background))
     np.testing.assert_allclose(found["accuracy"], 100 * np.trace(total) / total.sum())
 
 
 def test_no_images_give_nan():
-    assert all(np.isnan(value) for value in scores([]).values())
+    assert all(np.isnan(value) for value in compute_scores("sem_seg", []).values())
 
 
 def test_bad_maps():

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dsb2018.inference.nuclei import Nuclei
+from dsb2018.structures.nuclei import Nuclei
 
 
 def draw_discs(size=(300, 400), count=60, radius=(4, 12), seed=0) -> np.ndarray:

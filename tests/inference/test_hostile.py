@@ -16,15 +16,15 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
+from dsb2018.checkpoint import FOLDER
 from dsb2018.inference import run as run_module
-from dsb2018.inference.contrast import find_range
-from dsb2018.inference.finding import find_images
-from dsb2018.inference.formats.pictures import write_crops
-from dsb2018.inference.pictures import AbsentTiles, Picture
-from dsb2018.inference.readers import open_picture
+from dsb2018.inference.discover import find_images
+from dsb2018.inference.export.crops import write_crops
+from dsb2018.inference.microscopy_image import AbsentTiles, MicroscopyImage
+from dsb2018.inference.readers import open_images
 from dsb2018.inference.readers import tiff as tiff_module
-from dsb2018.inference.stitching import Tiling
-from dsb2018.modeling.weights import FOLDER
+from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.structures.contrast import find_range
 from tests.hostile import png_header
 from tests.inference.test_predictor import micrograph
 
@@ -81,7 +81,8 @@ def test_names_that_spreadsheets_take_for_formulas(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["5", "{", "[]", "null", '{"made_from": 3}', '{"made_from": "x", "images": [5]}', ""]
+    "content",
+    ["5", "{", "[]", "null", '{"fingerprint": 3}', '{"fingerprint": "x", "images": [5]}', ""],
 )
 def test_an_unreadable_record_is_made_again(folder, tmp_path, content, capsys):
     output = tmp_path / "out"
@@ -210,14 +211,16 @@ def test_tiles_that_a_file_lacks_cost_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff_module, "SMALL", 1 << 20)
     path = tmp_path / "slide.tif"
     sparse_tiff(path)
-    (picture,) = open_picture("slide", path)
+    (picture,) = open_images("slide", path)
     assert picture.is_absent(256, 0, 1000, 1000)
     assert not picture.is_absent(255, 255, 10, 10)
-    assert [place for place, _ in picture.windows(256).with_places()] == [(0, 0)]
+    assert [place for place, _ in picture.windows(256).with_positions()] == [(0, 0)]
     assert picture.read(300, 300, 5, 6).shape == (5, 6, 1)
     seen = []
-    original = run_module.look_at
-    monkeypatch.setattr(run_module, "look_at", lambda t, **k: seen.append(t) or original(t, **k))
+    original = run_module.find_in_tile
+    monkeypatch.setattr(
+        run_module, "find_in_tile", lambda t, **k: seen.append(t) or original(t, **k)
+    )
     assert run(path, tmp_path / "out", "--format", "labels", "--tile", "512") == 0
     assert len(seen) < 5  # of more than a hundred
     with open(tmp_path / "out" / "images.csv", newline="") as file:
@@ -226,7 +229,9 @@ def test_tiles_that_a_file_lacks_cost_nothing(tmp_path, monkeypatch):
 
 def test_a_file_without_any_tile():
     absent = AbsentTiles(np.ones((2, 2), bool), 256, 256)
-    picture = Picture("a", Path("a.tif"), np.zeros((512, 512), np.uint8), "YX", absent=absent)
+    picture = MicroscopyImage(
+        "a", Path("a.tif"), np.zeros((512, 512), np.uint8), "YX", absent=absent
+    )
     with pytest.raises(ValueError, match="no pixels in it"):
         find_range(picture.windows(), 0.1)
 
@@ -248,7 +253,7 @@ def test_weights_that_are_not_finite(folder, tmp_path, capsys, value):
     name = next(name for name, values in weights.items() if values.is_floating_point())
     weights[name].view(-1)[0] = value
     torch.save({"model": weights}, tmp_path / "bad.pth")
-    assert run(folder, tmp_path / "out", "MODEL.WEIGHTS", str(tmp_path / "bad.pth")) == 1
+    assert run(folder, tmp_path / "out", "--weights", str(tmp_path / "bad.pth")) == 1
     assert f"{name} has values that are NaN or infinite" in capsys.readouterr().err
 
 
@@ -259,14 +264,14 @@ def test_outputs_that_are_not_finite(folder, tmp_path, capsys):
         if values.ndim == 4:
             weights[name] = values * 1e30
     torch.save({"model": weights}, tmp_path / "bad.pth")
-    assert run(folder, tmp_path / "out", "MODEL.WEIGHTS", str(tmp_path / "bad.pth")) == 1
+    assert run(folder, tmp_path / "out", "--weights", str(tmp_path / "bad.pth")) == 1
     assert "good.png: the network's output has NaN or infinite values" in capsys.readouterr().err
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from dsb2018.locking import lock_folder
+from dsb2018.io.locking import lock_folder
 with lock_folder(Path(sys.argv[1]), "prediction", "--output"):
     print("held", flush=True)
     time.sleep(100)
@@ -345,5 +350,5 @@ def test_sizes_that_make_no_sense_say_nothing(tmp_path):
     path = tmp_path / "a.ome.tif"
     metadata = {"axes": "YX", "PhysicalSizeX": -1.0, "PhysicalSizeY": 1.0}
     tifffile.imwrite(path, np.zeros((16, 16), np.uint8), ome=True, metadata=metadata)
-    (picture,) = open_picture("a", path)
+    (picture,) = open_images("a", path)
     assert picture.pixel_size is None

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from dsb2018 import Predictor
-from dsb2018.data import NucleiMapper
+from dsb2018.checkpoint import FOLDER, NucleiCheckpointer
+from dsb2018.data import EvaluationMapper
 from dsb2018.engine import Trainer
-from dsb2018.evaluation.nuclei_evaluator import instances_to_labels
 from dsb2018.inference.predictor import find_model
-from dsb2018.inference.stitching import Tiling
-from dsb2018.modeling import NucleiCheckpointer
-from dsb2018.modeling.weights import FOLDER
+from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.structures.instances import read_output
 from tests.configs import CONFIGS, load_cfg
 from tests.inference.drawing import draw_discs, same_nuclei
 
@@ -51,10 +50,11 @@ def test_as_evaluation_sees_them(predictor, tmp_path):
     cfg = load_cfg(config)
     model = Trainer.build_model(cfg).eval()
     NucleiCheckpointer(model).load(weights)
-    sample = NucleiMapper(cfg, is_train=False)({"file_name": path, "height": 200, "width": 300})
+    sample = EvaluationMapper(cfg)({"file_name": path, "height": 200, "width": 300})
     with torch.no_grad():
         (output,) = model([sample])
-    assert same_nuclei(predictor(image).labels, instances_to_labels(output["instances"], 0.0))
+    labels = read_output(output, 0.0).nuclei.labels
+    assert same_nuclei(predictor(image).labels, labels)
 
 
 def test_kinds_of_images(predictor):
@@ -121,7 +121,7 @@ def test_models_by_config_and_weights(tmp_path):
     assert find_model(config, ["OUTPUT_DIR", "x", "MODEL.WEIGHTS", "w.pth"]) == (config, "w.pth")
     with pytest.raises(FileNotFoundError, match="no such config file"):
         find_model(str(tmp_path / "none.yaml"))
-    with pytest.raises(FileNotFoundError, match=r"no weights in its OUTPUT_DIR or the package"):
+    with pytest.raises(FileNotFoundError, match=r"no weights in its OUTPUT_DIR or in this package"):
         find_model(str(CONFIGS / "fcn" / "R_50.yaml"))
     with pytest.raises(ValueError, match="backend 'tpu'"):
         Predictor(backend="tpu")

@@ -9,16 +9,16 @@ import tifffile
 import zarr
 from PIL import Image as PillowImage
 
-from dsb2018.inference.finding import find_images
-from dsb2018.inference.pictures import Picture, choose_channel
-from dsb2018.inference.readers import open_picture, tiff
+from dsb2018.inference.discover import find_images
+from dsb2018.inference.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.inference.readers import open_images, tiff
 
 GREY = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
 COLOR = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)
 
 
 def read(path: Path) -> np.ndarray:
-    (picture,) = open_picture(path.stem, path)
+    (picture,) = open_images(path.stem, path)
     assert picture.size == (30, 40)
     return picture.read(0, 0, *picture.size)
 
@@ -71,7 +71,7 @@ def test_tiff(tmp_path, monkeypatch, dtype, lazy):
     path = tmp_path / "a.tif"
     pixels = GREY.astype(dtype) * 3
     tifffile.imwrite(path, pixels, tile=(16, 16), compression="lzw")
-    (picture,) = open_picture("a", path)
+    (picture,) = open_images("a", path)
     assert picture.is_in_memory != lazy
     assert picture.dtype == dtype
     assert (picture.read(3, 5, 20, 30)[..., 0] == pixels[3:23, 5:35]).all()
@@ -119,7 +119,7 @@ def test_ome_tiff(tmp_path):
     }
     tifffile.imwrite(path, pixels, metadata=metadata)
     assert find_images([str(path)]) == [("cells", path)]
-    (picture,) = open_picture("cells", path)
+    (picture,) = open_images("cells", path)
     assert picture.depth == 5
     assert picture.pixel_size == (0.5, 0.25)
     assert picture.slice_distance == 2.0
@@ -140,25 +140,27 @@ def test_imagej_stack(tmp_path):
     path = tmp_path / "a.tif"
     metadata = {"axes": "ZYX", "spacing": 1.5, "unit": "um"}
     tifffile.imwrite(path, pixels, imagej=True, resolution=(4, 2), metadata=metadata)
-    (picture,) = open_picture("a", path)
+    (picture,) = open_images("a", path)
     assert (picture.depth, picture.pixel_size, picture.slice_distance) == (5, (0.5, 0.25), 1.5)
 
 
 def test_a_channel_of_grey_saved_as_colour(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([GREY] * 3))
-    (picture,) = open_picture("a", tmp_path / "a.png")
+    (picture,) = open_images("a", tmp_path / "a.png")
     assert (choose_channel(picture, "2").read(0, 0, 30, 40)[..., 0] == GREY).all()
     with pytest.raises(ValueError, match=r"no channel '3'; there are 0 to 2"):
         choose_channel(picture, "3")
 
 
 def test_names_of_channels():
-    picture = Picture("a", Path("a"), np.stack([GREY, 255 - GREY]), "CYX", channels=("GFP", "DAPI"))
+    picture = MicroscopyImage(
+        "a", Path("a"), np.stack([GREY, 255 - GREY]), "CYX", channels=("GFP", "DAPI")
+    )
     assert choose_channel(picture, "dapi").fixed == {"C": 1}
     assert choose_channel(picture, "0").fixed == {"C": 0}
     with pytest.raises(ValueError, match=r"no channel 'RFP'; there are GFP, DAPI"):
         choose_channel(picture, "RFP")
-    single = Picture("a", Path("a"), GREY, "YX")  # beside files that have names
+    single = MicroscopyImage("a", Path("a"), GREY, "YX")  # beside files that have names
     assert choose_channel(single, "DAPI") is single
 
 
@@ -168,7 +170,7 @@ def test_details_that_make_no_sense_do_no_harm(tmp_path, caplog):
     details += ' SizeC="1" SizeT="1" SizeX="40" SizeY="30" SizeZ="1" Type="uint8"><TiffData/>'
     ome = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
     tifffile.imwrite(path, GREY, description=f"{ome}{details}</Pixels></Image></OME>")
-    (picture,) = open_picture("a", path)
+    (picture,) = open_images("a", path)
     assert picture.pixel_size is None
     assert (picture.read(0, 0, 30, 40)[..., 0] == GREY).all()
     assert "details that cannot be read" in caplog.text
@@ -178,11 +180,11 @@ def test_pages_that_nobody_says_anything_of_are_slices(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for _ in range(3):
             writer.write(GREY, contiguous=False, metadata=None)
-    (picture,) = open_picture("a", tmp_path / "a.tif")
+    (picture,) = open_images("a", tmp_path / "a.tif")
     assert picture.depth == 3
     pixels = np.stack([GREY, GREY + 1, GREY, GREY])
     tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="minisblack")
-    (picture,) = open_picture("b", tmp_path / "b.tif")
+    (picture,) = open_images("b", tmp_path / "b.tif")
     assert picture.depth == 4
     assert (picture.at(Z=1).read(0, 0, 30, 40)[..., 0] == pixels[1]).all()
 
@@ -190,7 +192,7 @@ def test_pages_that_nobody_says_anything_of_are_slices(tmp_path):
 def test_time_points_are_pictures_of_their_own(tmp_path):
     pixels = np.stack([GREY, GREY + 1])
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": "TYX"})
-    pictures = open_picture("a", tmp_path / "a.ome.tif")
+    pictures = open_images("a", tmp_path / "a.ome.tif")
     assert [each.name for each in pictures] == ["a_t0000", "a_t0001"]
     assert [each.depth for each in pictures] == [None, None]
     assert (pictures[1].read(0, 0, 30, 40)[..., 0] == pixels[1]).all()
@@ -214,7 +216,7 @@ def test_ome_zarr(tmp_path, version):
     }
     group.attrs.update(details if version == 2 else {"ome": {"version": "0.5", **details}})
     assert find_images([str(tmp_path)]) == [("plate", path)]
-    (picture,) = open_picture("plate", path)
+    (picture,) = open_images("plate", path)
     assert not picture.is_in_memory
     assert (picture.depth, picture.pixel_size, picture.slice_distance) == (3, (0.5, 0.25), 2)
     chosen = choose_channel(picture, "GFP").at(Z=2)
@@ -241,7 +243,7 @@ def test_a_plate(tmp_path):
     assert found == find_images([str(path)])
     assert [name for name, _ in found] == ["p_A_1_0", "p_A_1_1", "p_B_3_0"]
     for (name, image), pixels in zip(found, places.values(), strict=True):
-        (picture,) = open_picture(name, image)
+        (picture,) = open_images(name, image)
         assert (picture.read(0, 0, 30, 40)[..., 0] == pixels).all()
     assert find_images([str(path / "A" / "1" / "1")])[0][0] == "p_A_1_1"
 
@@ -270,7 +272,7 @@ def test_a_set_of_ome_tiffs_gives_each_plane_once(tmp_path):
         path = tmp_path / f"t{t}.ome.tif"
         tifffile.imwrite(path, pixels, description=details, metadata=None)
     for t, (name, path) in enumerate(find_images([str(tmp_path)])):
-        (picture,) = open_picture(name, path)
+        (picture,) = open_images(name, path)
         assert picture.name == f"t{t}"
         assert (picture.read(0, 0, 30, 40) == t).all()
 
@@ -281,7 +283,7 @@ def test_all_images_of_an_ome_tiff(tmp_path):
         for number in range(3):
             size = {"PhysicalSizeX": number + 1.0, "PhysicalSizeY": 1.0}
             writer.write(GREY + np.uint8(number), metadata={"axes": "YX", **size})
-    pictures = open_picture("a", path)
+    pictures = open_images("a", path)
     assert [each.name for each in pictures] == ["a_s0000", "a_s0001", "a_s0002"]
     for number, picture in enumerate(pictures):
         assert (picture.read(0, 0, 30, 40)[..., 0] == GREY + np.uint8(number)).all()
@@ -292,7 +294,7 @@ def test_pages_of_other_sizes_are_told(tmp_path, caplog):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for pixels in (GREY, GREY[:20, :33]):
             writer.write(pixels, metadata=None)
-    (picture,) = open_picture("a", tmp_path / "a.tif")
+    (picture,) = open_images("a", tmp_path / "a.tif")
     assert picture.size == (30, 40)
     assert "pages of other sizes than the first are left out" in caplog.text
 
@@ -305,7 +307,7 @@ def test_what_is_not_in_tiles_is_not_decoded_again_and_again(
     monkeypatch.setattr(tiff, "SMALL", 0)
     pixels = np.random.default_rng(2).integers(0, 60_000, (30, 40), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=byteorder, **options)
-    (picture,) = open_picture("a", tmp_path / "a.tif")
+    (picture,) = open_images("a", tmp_path / "a.tif")
     assert isinstance(picture.array, np.memmap)
     assert not picture.is_in_memory
     window = picture.read(3, 5, 20, 30)
@@ -325,7 +327,7 @@ def test_what_is_not_in_tiles_is_not_decoded_again_and_again(
 def test_axes_of_zarr_arrays(tmp_path, shape, names, size, depth):
     options = {"shape": shape, "dtype": "uint8", "dimension_names": names}
     zarr.create_array(tmp_path / "a.zarr", **options)
-    (picture,) = open_picture("a", tmp_path / "a.zarr")
+    (picture,) = open_images("a", tmp_path / "a.zarr")
     assert (picture.size, picture.depth) == (size, depth)
 
 
@@ -335,7 +337,7 @@ def test_a_zarr_array_alone(tmp_path):
     assert (read(tmp_path / "a.zarr")[..., 0] == GREY).all()
     zarr.open_group(tmp_path / "b.zarr", mode="w")
     with pytest.raises(ValueError, match=r"b\.zarr: a Zarr group without `multiscales`"):
-        open_picture("b", tmp_path / "b.zarr")
+        open_images("b", tmp_path / "b.zarr")
 
 
 def png_that_pretends(width: int, height: int) -> bytes:
@@ -363,29 +365,29 @@ def png_that_pretends(width: int, height: int) -> bytes:
 def test_bad_files_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        open_picture("a", tmp_path / name)
+        open_images("a", tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
 
 
 def test_other_pixels_and_axes_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.complex64))
     with pytest.raises(ValueError, match=r"a\.tif: pixels of complex64"):
-        open_picture("a", tmp_path / "a.tif")
+        open_images("a", tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "b.tif", np.dstack([COLOR, GREY, GREY]), planarconfig="contig")
-    (picture,) = open_picture("b", tmp_path / "b.tif")
+    (picture,) = open_images("b", tmp_path / "b.tif")
     with pytest.raises(ValueError, match=r"b\.tif: 5 channels; say with --channel"):
         choose_channel(picture, None)
     with pytest.raises(FileNotFoundError, match="no such file"):
-        open_picture("c", tmp_path / "c.tif")
+        open_images("c", tmp_path / "c.tif")
 
 
 def test_colour_and_single_channels_need_no_choice():
     for pixels, axes in ((GREY, "YX"), (COLOR, "YXS")):
-        picture = Picture("a", Path("a"), pixels, axes)
+        picture = MicroscopyImage("a", Path("a"), pixels, axes)
         assert choose_channel(picture, None) is picture
-    single = choose_channel(Picture("a", Path("a"), GREY[None], "CYX"), None)
+    single = choose_channel(MicroscopyImage("a", Path("a"), GREY[None], "CYX"), None)
     assert single.read(0, 0, 30, 40).shape == (30, 40, 1)
-    red = choose_channel(Picture("a", Path("a"), COLOR, "YXS"), "0")
+    red = choose_channel(MicroscopyImage("a", Path("a"), COLOR, "YXS"), "0")
     assert (red.read(0, 0, 30, 40)[..., 0] == COLOR[..., 0]).all()
 
 
@@ -431,7 +433,7 @@ def test_names_that_differ_in_nothing_but_where_they_are_cut(tmp_path):
 def test_pages_of_two_kinds_are_time_and_slices(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 999, (2, 5, 30, 40), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
-    pictures = open_picture("a", tmp_path / "a.tif")
+    pictures = open_images("a", tmp_path / "a.tif")
     assert [(each.name, each.depth) for each in pictures] == [("a_t0000", 5), ("a_t0001", 5)]
     for time, picture in enumerate(pictures):
         assert (picture.at(Z=3).read(0, 0, 30, 40)[..., 0] == pixels[time, 3]).all()
@@ -444,7 +446,7 @@ def test_channels_that_are_no_alpha_are_kept(tmp_path, shape):
     options = {"photometric": "minisblack", "planarconfig": planar, "extrasamples": [0] * 3}
     options["extrasamples"] = [0] * (min(shape) - 1)
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
-    (picture,) = open_picture("a", tmp_path / "a.tif")
+    (picture,) = open_images("a", tmp_path / "a.tif")
     with pytest.raises(ValueError, match=f"{min(shape)} channels; say with --channel"):
         choose_channel(picture, None)
     last = choose_channel(picture, str(min(shape) - 1)).read(0, 0, 30, 40)[..., 0]
@@ -463,7 +465,7 @@ def test_colours_that_imagej_shows_grey_values_in(tmp_path):
 def test_a_large_file_of_one_block_is_not_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "SMALL", 0)
     tifffile.imwrite(tmp_path / "a.tif", GREY)
-    (picture,) = open_picture("a", tmp_path / "a.tif")
+    (picture,) = open_images("a", tmp_path / "a.tif")
     assert isinstance(picture.array, np.memmap)
     assert not picture.is_in_memory
     assert (picture.read(0, 0, 30, 40)[..., 0] == GREY).all()
@@ -488,7 +490,7 @@ def test_pages_in_a_circle(tmp_path):
     data[place : place + 4] = first.to_bytes(4, "little")
     path.write_bytes(data)
     with pytest.raises(ValueError, match="its pages lead back to an earlier one"):
-        open_picture("a", path)
+        open_images("a", path)
 
 
 def change_tag(path, code, value):
@@ -507,7 +509,7 @@ def test_tiles_larger_than_memory(tmp_path):
     change_tag(path, "TileLength", 2**16 - 16 if tag_is_short(path, "TileLength") else 2**30)
     change_tag(path, "TileWidth", 2**16 - 16 if tag_is_short(path, "TileWidth") else 2**30)
     with pytest.raises(ValueError, match="compressed in blocks of .* MB; save it in tiles"):
-        open_picture("a", path)
+        open_images("a", path)
 
 
 def tag_is_short(path, code) -> bool:
@@ -520,4 +522,4 @@ def test_missing_strips(tmp_path):
     tifffile.imwrite(path, np.zeros((64, 64), np.uint8), compression="zlib", rowsperstrip=64)
     change_tag(path, "ImageLength", 60_000)
     with pytest.raises(ValueError, match="damaged, it has 1 of 938 blocks"):
-        open_picture("a", path)
+        open_images("a", path)

@@ -2,19 +2,19 @@ import cv2
 import numpy as np
 import pytest
 
-from dsb2018.inference import stitching
-from dsb2018.inference.nuclei import Nuclei
-from dsb2018.inference.resume import TileStore, delete_stores
-from dsb2018.inference.stitching import (
+from dsb2018.inference.tiling import stitching
+from dsb2018.inference.tiling.cache import TileCache, delete_caches
+from dsb2018.inference.tiling.stitching import (
     STRIDE,
-    Found,
+    TileNucleus,
     Tiling,
     divide,
+    find_in_tile,
     find_in_tiles,
-    look_at,
     stitch,
 )
-from dsb2018.masks import Crop
+from dsb2018.structures.masks import Crop
+from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs, find_bright, same_nuclei
 
 SMALL = Tiling(edge=96, margin=24, whole=96)
@@ -90,8 +90,8 @@ def test_tiles_that_do_not_agree_on_outlines(seed):
     assert len(set(once)) == labels.max()
 
 
-def found(y, x, h, w, distance=0, cut=False) -> Found:
-    return Found(Crop(x, y, np.ones((h, w), bool)), 0.5, distance, cut)
+def found(y, x, h, w, distance=0, cut=False) -> TileNucleus:
+    return TileNucleus(Crop(x, y, np.ones((h, w), bool)), 0.5, distance, cut)
 
 
 def boxes(nuclei: Nuclei) -> list:
@@ -138,14 +138,14 @@ def test_tiles_are_kept_until_all_are_done(tmp_path):
     tiles = divide(*labels.shape, SMALL)
     calls = []
 
-    def run(made_from: str, most: int | None = None) -> list:
-        store = TileStore(tmp_path / "tiles", made_from)
+    def run(fingerprint: str, most: int | None = None) -> list:
+        store = TileCache(tmp_path / "tiles", fingerprint)
         seen = []
         for number, tile in enumerate(tiles[:most]):
 
             def find(tile=tile, number=number):
                 calls.append(number)
-                return look_at(tile, reader(labels), labels.shape, find_bright)
+                return find_in_tile(tile, reader(labels), labels.shape, find_bright)
 
             store.keep(number, find)
             seen.append(store.read(number, find))
@@ -158,5 +158,5 @@ def test_tiles_are_kept_until_all_are_done(tmp_path):
     assert same_nuclei(stitch(labels.shape, seen).labels, labels)
     run("another model", 2)
     assert calls[-2:] == [0, 1]
-    delete_stores(tmp_path)
+    delete_caches(tmp_path)
     assert not (tmp_path / "tiles").exists()

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from dsb2018.modeling.dense import DenseModel
-from dsb2018.modeling.instances import InstanceOptions
+from dsb2018.modeling.dense import DenseModel, read_maps
 from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
+from dsb2018.modeling.postprocess import InstanceOptions
 
 ARGUMENTS = {
     "border_weight": 10.0,
     "instance_options": InstanceOptions(),
+    "max_instances": 1000,
     "pixel_mean": [127.5] * 3,
     "pixel_std": [127.5] * 3,
     "channels_last": False,
@@ -75,10 +76,10 @@ def test_pixels_between_nuclei_count_more():
 
 def test_probability_is_the_sigmoid_of_the_difference():
     maps = torch.randn(3, 5, 7)
-    nucleus, interior = DenseModel.probabilities(maps)
+    nucleus, interior = read_maps(maps)
     np.testing.assert_allclose(nucleus, maps[:2].softmax(dim=0)[1], rtol=1e-5)
     np.testing.assert_allclose(interior, maps[2].sigmoid(), rtol=1e-5)
-    assert DenseModel.probabilities(maps[:2])[1] is None
+    assert read_maps(maps[:2])[1] is None
 
 
 def test_nuclei_come_from_the_maps_without_their_padding():

@@ -8,8 +8,8 @@ from detectron2.model_zoo import get_config_file
 from detectron2.modeling import build_model
 from torch.nn import functional as F
 
+from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.engine import Trainer
-from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.modeling.segmentor import FCNHead, UNetHead
 from tests.configs import CONFIGS, SMALL_RCNN, SMALL_RESNET, load_cfg
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from dsb2018.evaluation import matching, semantic
-from dsb2018.evaluation.nuclei_evaluator import Image
+from dsb2018.evaluation.nuclei_evaluator import ImageCounts
 from dsb2018.report.bootstrap import (
     draw_images,
     interval,
@@ -21,7 +21,7 @@ def images_of(count, seed=0):
         predicted = np.where(rng.random((8, 8)) < 0.2, 0, truth[0])
         pixels = semantic.count_pixels(truth[0] > 0, predicted > 0)
         modality = "histology" if number % 3 == 0 else "fluorescence"
-        made.append(Image(str(number), modality, pixels, matching.compare(truth, predicted)))
+        made.append(ImageCounts(str(number), modality, pixels, matching.compare(truth, predicted)))
     return made
 
 
@@ -38,7 +38,7 @@ def test_scores_of_chosen_images():
     found = score_images(images, None, [4, 1, 1])
     chosen = [images[4], images[1], images[1]]
     assert found["nuclei/mAP"] == matching.kaggle_map([image.counts for image in chosen])
-    assert found["sem_seg/IoU"] == semantic.scores([image.pixels for image in chosen])["IoU"]
+    assert found["sem_seg/IoU"] == semantic.mean_iou([image.pixels for image in chosen])
     assert not any(name.startswith("segm/") for name in found)
 
 
@@ -46,7 +46,7 @@ def test_interval_of_a_mean_is_that_of_scipy():
     images = images_of(40)
     draws = draw_images(len(images), rounds=2000)
     samples = sample_scores(images, None, {"": range(len(images))}, draws)["sem_seg/IoU"]
-    each = [semantic.scores([image.pixels])["IoU"] for image in images]
+    each = [semantic.mean_iou([image.pixels]) for image in images]
     expected = stats.bootstrap(
         (each,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(5)
     ).confidence_interval

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsb2018.report.bootstrap import Interval
-from dsb2018.report.comparison import COMPARED, Entry, differences, warn_of_seen
+from dsb2018.report.comparison import COMPARED, EntrantScores, differences, warn_of_seen
 from dsb2018.report.quoted import QUOTED
 from dsb2018.report.tables import COLUMNS, to_csv, to_json, to_markdown, with_interval
 
@@ -21,7 +21,7 @@ def entry(name, dataset="dsb2018_val", shift=0.0, seed=0, cost=None, seen=0):
     scores = {metric: Interval(50 + shift, 48 + shift, 52 + shift) for metric in metrics}
     scores["sem_seg/IoU/brightfield"] = Interval(math.nan, math.nan, math.nan)
     modalities = {"histology": 3, "brightfield": 1}
-    return Entry(name, dataset, 4, modalities, seen, scores, cost or {}, samples, Path("x"))
+    return EntrantScores(name, dataset, 4, modalities, seen, scores, cost or {}, samples, Path("x"))
 
 
 def test_differences_are_paired_and_within_a_dataset():

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dsb2018.csv_text import read_rows
+from dsb2018.commands.benchmark import argument_parser, benchmark
 from dsb2018.data import register_dsb2018, unregister_dsb2018
 from dsb2018.evaluation.label_writer import LabelWriter
 from dsb2018.evaluation.overlay_writer import OverlayWriter
-from dsb2018.names import image_file_name
-from dsb2018.report.command import argument_parser, benchmark
-from dsb2018.report.contestants import labels_to_output
+from dsb2018.io.csv_text import read_rows
+from dsb2018.io.names import image_file_name
+from dsb2018.report.entrants import labels_to_prediction
 from dsb2018.report.tables import escape_markdown, markdown_table
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.ground_truth import read_label_layers
 from tests.hostile import HOSTILE_NAMES
 
 DATASET = "dsb2018_hostile"
@@ -80,7 +80,7 @@ def test_a_comparison_of_hostile_names(registered, tmp_path):
     names = ["..", "=1+1", "</script><script>alert(3)</script>"]
     given = ["--output", str(output), "--data", str(registered), "--datasets", DATASET]
     predictions = [f"{name}={labels}" for name in names if "=" not in name]
-    args = argument_parser().parse_args([*given, "--predictions", *predictions])
+    args = argument_parser("").parse_args([*given, "--predictions", *predictions])
     args.predictions.append(("=1+1", str(labels)))
     benchmark(args)
     new = all_files(around) - before
@@ -111,7 +111,7 @@ def test_evaluators_write_in_their_folder(registered, tmp_path, writer):
     folder = tmp_path / "a" / "b" / "files"
     evaluator = writer(folder, {item["image_id"] for item in items}, 0.0)
     for item in items:
-        output = labels_to_output(read_label_layers(item)[0].astype(np.int32))
+        output = labels_to_prediction(read_label_layers(item)[0].astype(np.int32))
         evaluator.process([item], [output])
     assert len(list(folder.iterdir())) == len(items)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {

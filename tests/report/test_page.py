@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
 
-from dsb2018.report.command import argument_parser, benchmark
-from dsb2018.truth import read_label_layers
+from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.structures.ground_truth import read_label_layers
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 DATASET = "dsb2018_sample_val"
@@ -34,7 +34,7 @@ def report(sample_root, tmp_path_factory):
                 np.save(folder / name / f"{item['dsb_id']}.npy", labels)
         predictions = [f"{name}={folder / name}" for name in ("worse & worse", "perfect")]
         given = ["--output", str(folder), "--data", str(sample_root), "--datasets", DATASET]
-        benchmark(argument_parser().parse_args([*given, "--predictions", *predictions]))
+        benchmark(argument_parser("").parse_args([*given, "--predictions", *predictions]))
         names = [str(item["dsb_id"]) for item in DatasetCatalog.get(DATASET)]
     finally:
         unregister_dsb2018()

@@ -6,19 +6,19 @@ import pytest
 from detectron2.data import DatasetCatalog
 from skimage.io import imread, imsave
 
+from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.config import read_config
 from dsb2018.engine import Trainer
-from dsb2018.modeling import NucleiCheckpointer
 from dsb2018.report.bootstrap import interval
-from dsb2018.report.contestants import (
-    Contestant,
-    labels_to_output,
-    name_contestants,
+from dsb2018.report.entrants import (
+    Entrant,
+    labels_to_prediction,
+    name_entrants,
     read_labels,
     training_datasets,
 )
 from dsb2018.report.scoring import count_seen, is_scored, score
-from dsb2018.truth import read_label_layers
+from dsb2018.structures.ground_truth import read_label_layers
 
 DATASET = "dsb2018_sample_val"
 
@@ -37,7 +37,7 @@ def perfect(registered, tmp_path):
             image = labels.astype(np.uint16)
             imsave(folder / f"{item['dsb_id']}.{suffix}", image, check_contrast=False)
     (folder / "cost.json").write_text(json.dumps({"seconds_per_image": 0.25}))
-    return Contestant("perfect", "", str(folder))
+    return Entrant("perfect", "", str(folder))
 
 
 def test_true_labels_are_perfect(perfect, registered, tmp_path):
@@ -64,7 +64,7 @@ def test_true_labels_are_perfect(perfect, registered, tmp_path):
 
 def test_a_model_has_the_scores_of_train_net(registered, project, tmp_path):
     config = str(project / "configs" / "quick" / "unet_light.yaml")
-    model = Contestant("light", config, "dsb2018://unet_light")
+    model = Entrant("light", config, "dsb2018://unet_light")
     score(model, DATASET, registered, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "scores.json").read_text())
     cfg = read_config(config)
@@ -93,16 +93,15 @@ def test_other_labels_are_scored_anew(perfect, registered, tmp_path):
     assert scores["nuclei/mAP"] == pytest.approx(100 * 7 / 8)
 
 
-def test_labels_become_an_output():
+def test_labels_become_a_prediction():
     labels = np.array([[0, 9, 9], [4, 0, 9]], np.int32)
-    output = labels_to_output(labels)
-    instances = output["instances"]
-    np.testing.assert_array_equal(instances.pred_masks[0], labels == 4)
-    np.testing.assert_array_equal(instances.pred_masks[1], labels == 9)
-    np.testing.assert_array_equal(instances.pred_boxes.tensor, [[0, 1, 1, 2], [1, 0, 3, 2]])
-    np.testing.assert_array_equal(output["sem_seg"].argmax(dim=0), labels > 0)
-    assert len(labels_to_output(np.full((2, 2), 3, np.int32))["instances"]) == 1
-    assert len(labels_to_output(np.zeros((2, 2), np.int32))["instances"]) == 0
+    prediction = labels_to_prediction(labels)
+    np.testing.assert_array_equal(prediction.nuclei.labels == 1, labels == 4)
+    np.testing.assert_array_equal(prediction.nuclei.labels == 2, labels == 9)
+    np.testing.assert_array_equal(prediction.detections.corners(), [[0, 1, 1, 2], [1, 0, 3, 2]])
+    np.testing.assert_array_equal(prediction.foreground, labels > 0)
+    assert len(labels_to_prediction(np.full((2, 2), 3, np.int32)).nuclei) == 1
+    assert len(labels_to_prediction(np.zeros((2, 2), np.int32)).nuclei) == 0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_what_is_no_label_image_is_refused(tmp_path, labels, found):
 def test_missing_labels_and_folders_are_named(registered, tmp_path):
     with pytest.raises(FileNotFoundError, match="no b with one of the endings"):
         read_labels(str(tmp_path), "b", (4, 4))
-    gone = Contestant("gone", "", str(tmp_path / "gone"))
+    gone = Entrant("gone", "", str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError, match="gone"):
         score(gone, DATASET, registered, tmp_path / "out")
     assert not (tmp_path / "out" / "scores.json").exists()
@@ -135,29 +134,29 @@ def test_what_was_seen_in_training(registered, project, tmp_path):
     assert count_seen([*val, train[0]], ["dsb2018_sample_train"]) == 1
     assert count_seen(val, ["dsb2018_sample_val", "unknown", "dsb2018_test"]) == len(val)
     config = str(project / "configs" / "quick" / "unet_light.yaml")
-    assert training_datasets(Contestant("a", config, "")) == ("dsb2018_sample_train",)
-    packaged = Contestant("a", config, "dsb2018://unet_light")
+    assert training_datasets(Entrant("a", config, "")) == ("dsb2018_sample_train",)
+    packaged = Entrant("a", config, "dsb2018://unet_light")
     assert training_datasets(packaged) == ("dsb2018_train",)
     cfg = read_config(config, ["DATASETS.TRAIN", "('dsb2018_mine',)"])
     (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run writes it
-    own = Contestant("a", config, str(tmp_path / "model_final.pth"))
+    own = Entrant("a", config, str(tmp_path / "model_final.pth"))
     assert training_datasets(own) == ("dsb2018_mine",)
     (tmp_path / "cost.json").write_text(json.dumps({"trained_on": ["x"]}))
-    assert training_datasets(Contestant("a", "", str(tmp_path))) == ("x",)
+    assert training_datasets(Entrant("a", "", str(tmp_path))) == ("x",)
 
 
 def test_names():
     configs = ["configs/unet/unet.yaml", "/a/configs/unet/unet_light.yaml"]
-    named = name_contestants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
+    named = name_entrants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
     assert [each.name for each in named] == ["unet/unet", "unet/unet_light", "StarDist"]
     assert [each.is_model for each in named] == [True, True, False]
-    twice = name_contestants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
+    twice = name_entrants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
     assert [each.name for each in twice] == ["unet/unet x", "unet/unet y"]
     assert twice[0].folder_name == "unet-unet_x"
     with pytest.raises(ValueError, match="two of the name 'unet/unet x'"):
-        name_contestants(configs[:1] * 2, ["a/x.pth", "b/x.pth"], [])
+        name_entrants(configs[:1] * 2, ["a/x.pth", "b/x.pth"], [])
     with pytest.raises(ValueError, match="2 configs and 1 weights"):
-        name_contestants(configs, ["x.pth"], [])
+        name_entrants(configs, ["x.pth"], [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from visualize_data import main
 
 from dsb2018.config import read_config
 from dsb2018.report.data_page import draw_sample, draw_samples
-from dsb2018.report.statistics import by_modality, measure, summarize
+from dsb2018.report.statistics import by_modality, describe_image, summarize_images
 
 LABELS = np.array(
     [
@@ -39,7 +39,7 @@ def item(tmp_path):
 
 
 def test_an_image_by_hand(item):
-    found = measure(item)
+    found = describe_image(item)
     assert found.areas.tolist() == [4, 1, 4]
     assert found.covered == pytest.approx(100 * 9 / 18)
     assert (found.inside, found.outside) == (100, 10)
@@ -52,19 +52,19 @@ def test_nuclei_that_overlap_touch(item):
     layers[0, :, :3] = 1
     layers[1, :, 2:4] = 2
     np.save(item["label_file"], layers)
-    assert measure(item).touching == 100
+    assert describe_image(item).touching == 100
 
 
 def test_an_image_without_nuclei(item):
     np.save(item["label_file"], np.zeros((1, 3, 6), np.uint8))
-    found = measure(item)
+    found = describe_image(item)
     assert len(found.areas) == found.covered == 0
     assert np.isnan([found.inside, found.touching]).all()
-    assert summarize([found])["area of a nucleus, pixels"] == "–"
+    assert summarize_images([found])["area of a nucleus, pixels"] == "–"
 
 
 def test_groups_and_summary(item):
-    one, other = measure(item), measure({**item, "modality": "histology"})
+    one, other = describe_image(item), describe_image({**item, "modality": "histology"})
     assert list(by_modality([one, one])) == ["all"]
     groups = by_modality([one, other, one])
     assert {name: len(each) for name, each in groups.items()} == {
@@ -72,7 +72,7 @@ def test_groups_and_summary(item):
         "fluorescence": 2,
         "histology": 1,
     }
-    summary = summarize(groups["all"])
+    summary = summarize_images(groups["all"])
     assert (summary["images"], summary["nuclei"]) == ("3", "9")
     assert summary["grey value of nuclei"] == "100 (100 to 100)"
 
@@ -109,7 +109,7 @@ def test_channels_are_shown_as_rgb_and_the_map_beside():
 def test_the_command(registered, project, tmp_path, capsys):
     config = str(project / "configs" / "quick" / "unet_light.yaml")
     given = ["--config-file", config, "--output", str(tmp_path), "--data", str(registered)]
-    assert main([*given, "--samples", "2", "INPUT.INVERSION", "1.0"]) == 0
+    assert main([*given, "--samples", "2", "--opts", "INPUT.INVERSION", "1.0"]) == 0
     assert "index.html" in capsys.readouterr().out
     with open(tmp_path / "statistics.csv") as file:
         rows = list(csv.DictReader(file))

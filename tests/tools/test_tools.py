@@ -10,8 +10,8 @@ import prepare_dsb2018
 import pytest
 from safetensors.torch import load_file
 
+from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.engine import Trainer
-from dsb2018.modeling import NucleiCheckpointer
 from tests.configs import CONFIGS, load_cfg
 from tests.conftest import rectangle
 
@@ -77,7 +77,7 @@ def test_prepare_says_what_is_wrong(tmp_path, capsys):
 def test_package_weights_of_a_run(tmp_path, capsys):
     config = CONFIGS / "quick/mask_rcnn.yaml"
     arguments = ["--name", "mine", "--config-file", str(config), "--run", str(tmp_path / "run")]
-    arguments += ["--folder", str(tmp_path / "weights")]
+    arguments += ["--output", str(tmp_path / "weights")]
     assert package_weights.main(arguments) == 2
     assert "model_final.pth: no such file; has the run ended?" in capsys.readouterr().err
     results = tmp_path / "run/inference/dsb2018_sample_val/results.json"

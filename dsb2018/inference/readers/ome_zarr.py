@@ -5,16 +5,16 @@ from pathlib import Path
 
 import zarr
 
-from dsb2018.files import check_regular_tree
-from dsb2018.inference.pictures import Picture
+from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
-from dsb2018.names import is_inside
+from dsb2018.io.files import check_regular_tree
+from dsb2018.io.names import is_inside
 
 MOST_PIXELS, MOST_CHUNKS = 1 << 40, 10_000_000
 LARGEST_BLOCK = 1 << 30  # bytes of a chunk
 
 
-def open_zarr(name: str, path: Path) -> list[Picture]:
+def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
     """Opens an array, or an image at its full resolution.
 
     Raises:
@@ -25,7 +25,9 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         _check_array(node)
-        return [Picture(name, path, node, *understand_axes(_name_axes(node), node.shape, path))]
+        return [
+            MicroscopyImage(name, path, node, *understand_axes(_name_axes(node), node.shape, path))
+        ]
     attributes = ome_attributes(node)
     if "multiscales" not in attributes:
         raise ValueError(f"{path}: a Zarr group without `multiscales`, expected OME-Zarr")
@@ -45,7 +47,7 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
         lengths = dict.fromkeys(axes, 0.0)  # units alone say nothing
     names = [str(c.get("label", "")) for c in attributes.get("omero", {}).get("channels", [])]
     letters = "".join(axes).upper()
-    picture = Picture(
+    image = MicroscopyImage(
         name,
         path,
         array,
@@ -54,7 +56,7 @@ def open_zarr(name: str, path: Path) -> list[Picture]:
         slice_distance=lengths.get("z") or None,
         channels=tuple(names) if all(names) else (),
     )
-    return [picture]
+    return [image]
 
 
 def _check_array(array: zarr.Array) -> None:

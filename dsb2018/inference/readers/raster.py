@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from dsb2018.files import read_file
-from dsb2018.images import MOST_PIXELS, PNG_SIGNATURE, png_header
-from dsb2018.inference.pictures import Picture
+from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.io.files import read_file
+from dsb2018.io.images import MOST_PIXELS, PNG_SIGNATURE, png_header
 
 RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
 
 
-def open_raster(name: str, path: Path) -> list[Picture]:
+def open_raster(name: str, path: Path) -> list[MicroscopyImage]:
     """Opens a file.
 
     Raises:
@@ -35,7 +35,7 @@ def open_raster(name: str, path: Path) -> list[Picture]:
         pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]  # BGR(A) to RGB
         if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # grey, saved as colour
             pixels, copies = np.ascontiguousarray(pixels[..., 0]), 3
-    return [Picture(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
+    return [MicroscopyImage(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
 
 
 def _check_size(data: bytes) -> None:

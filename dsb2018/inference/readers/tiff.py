@@ -9,9 +9,9 @@ import numpy as np
 import tifffile
 import zarr
 
-from dsb2018.images import MOST_PIXELS
-from dsb2018.inference.pictures import SMALL, AbsentTiles, Picture
+from dsb2018.inference.microscopy_image import SMALL, AbsentTiles, MicroscopyImage
 from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
+from dsb2018.io.images import MOST_PIXELS
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
 MANY = ("ome", "shaped")  # kinds of file whose series are all images of their own
@@ -20,7 +20,7 @@ ALONE = {"_multifile": False}  # the other files of a set are opened on their ow
 logger = logging.getLogger(__name__)
 
 
-def open_tiff(name: str, path: Path) -> list[Picture]:
+def open_tiff(name: str, path: Path) -> list[MicroscopyImage]:
     """Opens a file: each image of an OME-TIFF, else its first one, which others only show smaller.
 
     Of an OME-TIFF of several files it is what is in this one.
@@ -68,7 +68,7 @@ def check_pages(file: tifffile.TiffFile) -> None:
 
 def _open_series(
     file: tifffile.TiffFile, path: Path, number: int, name: str, count: int
-) -> Picture:
+) -> MicroscopyImage:
     series = file.series[number]
     page = series.keyframe
     _check_blocks(page)
@@ -87,7 +87,7 @@ def _open_series(
         array = array[(slice(None),) * len(axes)] if whole else array
     details = _details(file, number)
     absent = None if whole else _absent_tiles(series)
-    return Picture(name, path, array, axes, fixed, absent=absent, **details)
+    return MicroscopyImage(name, path, array, axes, fixed, absent=absent, **details)
 
 
 def _check_blocks(page: tifffile.TiffPage) -> None:

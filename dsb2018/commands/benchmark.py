@@ -1,0 +1,158 @@
+"""What `tools/benchmark.py` does."""
+
+import argparse
+import logging
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from dsb2018.checkpoint import find_weights
+from dsb2018.commands.train import argument_parser as training_parser
+from dsb2018.data import check_registered, register_dsb2018
+from dsb2018.engine import run as train
+from dsb2018.errors import UsageError
+from dsb2018.io.files import write_atomically
+from dsb2018.io.names import check_address, file_name
+from dsb2018.options import add_data_option, add_output_folder, make_parser
+from dsb2018.report.comparison import EntrantScores, differences, read_entrant_scores
+from dsb2018.report.entrants import Entrant, name_entrants
+from dsb2018.report.html import to_html
+from dsb2018.report.scoring import is_scored, score
+from dsb2018.report.tables import to_csv, to_json, to_markdown
+
+logger = logging.getLogger(__name__)
+
+
+def argument_parser(text: str) -> argparse.ArgumentParser:
+    """The arguments of `tools/benchmark.py`; `text` is its docstring."""
+    parser = make_parser(text)
+    add = parser.add_argument
+    add(
+        "--config-file",
+        nargs="+",
+        default=[],
+        dest="config_files",
+        metavar="YAML",
+        help="configs of the models to compare",
+    )
+    add(
+        "--weights",
+        nargs="+",
+        metavar="FILE",
+        help="trained weights, one for each config (default: model_final.pth in its OUTPUT_DIR, "
+        "else the weights in this package)",
+    )
+    add("--train", action="store_true", help="first train the models, into the output folder")
+    add(
+        "--predictions",
+        nargs="+",
+        default=[],
+        type=_name_and_folder,
+        metavar="NAME=DIR",
+        help="label images of another tool: DIR/<image>.tif, .png or .npy",
+    )
+    add(
+        "--datasets",
+        nargs="+",
+        default=["dsb2018_val"],
+        metavar="NAME",
+        help="names of prepared datasets (default: dsb2018_val)",
+    )
+    add_output_folder(parser, "scores, tables and report.html")
+    add_data_option(parser)
+    return parser
+
+
+def _name_and_folder(text: str) -> tuple[str, str]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=DIR")
+    return name, folder
+
+
+def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
+    """Scores what is not scored yet, and writes the comparison.
+
+    Returns:
+        The scores of each entrant on each dataset.
+
+    Raises:
+        ValueError: nobody takes part, a config without weights, or arguments that do not fit.
+        FileNotFoundError: a file or folder is missing; the message names it.
+    """
+    entrants = choose_entrants(args)
+    register_dsb2018(args.data)
+    check_registered(args.datasets, "--datasets")
+    entries = []
+    for dataset in args.datasets:
+        for entrant in entrants:
+            folder = args.output / entrant.folder_name / file_name(dataset)
+            if is_scored(entrant, dataset, args.data, folder):
+                logger.info("%s on %s: scored already", entrant.name, dataset)
+            else:
+                logger.info("%s on %s …", entrant.name, dataset)
+                _in_own_process(score, entrant, dataset, args.data, folder)
+            entries.append(read_entrant_scores(folder))
+    write_comparison(entries, args.output)
+    return entries
+
+
+def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
+    """Who takes part; models are trained before, if that was asked for.
+
+    Raises:
+        ValueError, FileNotFoundError: see `benchmark`.
+    """
+    if not args.config_files and not args.predictions:
+        raise UsageError("nothing to compare: give --config-file or --predictions")
+    for config in args.config_files:
+        if not Path(config).is_file():
+            raise FileNotFoundError(f"{config}: no such config")
+    if args.train and args.weights:
+        raise UsageError("--train makes the weights: leave --weights out")
+    if args.train:
+        untrained = name_entrants(args.config_files, [""] * len(args.config_files), [])
+        weights = [_train(entrant, args.output, args.data) for entrant in untrained]
+    else:
+        weights = args.weights or [find_weights(config) for config in args.config_files]
+    for config, file in zip(args.config_files, weights, strict=False):
+        check_address(file)
+        if not file:
+            raise UsageError(f"{config}: no weights; give --weights, or --train")
+    for _, folder in args.predictions:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder of label images")
+    return name_entrants(args.config_files, weights, args.predictions)
+
+
+def _train(entrant: Entrant, output: Path, root: str | None) -> str:
+    """Trains a model, or goes on where that was stopped.
+
+    Returns:
+        The weights.
+    """
+    folder = output / entrant.folder_name / "training"
+    weights = folder / "model_final.pth"
+    if not weights.exists():
+        logger.info("Training %s …", entrant.name)
+        arguments = ["--config-file", entrant.config, "--resume"]
+        arguments += ["--data", root] if root else []
+        args = training_parser().parse_args([*arguments, "OUTPUT_DIR", str(folder)])
+        _in_own_process(train, args)
+    return str(weights)
+
+
+def _in_own_process(function, *arguments) -> None:
+    """Calls a function in a fresh process, whose memory and threads are its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        pool.submit(function, *arguments).result()
+
+
+def write_comparison(entries: list[EntrantScores], output: Path) -> None:
+    """`results.json`, `results.csv`, `results.md` and `report.html`."""
+    found = differences(entries)
+    write_atomically(output / "results.json", to_json(entries, found))
+    write_atomically(output / "results.csv", to_csv(entries))
+    write_atomically(output / "results.md", to_markdown(entries, found))
+    write_atomically(output / "report.html", to_html(entries))

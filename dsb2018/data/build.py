@@ -1,0 +1,46 @@
+"""The data loaders of a training and of an evaluation."""
+
+from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, worker_initializer
+from dsb2018.data.mapper import EvaluationMapper, TrainingMapper
+from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.errors import UsageError
+
+
+def build_train_loader(cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
+    """Batches of training samples, without end; see `modality_repeat_factors` for how often each
+    image is drawn.
+
+    Args:
+        cfg: a complete config.
+        start_iter: number of iterations that were made before.
+        seed: of the order of the images and of the augmentations.
+
+    Raises:
+        UsageError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
+    """
+    dicts = get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    )
+    parts, processes = cfg.SOLVER.ACCUMULATION, comm.get_world_size()
+    size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, parts * processes)
+    if rest or not size:
+        raise UsageError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of "
+            f"SOLVER.ACCUMULATION, {parts}, times the number of processes, {processes}"
+        )
+    factors = modality_repeat_factors(dicts, cfg.DATALOADER.MODALITY_POWER)
+    start = start_iter * parts
+    batches = SeededBatches(factors, seed, size, start, comm.get_rank(), processes)
+    samples = SeededSamples(dicts, TrainingMapper(cfg))
+    return build_loader(samples, batches, cfg.DATALOADER.NUM_WORKERS)
+
+
+def build_test_loader(cfg, dataset_name: str) -> DataLoader:
+    """Each image of a dataset once, in batches of one, shared among the processes."""
+    loader = build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
+    loader.worker_init_fn = worker_initializer()
+    return loader

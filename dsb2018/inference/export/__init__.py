@@ -1,0 +1,1 @@
+"""Output formats: one module for each, registered by name; see `base`."""

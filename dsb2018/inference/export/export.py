@@ -1,0 +1,70 @@
+"""Exports one image, in one call that another process can make, and joins what all images share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# Imported to be registered; the order is that of `--help`.
+from dsb2018.inference.export import (  # noqa: F401
+    coco_json,
+    crops,
+    dsb_folder,
+    geojson,
+    kaggle,
+    label_images,
+    overlay,
+)
+from dsb2018.inference.export.base import Exporter, ExportJob
+from dsb2018.inference.export.tables import write_image_table
+from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
+from dsb2018.io.files import write_atomically
+from dsb2018.io.names import printable
+
+
+def export_image(job: ExportJob) -> dict:
+    """Measures and exports an image.
+
+    Returns:
+        The image's row of `images.csv`.
+
+    Raises:
+        OSError: as on a full disk.
+    """
+    columns = measure_nuclei(job.nuclei, job.image)
+    if job.numbers is not None:
+        columns["label"] = job.numbers
+    for exporter in job.exporters:
+        exporter.write(job, columns)
+    row = {
+        "image": job.name,
+        "file": printable(job.image.path),
+        **({} if job.slice_number is None else {"slice": job.slice_number}),
+        **summarize_nuclei(columns, job.image),
+    }
+    if job.is_part:
+        record = {"fingerprint": job.fingerprint, "row": row}
+        write_atomically(job.parts / f"{job.name}.json", json.dumps(record) + "\n")
+    return row
+
+
+def join_parts(
+    output: Path, done: Path, records: Mapping[str, dict], exporters: Sequence[Exporter]
+) -> list[Path]:
+    """Makes the files that all images share; returns them.
+
+    Args:
+        output: the folder of the run.
+        done: the folder that has a folder of parts for each image file.
+        records: by the name of each image file, see `records`.
+        exporters: the formats that are wanted.
+    """
+    rows = [row for record in records.values() for row in record["images"]]
+    written = write_image_table(output / "images", rows)
+    for exporter in exporters:
+        parts = [
+            done / name / part
+            for name, record in records.items()
+            for part in exporter.part_names(record)
+        ]
+        written += exporter.join(output, parts)
+    return written

@@ -1,0 +1,93 @@
+"""Outlines as GeoJSON, as QuPath imports and exports them: one detection a nucleus."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.measure import find_contours
+
+from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.tables import round_off
+from dsb2018.inference.measurements import Columns
+from dsb2018.io.files import replacing
+from dsb2018.structures.masks import Crop
+from dsb2018.structures.nuclei import Nuclei
+
+NOT_MEASURED = ("label", "score", "touching", "at_border")
+
+
+class GeoJsonExporter(Exporter):
+    """`geojson/<image>.geojson`."""
+
+    name = "geojson"
+
+    def write(self, job: ExportJob, columns: Columns) -> None:
+        """See `Exporter.write`."""
+        write_geojson(job.output / "geojson" / f"{job.name}.geojson", job.nuclei, columns)
+
+    def outputs(self, output: Path, record: dict) -> list[Path]:
+        """See `Exporter.outputs`."""
+        return [output / "geojson" / f"{row['image']}.geojson" for row in record["images"]]
+
+
+register(GeoJsonExporter())
+
+
+def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:
+    """Writes a FeatureCollection, nucleus by nucleus; coordinates are x, y in pixels from the
+    image's upper left corner, and all that was measured stands beside."""
+    names = [name for name in columns if name not in NOT_MEASURED]
+    with replacing(path) as file:
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for index, crop in enumerate(nuclei.crops):
+            numbers = {name: _number(columns[name][index]) for name in names}
+            feature = {
+                "type": "Feature",
+                "geometry": outline(crop),
+                "properties": {
+                    "objectType": "detection",
+                    "name": str(columns["label"][index]),
+                    "classification": {"name": "Nucleus", "color": [213, 94, 0]},
+                    "measurements": {"score": _number(nuclei.scores[index]), **numbers},
+                },
+            }
+            file.write((",\n" if index else "\n").encode() + json.dumps(feature).encode())
+        file.write(b"\n]}\n")
+
+
+def _number(value: float) -> float | None:
+    return float(round_off(np.float64(value))) if np.isfinite(value) else None
+
+
+def outline(crop: Crop) -> dict:
+    """The outline of a nucleus as a GeoJSON Polygon, MultiPolygon where it has several parts.
+
+    Its corners lie in the middle between pixels inside and outside, so its area differs from the
+    number of pixels by half a pixel for each ring.
+    """
+    padded = np.pad(crop.mask, 1).astype(np.float32)
+    rings = [ring[:, ::-1] for ring in find_contours(padded, 0.5, fully_connected="high")]
+    outer = [ring for ring in rings if _signed_area(ring) > 0]
+    holes = [ring for ring in rings if _signed_area(ring) <= 0]
+    parts = [[ring] for ring in outer]
+    for hole in holes:
+        point = tuple(map(float, hole[0]))
+        inside = [
+            part
+            for part in parts
+            if cv2.pointPolygonTest(part[0].astype(np.float32)[:, None], point, False) >= 0
+        ]
+        min(inside or parts, key=lambda part: _signed_area(part[0])).append(hole)
+    shift = np.array([crop.x, crop.y]) - 0.5  # of the padding, and from middles to corners
+    polygons = [[(ring + shift).tolist() for ring in part] for part in parts]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _signed_area(ring: np.ndarray) -> float:
+    """Positive for rings around pixels, as `find_contours` turns them; square pixels."""
+    x, y = ring[:-1].T
+    next_x, next_y = ring[1:].T
+    return float(np.sum(x * next_y - next_x * y)) / 2

@@ -1,0 +1,70 @@
+"""The 2018 Data Science Bowl's submission: run lengths of each nucleus, one line each."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.measurements import Columns
+from dsb2018.io.csv_text import quote_cell
+from dsb2018.io.files import replacing, write_atomically
+from dsb2018.structures.masks import Crop
+from dsb2018.structures.nuclei import Nuclei
+
+HEAD = "ImageId,EncodedPixels\n"
+
+
+class KaggleExporter(Exporter):
+    """`submission.csv`, with all images."""
+
+    name = "kaggle"
+    part_suffix = ".kaggle"
+
+    def write(self, job: ExportJob, columns: Columns) -> None:
+        """See `Exporter.write`."""
+        write_atomically(job.part(self), kaggle_part(job.name, job.nuclei))
+
+    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+        """See `Exporter.join`."""
+        join_kaggle(output / "submission.csv", parts)
+        return [output / "submission.csv"]
+
+
+register(KaggleExporter())
+
+
+def kaggle_part(name: str, nuclei: Nuclei) -> str:
+    """The lines of one image; of one without nuclei a line without pixels, as Kaggle wants it."""
+    codes = [run_lengths(crop, nuclei.size[0]) for crop in nuclei.crops] or [""]
+    name = quote_cell(name)
+    quoted = '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
+    return "".join(f"{quoted},{code}\n" for code in codes)
+
+
+def run_lengths(crop: Crop, height: int) -> str:
+    """Pairs of first pixel and length; pixels are numbered from 1, down and then to the right.
+
+    Args:
+        crop: the nucleus.
+        height: of the image, pixels.
+    """
+    columns = np.zeros((crop.mask.shape[1], crop.mask.shape[0] + 1), np.int8)
+    columns[:, :-1] = crop.mask.T
+    steps = np.diff(columns.ravel(), prepend=0)
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    column, row = np.divmod(starts, columns.shape[1])
+    first = (crop.x + column) * height + crop.y + row + 1
+    return " ".join(
+        f"{a} {n}" for a, n in zip(first.tolist(), (ends - starts).tolist(), strict=True)
+    )
+
+
+def join_kaggle(path: Path, parts: Iterable[Path]) -> None:
+    """Joins the lines of all images under one head."""
+    with replacing(path) as file:
+        file.write(HEAD.encode())
+        for part in parts:
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, file)

@@ -1,0 +1,96 @@
+"""Label images as TIFF: 0 is background, k the k-th nucleus. Opens in Fiji, napari and QuPath."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register
+from dsb2018.inference.measurements import Columns
+from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.io.files import replacing
+from dsb2018.structures.nuclei import Nuclei
+
+TILE = 512  # edge of a tile of large images, pixels
+
+
+class LabelExporter(Exporter):
+    """`labels/<image>.tif`; a stack has one label image for all slices."""
+
+    name = "labels"
+
+    def write(self, job: ExportJob, columns: Columns) -> None:
+        """See `Exporter.write`."""
+        if job.slice_number is None:
+            write_labels(_path(job.output, job.name), job.nuclei, job.image)
+
+    def write_stack(self, job: StackJob) -> None:
+        """See `Exporter.write_stack`."""
+        write_volume(_path(job.output, job.name), job.slices, job.count, job.image)
+
+    def outputs(self, output: Path, record: dict) -> list[Path]:
+        """See `Exporter.outputs`."""
+        images = [row["image"] for row in record["images"] if "slice" not in row]
+        return [_path(output, name) for name in (*images, *record["stacks"])]
+
+
+register(LabelExporter())
+
+
+def _path(output: Path, name: str) -> Path:
+    return output / "labels" / f"{name}.tif"
+
+
+def write_labels(path: Path, nuclei: Nuclei, image: MicroscopyImage) -> None:
+    """Writes the label image of an image: 16 bit, 32 where there are more than 65535 nuclei; tiled
+    where it is large, so that viewers need not read all of it."""
+    dtype = _dtype(len(nuclei))
+    height, width = nuclei.size
+    if max(height, width) <= 2 * TILE:
+        _write(path, image, nuclei.labels.astype(dtype))
+        return
+    tiles = _tiles(nuclei, dtype)
+    _write(path, image, tiles, shape=nuclei.size, dtype=dtype, tile=(TILE, TILE))
+
+
+def write_volume(
+    path: Path, slices: Iterable[tuple[Nuclei, np.ndarray]], count: int, image: MicroscopyImage
+) -> None:
+    """Writes the label image of a stack.
+
+    Args:
+        path: of the file.
+        slices: nuclei of each slice, and their numbers in the stack.
+        count: number of 3-D nuclei.
+        image: the stack.
+    """
+    dtype = _dtype(count)
+    options = {"shape": (image.depth, *image.size), "metadata": {"axes": "ZYX"}, "dtype": dtype}
+    tables = ((n, np.concatenate([[0], numbers]).astype(dtype)) for n, numbers in slices)
+    if max(image.size) <= 2 * TILE:
+        _write(path, image, (table[nuclei.labels] for nuclei, table in tables), **options)
+        return
+    tiles = (table[tile] for nuclei, table in tables for tile in _tiles(nuclei, np.int32))
+    _write(path, image, tiles, tile=(TILE, TILE), **options)
+
+
+def _dtype(count: int) -> np.dtype:
+    return np.dtype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def _write(path: Path, image: MicroscopyImage, data, **options) -> None:
+    if image.pixel_size:
+        y, x = image.pixel_size
+        options |= {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    huge = np.prod(image.size) * (image.depth or 1) * 4 > 2**31
+    with replacing(path) as file, tifffile.TiffWriter(file, bigtiff=bool(huge)) as writer:
+        writer.write(data, compression="zlib", photometric="minisblack", **options)
+
+
+def _tiles(nuclei: Nuclei, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Row by row; what lies beyond the image is background."""
+    height, width = nuclei.size
+    for y in range(0, height, TILE):
+        for x in range(0, width, TILE):
+            yield nuclei.window(y, x, TILE, TILE).astype(dtype)

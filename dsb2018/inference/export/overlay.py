@@ -1,0 +1,52 @@
+"""The image with the outline of each nucleus, to look at."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.draw import PREDICTED, draw_outlines
+from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.png import encode_png, to_rgb
+from dsb2018.inference.measurements import Columns
+from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.io.files import write_atomically
+from dsb2018.structures.contrast import GreyRange
+from dsb2018.structures.nuclei import Nuclei
+
+ENLARGED = 1024  # images up to this edge are drawn at twice their size, so outlines hide less
+OVERLAY = 4096  # longest edge of an overlay, pixels; larger images are shrunk
+
+
+class OverlayExporter(Exporter):
+    """`overlays/<image>.png`."""
+
+    name = "overlay"
+
+    def write(self, job: ExportJob, columns: Columns) -> None:
+        """See `Exporter.write`."""
+        path = job.output / "overlays" / f"{job.name}.png"
+        write_overlay(path, job.nuclei, job.channel, job.grey_range)
+
+    def outputs(self, output: Path, record: dict) -> list[Path]:
+        """See `Exporter.outputs`."""
+        return [output / "overlays" / f"{row['image']}.png" for row in record["images"]]
+
+
+register(OverlayExporter())
+
+
+def write_overlay(
+    path: Path, nuclei: Nuclei, image: MicroscopyImage, grey_range: GreyRange
+) -> None:
+    """Writes the PNG; the image is read in stripes."""
+    height, width = image.size
+    shrink = -(-max(height, width) // OVERLAY)
+    rows = []
+    step = max(1, 1024 // shrink) * shrink
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        window = to_rgb(image.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
+        labels = nuclei.window(top, 0, bottom - top, width)[::shrink, ::shrink]
+        zoom = 2 if max(height, width) <= ENLARGED else 1
+        rows.append(draw_outlines(window, labels, PREDICTED, zoom))
+    write_atomically(path, encode_png(np.concatenate(rows)))

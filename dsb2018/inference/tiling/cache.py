@@ -1,0 +1,100 @@
+"""The nuclei of each finished tile of a large image, on disk, so that a run can be resumed."""
+
+import logging
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.inference.tiling.stitching import TileNucleus
+from dsb2018.io.files import delete_folder, make_empty_folder, replacing, write_atomically
+from dsb2018.structures.masks import Crop
+
+logger = logging.getLogger(__name__)
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, MemoryError, IndexError, TypeError),
+)
+
+
+class TileCache:
+    """A folder with a file for each tile that is done."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        """
+        Args:
+            folder: emptied if its tiles have another fingerprint.
+            fingerprint: of the image, the model and the options.
+        """
+        self._folder = folder
+        mark = folder / "fingerprint"
+        if not mark.is_file() or mark.read_bytes() != fingerprint.encode():
+            make_empty_folder(folder)
+            write_atomically(mark, fingerprint)
+
+    def keep(self, number: int, find: Callable[[], list[TileNucleus]]) -> None:
+        """Stores the nuclei of tile `number`, which `find()` returns, unless they are stored."""
+        path = self._path(number)
+        if not path.exists():
+            nuclei = find()
+            with replacing(path) as file:
+                np.savez(file, **_pack(nuclei))
+
+    def read(self, number: int, find: Callable[[], list[TileNucleus]]) -> list[TileNucleus]:
+        """The nuclei of a tile; they are computed again if their file is damaged."""
+        try:
+            return read_tile(self._path(number))
+        except ValueError as error:
+            logger.warning("%s, computed again", error)
+            return find()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.npz"
+
+
+def delete_caches(folder: Path) -> None:
+    """Deletes all caches in a folder, and the folder."""
+    if folder.is_dir():
+        for cache in folder.iterdir():
+            delete_folder(cache)
+        folder.rmdir()
+
+
+def _pack(nuclei: list[TileNucleus]) -> dict[str, np.ndarray]:
+    boxes = np.array([nucleus.crop.box for nucleus in nuclei], np.int64).reshape(-1, 4)
+    masks = [nucleus.crop.mask.ravel() for nucleus in nuclei]
+    return {
+        "boxes": boxes,
+        "bits": np.packbits(np.concatenate(masks) if masks else np.zeros(0, bool)),
+        "scores": np.array([nucleus.score for nucleus in nuclei], np.float64),
+        "places": np.array(
+            [(nucleus.distance, nucleus.cut) for nucleus in nuclei], np.int64
+        ).reshape(-1, 2),
+    }
+
+
+def read_tile(path: Path) -> list[TileNucleus]:
+    """What `TileCache` wrote of a tile.
+
+    Raises:
+        ValueError: missing or damaged.
+    """
+    try:
+        with np.load(path) as packed:
+            return _unpack(packed)
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: damaged ({error})") from error
+
+
+def _unpack(packed: Mapping[str, np.ndarray]) -> list[TileNucleus]:
+    boxes, scores, places = packed["boxes"].tolist(), packed["scores"], packed["places"]
+    bits = np.unpackbits(packed["bits"]).astype(bool)
+    nuclei, begin = [], 0
+    rows = zip(boxes, scores.tolist(), places.tolist(), strict=True)
+    for (x, y, w, h), score, (distance, cut) in rows:
+        mask = bits[begin : begin + w * h].reshape(h, w)
+        begin += w * h
+        nuclei.append(TileNucleus(Crop(x, y, mask), score, distance, bool(cut)))
+    return nuclei

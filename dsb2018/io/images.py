@@ -1,0 +1,75 @@
+"""Image files that are decoded whole."""
+
+import os
+import struct
+
+import cv2
+import numpy as np
+
+from dsb2018.io.files import read_file
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHANNEL_ORDERS = ("BGR", "RGB")
+DEFLATE_RATIO = 1032  # most bytes that a byte of a deflated file can become
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by PNG's colour type
+# Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
+MOST_PIXELS = 1 << 27
+
+
+def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarray:
+    """Reads an image file; alpha is dropped, grey becomes three equal channels.
+
+    Args:
+        path: any format that OpenCV reads; 16 bit become 8.
+        channel_order: "RGB" or "BGR".
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unreadable, or another channel order.
+    """
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f"channel order {channel_order!r}, expected one of {CHANNEL_ORDERS}")
+    content = read_file(path)
+    if content.startswith(PNG_SIGNATURE):
+        try:
+            png_header(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    data = np.frombuffer(content, np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:  # more pixels than OpenCV decodes
+        image = None
+    if image is None:
+        raise ValueError(f"{path}: not an image that OpenCV can read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if channel_order == "RGB" else image
+
+
+def png_header(data: bytes) -> tuple[int, int]:
+    """Height and width of a PNG file, whose sizes are checked before a decoder believes them.
+
+    Raises:
+        ValueError: not a PNG file, a part that goes beyond its end, more than `MOST_PIXELS`, or
+            more pixels than so few bytes can hold.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        raise ValueError("not a PNG file")
+    if len(data) < 33:
+        raise ValueError("truncated PNG file")
+    if data[12:16] != b"IHDR":
+        raise ValueError("damaged PNG file: no header")
+    width, height, bits, color = struct.unpack_from(">IIBB", data, 16)
+    if not 0 < height * width <= MOST_PIXELS:
+        most = f"expected at most {MOST_PIXELS // 10**6} million"
+        raise ValueError(f"a PNG file of {height} × {width} pixels, {most}")
+    if height * width * bits * SAMPLES.get(color, 4) / 8 > DEFLATE_RATIO * len(data):
+        raise ValueError(f"damaged PNG file: {height} × {width} pixels in {len(data)} bytes")
+    place = len(PNG_SIGNATURE)
+    while place + 8 <= len(data):  # OpenCV takes as much memory as a part claims to have
+        place += 12 + struct.unpack_from(">I", data, place)[0]
+    if place > len(data):
+        raise ValueError("truncated PNG file")
+    return height, width

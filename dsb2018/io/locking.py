@@ -1,0 +1,80 @@
+"""One process at a time in an output folder."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from dsb2018.errors import UsageError
+from dsb2018.io.files import read_json
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked there
+    fcntl = None
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
+    """Holds a folder; another process that wants it meanwhile gets an error.
+
+    The operating system gives the lock up when the process ends, however it ends, so a killed
+    process leaves nothing to clean up. The lock file names the process, for the message.
+
+    Args:
+        folder: created where it does not exist.
+        task: what this process does, as "training".
+        setting: the option or key by which the user chooses the folder.
+
+    Raises:
+        UsageError: another process holds the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{setting} {folder}: not a folder") from error
+    with _open_lock(folder / LOCK_FILE) as file:
+        try:
+            if fcntl:
+                # Unlike `flock` this is not inherited by child processes, which may live longer.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _owner(folder / LOCK_FILE)
+            raise UsageError(
+                f"{folder}: {owner} is using this folder; wait until it has ended, or choose "
+                f"another {setting}"
+            ) from error
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "task": task}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Opens the file, but follows no link and waits for no pipe."""
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | sum(flags), 0o666)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be used as a lock ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path}: not a regular file, so it cannot be used as a lock")
+    return open(handle, "r+", encoding="utf-8")
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = read_json(path)
+        return f"another {owner['task']} (process {owner['pid']} on {owner['host']})"
+    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun
+        return "another process"

@@ -1,0 +1,108 @@
+"""Runs a dense model that was exported to ONNX, with ONNX Runtime."""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from dsb2018.modeling.dense import count_maps, read_maps
+from dsb2018.modeling.finite import check_finite_output
+from dsb2018.modeling.postprocess import InstanceOptions, postprocess
+from dsb2018.structures.nuclei import Prediction
+
+UNREADABLE = (
+    *(states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf),
+    *(states.NotImplemented, states.RuntimeException),
+)
+DIVISOR = "size_divisibility"  # the key of the file's metadata
+
+
+class OnnxModel:
+    """A dense model run by ONNX Runtime. Inputs and predictions are those of `TrainedModel`."""
+
+    parameter_count = None
+
+    def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: of the model that was exported; `MODEL.WEIGHTS` is the ONNX file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a network that `tools/export_model.py` wrote.
+        """
+        path = Path(cfg.MODEL.WEIGHTS)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{cfg.MODEL.WEIGHTS}: no such file; write one with tools/export_model.py and pass "
+                "it as MODEL.WEIGHTS"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=_providers(cfg.MODEL.DEVICE)
+            )
+            details = self._session.get_modelmeta().custom_metadata_map
+            self._divisor = int(details[DIVISOR])
+            self._check(count_maps(cfg.MODEL.DENSE.SEPARATION))
+        except (*UNREADABLE, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path}: not a network of tools/export_model.py ({type(error).__name__})"
+            ) from error
+        self._mean, self._std = (
+            np.array(values, np.float32)[:, None, None]
+            for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+        )
+        self._options = InstanceOptions.from_config(cfg)
+
+    def _check(self, map_count: int) -> None:
+        """Runs the network on a small image.
+
+        Raises:
+            ValueError: another number or size of maps than the config's model gives.
+        """
+        if not 1 <= self._divisor <= 1024:
+            raise ValueError(f"{DIVISOR} {self._divisor}")
+        edge = 2 * self._divisor
+        outputs = self._session.run(None, {"image": np.zeros((1, 3, edge, edge), np.float32)})
+        shapes = [output.shape for output in outputs]
+        if shapes != [(1, map_count, edge, edge)]:
+            raise ValueError(f"outputs of {shapes}, expected {map_count} maps")
+
+    def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
+        """The nuclei of each image. Neighbours of one size are computed together."""
+        predictions = []
+        for size, group in groupby(batched_inputs, key=lambda sample: sample["image"].shape[1:]):
+            samples = list(group)
+            for sample, logits in zip(samples, self._logits(samples), strict=True):
+                output_size = sample.get("height", size[0]), sample.get("width", size[1])
+                logits = sem_seg_postprocess(torch.from_numpy(logits), size, *output_size)
+                predictions.append(postprocess(read_maps(logits), self._options))
+        return predictions
+
+    def _logits(self, samples: list[dict]) -> np.ndarray:
+        """(N, maps, H, W) float32 logits of N images of one size, with their padding."""
+        batch = np.stack([sample["image"].numpy() for sample in samples]).astype(np.float32)
+        batch = pad((batch - self._mean) / self._std, self._divisor)
+        (logits,) = self._session.run(None, {"image": batch})
+        check_finite_output(torch.from_numpy(logits))
+        return logits
+
+
+def _providers(device: str) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    gpu = "CUDAExecutionProvider"
+    use_gpu = device.startswith("cuda") and gpu in available
+    return [gpu, "CPUExecutionProvider"] if use_gpu else ["CPUExecutionProvider"]
+
+
+def pad(batch: np.ndarray, divisor: int) -> np.ndarray:
+    """(N, C, H, W) → with zeros at the bottom and the right to multiples of the divisor."""
+    bottom, right = (-size % divisor for size in batch.shape[2:])
+    return np.pad(batch, ((0, 0), (0, 0), (0, bottom), (0, right)))

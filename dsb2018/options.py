@@ -1,0 +1,79 @@
+"""The command-line options that several tools share."""
+
+import argparse
+
+from dsb2018.cli import output_folder
+
+
+def make_parser(text: str) -> argparse.ArgumentParser:
+    """A parser whose help begins with the purpose of the tool and ends with examples.
+
+    Args:
+        text: the tool's docstring: the purpose, an empty line, and what comes after the options.
+    """
+    purpose, _, details = text.partition("\n\n")
+    return argparse.ArgumentParser(
+        description=purpose, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """Adds `--config-file`, `--weights` and `--opts`.
+
+    Args:
+        parser: of the tool.
+        default: what is used without `--config-file`; None: the option is required.
+    """
+    add = parser.add_argument
+    shown_default = f" (default: {default})" if default else ""
+    add(
+        "--config-file",
+        metavar="YAML",
+        required=default is None,
+        help=f"config of the model{shown_default}",
+    )
+    add(
+        "--weights",
+        metavar="FILE",
+        help="trained weights: a file, or a name such as dsb2018://unet_light (default: "
+        "model_final.pth in the config's OUTPUT_DIR, else the weights in this package)",
+    )
+    add_opts(parser)
+
+
+def add_opts(parser: argparse.ArgumentParser) -> None:
+    """Adds `--opts`."""
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config keys and their values, which override the config file; must come last",
+    )
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--data`."""
+    parser.add_argument(
+        "--data",
+        metavar="ROOT",
+        help="folder of the prepared datasets (default: $DETECTRON2_DATASETS/dsb2018, else "
+        "./datasets/dsb2018)",
+    )
+
+
+def add_output_folder(parser: argparse.ArgumentParser, content: str) -> None:
+    """Adds `--output`.
+
+    Args:
+        parser: of the tool.
+        content: what is written there.
+    """
+    parser.add_argument(
+        "--output", required=True, type=output_folder, metavar="DIR", help=f"folder for {content}"
+    )
+
+
+def read_options(args: argparse.Namespace) -> list[str]:
+    """KEY, VALUE, … of `--opts` and `--weights`."""
+    return [*args.opts, *(["MODEL.WEIGHTS", args.weights] if args.weights else [])]

@@ -1,0 +1,1 @@
+"""Masks, label images, nuclei, ground truth and contrast: NumPy only, no torch."""

@@ -1,0 +1,173 @@
+"""The mask of one nucleus: as a tight crop, as a full mask, and as COCO run-length encoding (RLE).
+
+Shapes: H, W are the height and width of the image; h, w those of a nucleus's bounding box; N is the
+number of nuclei. Arrays are indexed (row, column); boxes are (x, y, width, height) in pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+# One RLE in COCO's compressed form: {"size": [H, W], "counts": str}, column-major.
+RLE = dict
+
+
+class Crop(NamedTuple):
+    """The mask of one nucleus inside its bounding box.
+
+    Args:
+        x, y: left and top of the bounding box, pixels.
+        mask: (h, w) bool. Each row and column at its edges has a pixel of the nucleus.
+    """
+
+    x: int
+    y: int
+    mask: np.ndarray
+
+    @property
+    def box(self) -> list[int]:
+        """[x, y, width, height] in pixels, as COCO's `bbox`."""
+        height, width = self.mask.shape
+        return [self.x, self.y, width, height]
+
+    @property
+    def bottom(self) -> int:
+        """The first row below the box."""
+        return self.y + self.mask.shape[0]
+
+    @property
+    def right(self) -> int:
+        """The first column to the right of the box."""
+        return self.x + self.mask.shape[1]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the box, which index an array of the image's size."""
+        return slice(self.y, self.bottom), slice(self.x, self.right)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    def moved(self, x: int, y: int) -> "Crop":
+        """The same mask, `x` pixels further right and `y` pixels further down."""
+        return Crop(self.x + x, self.y + y, self.mask)
+
+    def keep(self, mask: np.ndarray) -> "Crop | None":
+        """The nucleus with another (h, w) bool mask, cropped again; None if the mask is empty."""
+        kept = crop_mask(mask)
+        return kept and kept.moved(self.x, self.y)
+
+
+EMPTY = Crop(0, 0, np.zeros((0, 0), bool))
+
+
+def crop_mask(mask: np.ndarray) -> Crop | None:
+    """Cuts the tight box of the non-zero pixels out of a (H, W) bool or uint8 mask.
+
+    Returns None where the mask is empty.
+    """
+    pixels = mask.view(np.uint8) if mask.dtype == bool else mask
+    x, y, width, height = cv2.boundingRect(pixels)
+    if width == 0:
+        return None
+    return Crop(x, y, pixels[y : y + height, x : x + width] != 0)
+
+
+def shared_part(a: Crop, b: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """The intersection of two boxes as an index into each mask; None if they do not intersect."""
+    top, left = max(a.y, b.y), max(a.x, b.x)
+    bottom, right = min(a.bottom, b.bottom), min(a.right, b.right)
+    if top >= bottom or left >= right:
+        return None
+    in_a, in_b = ((slice(top - c.y, bottom - c.y), slice(left - c.x, right - c.x)) for c in (a, b))
+    return in_a, in_b
+
+
+def common_pixels(a: Crop, b: Crop) -> int:
+    """Number of pixels that two nuclei share."""
+    shared = shared_part(a, b)
+    return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
+
+
+def union_size(a: Crop, b: Crop) -> tuple[int, int]:
+    """Height and width of the box around two nuclei."""
+    return max(a.bottom, b.bottom) - min(a.y, b.y), max(a.right, b.right) - min(a.x, b.x)
+
+
+def union(a: Crop, b: Crop) -> Crop:
+    """Two nuclei as one."""
+    left, top = min(a.x, b.x), min(a.y, b.y)
+    mask = np.zeros(union_size(a, b), bool)
+    for crop in (a, b):
+        mask[crop.moved(-left, -top).window] |= crop.mask
+    return Crop(left, top, mask)
+
+
+def paint_masks(crops: Sequence[Crop], height: int, width: int) -> np.ndarray:
+    """(N, height, width) bool: a full mask for each nucleus."""
+    masks = np.zeros((len(crops), height, width), bool)
+    for mask, crop in zip(masks, crops, strict=True):
+        mask[crop.window] = crop.mask
+    return masks
+
+
+def cells(y: int, x: int, height: int, width: int, edge: int) -> Iterator[tuple[int, int]]:
+    """Row and column of each cell of a grid of `edge` pixels that a box has pixels in: what lies in
+    none of them need not be looked at."""
+    for row in range(y // edge, (y + height - 1) // edge + 1):
+        for column in range(x // edge, (x + width - 1) // edge + 1):
+            yield row, column
+
+
+def encode_crop(crop: Crop, height: int, width: int) -> RLE:
+    """The RLE of a nucleus in an image of (height, width), byte for byte as pycocotools makes it.
+
+    Only the pixels of the box are looked at, so the time does not grow with the image.
+    """
+    h, w = crop.mask.shape
+    columns = np.zeros((w, h + 2), bool)
+    columns[:, 1:-1] = crop.mask.T
+    # Where a column changes: in turn the start of a run and the first pixel after it.
+    edges = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
+    column, row = np.divmod(edges, h + 1)
+    edges = (crop.x + column) * height + crop.y + row
+    if h == height:  # a run that fills a column to its end goes on in the next one
+        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
+        edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    bounds = np.empty(len(edges) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, edges, height * width
+    counts = bounds[1:] - bounds[:-1]
+    if counts[-1] == 0:
+        counts = counts[:-1]
+    size = [height, width]
+    code = coco_mask.frPyObjects({"size": size, "counts": counts.tolist()}, height, width)
+    return {"size": size, "counts": code["counts"].decode("ascii")}
+
+
+def encode(mask: np.ndarray) -> RLE:
+    """The RLE of a (H, W) bool or uint8 mask; an empty mask gives one run of zeros."""
+    crop = crop_mask(mask)
+    if crop is None:
+        crop = Crop(0, 0, np.zeros((1, 1), bool))
+    return encode_crop(crop, *mask.shape)
+
+
+def decode(rle: RLE) -> np.ndarray:
+    """The (H, W) bool mask of an RLE.
+
+    Raises:
+        ValueError: run lengths that do not fit the size.
+    """
+    try:
+        mask, area = coco_mask.decode(rle), int(coco_mask.area(rle))
+    except (ValueError, TypeError, KeyError, MemoryError) as error:
+        raise ValueError(f"a run-length code that cannot be decoded ({error})") from error
+    # Of a code that ends early, pycocotools leaves the other pixels as they were in memory.
+    if mask.max(initial=0) > 1 or np.count_nonzero(mask) != area:
+        raise ValueError("a run-length code that does not fit the size of its image")
+    return mask.view(bool)

@@ -1,0 +1,138 @@
+"""The nuclei of one image, as models find them and as they are counted, measured and exported."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dsb2018.structures.labels import crop_labels
+from dsb2018.structures.masks import Crop, cells
+
+CELL = 256  # edge of the cells by which nuclei are looked up, pixels
+
+
+@dataclass(frozen=True)
+class Detections:
+    """All nuclei that a model proposes for an image. They may overlap.
+
+    They are kept as crops, so a slide of a million nuclei needs no array of the image's size.
+
+    Args:
+        size: (H, W) of the image, pixels.
+        crops: the mask of each of the N nuclei.
+        scores: (N,) float32 confidence, 0 to 1.
+        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, of models that predict boxes; None: the
+            bounding boxes of the masks.
+    """
+
+    size: tuple[int, int]
+    crops: Sequence[Crop]
+    scores: np.ndarray
+    boxes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(N,) int64 pixels."""
+        return np.array([crop.area for crop in self.crops], np.int64)
+
+    def corners(self) -> np.ndarray:
+        """(N, 4) float32 x0, y0, x1, y1 of the boxes, pixels."""
+        if self.boxes is not None:
+            return self.boxes
+        corners = [(crop.x, crop.y, crop.right, crop.bottom) for crop in self.crops]
+        return np.array(corners, np.float32).reshape(-1, 4)
+
+    def without_overlaps(self, score_thresh: float) -> "Nuclei":
+        """The nuclei that count: where two overlap, the pixels go to the one of higher score.
+
+        A nucleus of which more than half is hidden by others is a duplicate and is left out.
+
+        Args:
+            score_thresh: nuclei of a lower score are left out, 0 to 1.
+
+        Returns:
+            Nuclei by falling score.
+        """
+        occupied = np.zeros(self.size, bool)
+        crops, scores = [], []
+        for index in np.argsort(-self.scores, kind="stable"):
+            crop = self.crops[index]
+            if self.scores[index] < score_thresh:
+                break
+            visible = crop.mask & ~occupied[crop.window]
+            if crop.area and 2 * np.count_nonzero(visible) >= crop.area:
+                occupied[crop.window] |= visible
+                crops.append(crop.keep(visible))
+                scores.append(self.scores[index])
+        return Nuclei(self.size, crops, np.array(scores, np.float32))
+
+
+@dataclass(frozen=True)
+class Nuclei(Detections):
+    """Nuclei that do not overlap. The k-th has the label k + 1; background is 0."""
+
+    @classmethod
+    def from_labels(cls, labels: np.ndarray, scores: np.ndarray | None = None) -> "Nuclei":
+        """The nuclei of a label image.
+
+        Args:
+            labels: (H, W) integers, 0 is background.
+            scores: (N,) of the labels in rising order; None: all 1.
+        """
+        crops = [crop for _, crop in crop_labels(labels)]
+        scores = np.ones(len(crops)) if scores is None else np.asarray(scores)
+        return cls(labels.shape, crops, scores.astype(np.float32))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) int32 label image."""
+        return self._paint(range(len(self)), 0, 0, *self.size)
+
+    def window(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """(height, width) int32: a part of the label image, background outside of the image."""
+        return self._paint(self.near(y, x, height, width), y, x, height, width)
+
+    def near(self, y: int, x: int, height: int, width: int) -> list[int]:
+        """Rising indices of the nuclei that may have pixels in a window, and of few others."""
+        window_cells = cells(y, x, height, width, CELL)
+        return sorted({index for cell in window_cells for index in self._by_cell.get(cell, ())})
+
+    @cached_property
+    def _by_cell(self) -> dict[tuple[int, int], list[int]]:
+        """An index by place: the time for a window does not depend on nuclei outside of it."""
+        by_cell = defaultdict(list)
+        for index, crop in enumerate(self.crops):
+            for cell in cells(crop.y, crop.x, *crop.mask.shape, CELL):
+                by_cell[cell].append(index)
+        return dict(by_cell)
+
+    def _paint(self, indices: Iterable[int], y: int, x: int, height: int, width: int) -> np.ndarray:
+        labels = np.zeros((height, width), np.int32)
+        for index in indices:
+            crop = self.crops[index]
+            top, left = max(crop.y, y), max(crop.x, x)
+            bottom, right = min(crop.bottom, y + height), min(crop.right, x + width)
+            if top < bottom and left < right:
+                mask = crop.mask[top - crop.y : bottom - crop.y, left - crop.x : right - crop.x]
+                labels[top - y : bottom - y, left - x : right - x][mask] = index + 1
+        return labels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for one image.
+
+    Args:
+        detections: all proposals with their scores, from which COCO AP is computed.
+        nuclei: those that count, which do not overlap.
+        foreground: (H, W) bool, True in nuclei: the semantic map.
+    """
+
+    detections: Detections
+    nuclei: Nuclei
+    foreground: np.ndarray

@@ -1,0 +1,417 @@
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import predict
+import pytest
+import tifffile
+import torch
+from skimage.io import imread
+
+from dsb2018.inference import prefetch
+from dsb2018.inference import run as run_module
+from dsb2018.inference.export import worker
+from dsb2018.inference.export.base import EXPORTERS, ExportJob
+from dsb2018.inference.export.export import export_image
+from dsb2018.inference.predictor import Predictor
+from dsb2018.inference.readers import tiff
+from dsb2018.inference.tiling.stitching import Tiling
+from tests.inference.test_predictor import micrograph
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three small images."""
+    images = tmp_path / "my images"
+    images.mkdir()
+    for seed in range(3):
+        cv2.imwrite(str(images / f"i{seed}.png"), micrograph((96, 128), seed)[0])
+    return images
+
+
+def rows_of(path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(folder, output, *more) -> int:
+    return predict.main(["--input", str(folder), "--output", str(output), *more])
+
+
+def test_all_formats(folder, tmp_path, capsys):
+    output = tmp_path / "out put"
+    assert run(folder, output, "--pixel-size", "0.5", "--format", *EXPORTERS) == 0
+    printed = capsys.readouterr().out
+    nuclei, images = rows_of(output / "nuclei.csv"), rows_of(output / "images.csv")
+    assert f"3 of 3 files done, {len(nuclei)} nuclei" in printed
+    assert [row["image"] for row in images] == ["i0", "i1", "i2"]
+    assert sum(int(row["nuclei"]) for row in images) == len(nuclei) > 10
+    for row in images:
+        labels = imread(output / "labels" / f"{row['image']}.tif")
+        mine = [each for each in nuclei if each["image"] == row["image"]]
+        assert labels.max() == len(mine) == int(row["nuclei"])
+        for each in mine:
+            area = (labels == int(each["label"])).sum()
+            assert int(float(each["area"])) == area
+            assert float(each["area_um2"]) == pytest.approx(area / 4)
+        assert imread(output / "overlays" / f"{row['image']}.png").shape == (192, 256, 3)
+        geojson = json.loads((output / "geojson" / f"{row['image']}.geojson").read_text())
+        assert len(geojson["features"]) == len(mine)
+        assert len(list((output / "crops" / row["image"]).glob("*.png"))) == len(mine)
+        assert len(list((output / "dsb" / row["image"] / "masks").glob("*.png"))) == len(mine)
+    assert len(json.loads((output / "coco.json").read_text())["annotations"]) == len(nuclei)
+    assert len(rows_of(output / "submission.csv")) == len(nuclei)
+
+
+def test_a_run_gives_the_cores_back(folder, tmp_path):
+    torch.set_num_threads(2)
+    assert run(folder, tmp_path / "out") == 0
+    assert torch.get_num_threads() == 2
+
+
+def test_what_is_done_stays_done(folder, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    assert run(folder, output) == 0
+    before = {name: (output / name).read_bytes() for name in ("nuclei.csv", "images.csv")}
+    calls = []
+    original = prefetch.open_images
+    monkeypatch.setattr(prefetch, "open_images", lambda n, p: calls.append(n) or original(n, p))
+    assert run(folder, output) == 0
+    assert calls == []
+    assert before == {name: (output / name).read_bytes() for name in before}
+    cv2.imwrite(str(folder / "i1.png"), micrograph((96, 128), 7)[0])  # another image
+    assert run(folder, output) == 0
+    assert calls == ["i1"]
+    assert before["nuclei.csv"] != (output / "nuclei.csv").read_bytes()
+    assert run(folder, output, "--pixel-size", "2") == 0  # asked for something else
+    assert calls == ["i1", "i0", "i1", "i2"]
+
+
+def test_bad_files_are_told_and_the_others_done(folder, tmp_path, capsys):
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "noise.jpg").write_bytes(bytes(range(250)))
+    tifffile.imwrite(folder / "nan.tif", np.full((40, 40), np.nan, np.float32))
+    five = np.zeros((40, 40, 5), np.uint8)
+    tifffile.imwrite(folder / "five.tif", five, photometric="minisblack", planarconfig="contig")
+    cv2.imwrite(str(folder / "black.png"), np.zeros((40, 50), np.uint8))
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "4 of 8 files done" in printed.out
+    for name in ("empty.png", "noise.jpg", "nan.tif", "five.tif"):
+        (line,) = [line for line in printed.err.splitlines() if name in line]
+        assert line.startswith(f"failed: {folder / name}: ")
+        assert "Traceback" not in line
+    images = {row["image"]: row for row in rows_of(tmp_path / "out" / "images.csv")}
+    assert set(images) == {"i0", "i1", "i2", "black"}
+    assert images["black"]["nuclei"] == "0"
+    assert not imread(tmp_path / "out" / "labels" / "black.tif").any()
+
+
+def test_a_file_that_failed_before_is_tried_again(folder, tmp_path):
+    good = (folder / "i1.png").read_bytes()
+    (folder / "i1.png").write_bytes(good[:100])
+    assert run(folder, tmp_path / "out") == 1
+    (folder / "i1.png").write_bytes(good)
+    assert run(folder, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 3
+
+
+def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "labels").write_text("a file where a folder should be")
+    assert run(folder, output) == 1
+    printed = capsys.readouterr()
+    assert "0 of 3 files done" in printed.out
+    assert printed.err.count("failed: ") == 3
+    assert not (output / "nuclei.csv").exists()
+    (output / "nuclei.csv").mkdir()
+    assert run(folder, output, "--format", "coco") == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"failed: {output}: ")
+    assert printed.out.startswith("3 of 3 files done, ")
+    assert "Written" not in printed.out
+
+
+def test_the_channel_that_was_chosen_is_drawn(tmp_path):
+    image, _ = micrograph((96, 128))
+    path = tmp_path / "two.ome.tif"
+    channels = np.stack([np.full_like(image, 7), image])
+    tifffile.imwrite(path, channels, metadata={"axes": "CYX", "Channel": {"Name": ["GFP", "DAPI"]}})
+    assert run(path, tmp_path / "out", "--channel", "DAPI") == 0
+    assert imread(tmp_path / "out" / "overlays" / "two.png").std() > 20
+    nuclei = rows_of(tmp_path / "out" / "nuclei.csv")
+    assert len(nuclei) > 3
+    assert all(float(row["intensity_mean_DAPI"]) > 30 for row in nuclei)
+    assert all(float(row["intensity_mean_GFP"]) == 0 for row in nuclei)
+
+
+def test_a_file_that_is_damaged_inside(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tiff, "SMALL", 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, micrograph((96, 128))[0], tile=(32, 32), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        begin, length = file.pages[0].dataoffsets[5], file.pages[0].databytecounts[5]
+    data = bytearray(path.read_bytes())
+    data[begin : begin + length] = bytes(length)
+    path.write_bytes(data)
+    assert run(path, tmp_path / "out") == 1
+    assert f"failed: {path}: damaged" in capsys.readouterr().err
+
+
+def test_a_stack(tmp_path):
+    image, _ = micrograph((96, 128))
+    dark = np.full_like(image, 20)
+    path = tmp_path / "stack.tif"
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    stack = np.stack([dark, image, image, dark, image])
+    tifffile.imwrite(path, stack, imagej=True, resolution=(2, 2), metadata=metadata)
+    assert run(path, tmp_path / "out", "--format", "labels", "coco", "overlay") == 0
+    labels = tifffile.imread(tmp_path / "out" / "labels" / "stack.tif")
+    assert labels.shape == stack.shape
+    assert not labels[0].any()
+    assert (labels[1] == labels[2]).all()
+    assert labels[4].min(where=labels[4] > 0, initial=999) > labels[2].max()  # others
+    volumes = rows_of(tmp_path / "out" / "volumes.csv")
+    assert len(volumes) == labels.max()
+    assert volumes[0]["first_slice"] == "1"
+    assert volumes[0]["last_slice"] == "2"
+    assert float(volumes[0]["volume_um3"]) == int(volumes[0]["voxels"]) * 0.25 * 2
+    nuclei = rows_of(tmp_path / "out" / "nuclei.csv")
+    assert {row["slice"] for row in nuclei} == {"1", "2", "4"}
+    for row in nuclei:
+        here = labels[int(row["slice"])] == int(row["label"])
+        assert here.sum() == int(float(row["area"]))
+    images = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
+    assert [each["name"] for each in images] == [f"stack_z{z:04d}" for z in range(5)]
+
+
+def test_time_points_of_stacks(tmp_path):
+    image, _ = micrograph((96, 128))
+    dark = np.full_like(image, 20)
+    frames = np.stack([[image, image], [dark, image]])
+    path = tmp_path / "film.ome.tif"
+    tifffile.imwrite(path, frames, metadata={"axes": "TZYX"})
+    assert run(path, tmp_path / "out", "--format", "labels", "--crops") == 0
+    volumes = rows_of(tmp_path / "out" / "volumes.csv")
+    by_name = {
+        name: [v for v in volumes if v["image"] == name] for name in ("film_t0000", "film_t0001")
+    }
+    assert {v["first_slice"] for v in by_name["film_t0000"]} == {"0"}
+    assert {v["first_slice"] for v in by_name["film_t0001"]} == {"1"}
+    assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
+
+
+def test_a_mistaken_second_command_leaves_the_tables(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "out") == 0
+    before = (tmp_path / "out" / "nuclei.csv").read_text()
+    assert run(folder, tmp_path / "out", "--channel", "7") == 1
+    assert "Written" not in capsys.readouterr().out.split("0 of 3 files done")[1]
+    assert (tmp_path / "out" / "nuclei.csv").read_text() == before
+
+
+def test_what_was_deleted_is_made_again(folder, tmp_path):
+    assert run(folder, tmp_path / "out") == 0
+    (tmp_path / "out" / "labels" / "i1.tif").unlink()
+    assert run(folder, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "labels" / "i1.tif").exists()
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "inf"])
+def test_a_pixel_has_a_length(folder, tmp_path, capsys, length):
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "out", f"--pixel-size={length}")
+    assert "expected micrometres" in capsys.readouterr().err
+
+
+def test_whole_numbers_for_keys_that_are_floats(folder, tmp_path):
+    assert run(folder / "i0.png", tmp_path / "out", "--opts", "INPUT.ZOOM_TEST", "2") == 0
+
+
+def test_a_link_to_nowhere_stops_nothing(folder, tmp_path, capsys):
+    (folder / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
+    assert run(folder, tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "3 of 4 files done" in printed.out
+    assert "gone.tif" in printed.err
+
+
+def test_a_film_goes_on_where_it_was(tmp_path, monkeypatch):
+    frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
+    tifffile.imwrite(tmp_path / "film.ome.tif", frames, metadata={"axes": "TYX"})
+    seen, original = [], Predictor.find
+
+    def interrupted(predictor, images):
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return original(predictor, images)
+
+    monkeypatch.setattr(Predictor, "find", interrupted)
+    assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 130
+    done = {each.stem for each in (tmp_path / "out" / ".done" / "film").glob("film_t*.json")}
+    assert done  # what was written by then
+    seen.clear()
+    monkeypatch.setattr(Predictor, "find", lambda p, i: seen.append(1) or original(p, i))
+    assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 0
+    assert len(seen) == 6 - len(done - {"film_t0000"})  # the first is always done again
+    rows = rows_of(tmp_path / "out" / "images.csv")
+    assert [row["image"] for row in rows] == [f"film_t{t:04d}" for t in range(6)]
+    assert len({row["image"] for row in rows_of(tmp_path / "out" / "nuclei.csv")}) == 6
+
+
+def test_a_film_before_large_files_does_not_wait_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(prefetch, "MOST_AHEAD", 1000)  # bytes: nothing has room beside another
+    frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
+    tifffile.imwrite(tmp_path / "a.ome.tif", frames, metadata={"axes": "TYX"})
+    for name in "bcd":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), frames[0])
+    assert run(tmp_path, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 9
+
+
+KILLED = """
+import os, signal, sys
+sys.path.append("tools")
+import predict
+from dsb2018.inference.run import PredictionRun
+finish = PredictionRun._finish
+PredictionRun._finish = lambda *each: (finish(*each), os.kill(os.getpid(), signal.SIGKILL))
+if __name__ == "__main__":
+    predict.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_run_that_is_killed_leaves_no_process(folder, tmp_path, project):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), "--input", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(project), "STARTED_BY": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], cwd=project, env=environment
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "out" / ".done" / "i0" / "record.json").exists()
+
+    def processes() -> list[str]:
+        found = []
+        for each in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"STARTED_BY={tmp_path}".encode() in each.read_bytes():
+                    found.append(each.parent.name)
+        return found
+
+    for _ in range(100):
+        if not processes():
+            break
+        time.sleep(0.1)
+    assert processes() == []
+
+
+def test_parts_that_would_have_another_files_name(tmp_path, capsys):
+    image, _ = micrograph((96, 128))
+    metadata = {"axes": "TYX"}
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([image, image]), imagej=True, metadata=metadata)
+    cv2.imwrite(str(tmp_path / "a_t0001.png"), image)
+    assert run(tmp_path, tmp_path / "out") == 1
+    message = f"{tmp_path / 'a.tif'}: a part of it has the name of another file, a_t0001"
+    assert message in capsys.readouterr().err
+    assert [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")] == ["a_t0001"]
+
+
+def write_or_be_killed(job: ExportJob) -> dict:
+    if job.name == "i2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return export_image(job)
+
+
+def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
+    image, _ = micrograph((96, 128))
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"i{number:x}.png"), image)
+    monkeypatch.setattr(worker, "export_image", write_or_be_killed)
+    assert run(tmp_path, tmp_path / "out") == 1
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'i2.png'}: the process that writes was killed" in printed
+    done = [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")]
+    assert {"i0", "ib"} <= set(done) < {f"i{number:x}" for number in range(12)}
+    monkeypatch.undo()
+    assert run(tmp_path, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "images.csv")) == 12
+
+
+def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    image, truth = micrograph((500, 700))
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, image, tile=(128, 128))
+    options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
+    monkeypatch.setattr(Tiling, "whole", 256)
+    seen = []
+    original = run_module.find_in_tile
+
+    def interrupted(tile, **rest):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(tile)
+        return original(tile, **rest)
+
+    monkeypatch.setattr(run_module, "find_in_tile", interrupted)
+    assert run(path, tmp_path / "out", *options) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    tiles = tmp_path / "out" / ".done" / "slide" / "tiles"
+    assert len(list(tiles.rglob("*.npz"))) == 5
+    monkeypatch.setattr(
+        run_module, "find_in_tile", lambda t, **k: seen.append(t) or original(t, **k)
+    )
+    assert run(path, tmp_path / "out", *options) == 0
+    assert len(seen) == len(set(seen)) > 6
+    assert not tiles.exists()
+    labels = tifffile.imread(tmp_path / "out" / "labels" / "slide.tif")
+    assert labels.shape == image.shape
+    assert labels.max() == pytest.approx(truth.max(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments", "message"),
+    [
+        (2, ["--input", "nowhere"], "nowhere: no such file or folder"),
+        (2, ["--config-file", "none.yaml"], "none.yaml: no such config file"),
+        (2, ["--weights", "none.pth"], "none.pth: no such checkpoint"),
+        (2, ["--tile", "100", "--overlap", "60"], "expected 0 to 32 pixels of overlap"),
+        (
+            2,
+            ["--opts", "SOLVER.BASE_LRR", "1"],
+            "no config key SOLVER.BASE_LRR; did you mean SOLVER.BASE_LR",
+        ),
+        (1, ["--weights", "dsb2018://mask_rcnn_lite0_FPN"], "of another model"),
+    ],
+)
+def test_unusable_arguments(folder, tmp_path, capsys, status, arguments, message):
+    assert run(folder, tmp_path / "out", *arguments) == status
+    assert message in capsys.readouterr().err
+
+
+def test_several_processes(folder, tmp_path, project):
+    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    files = ["tools/predict.py", "--input", str(folder), "--output", str(tmp_path / "two")]
+    done = subprocess.run(
+        [*launcher, "--nproc-per-node=2", *files],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("3 of 3 files done") == 1
+    torch.set_num_threads(1)
+    assert run(folder, tmp_path / "one") == 0
+    for name in ("nuclei.csv", "images.csv"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()

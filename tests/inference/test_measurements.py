@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.measure import regionprops
+
+from dsb2018.inference import measurements
+from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
+from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.structures.nuclei import Nuclei
+from tests.inference.drawing import draw_discs
+
+
+def picture_of(pixels: np.ndarray, axes: str, **details) -> MicroscopyImage:
+    return MicroscopyImage("a", Path("a"), pixels, axes, **details)
+
+
+@pytest.mark.parametrize("block", [40, 10_000])
+def test_as_scikit_image_on_the_whole_image(monkeypatch, block):
+    monkeypatch.setattr(measurements, "BLOCK", block)
+    labels = draw_discs()
+    pixels = np.random.default_rng(0).integers(0, 4000, (*labels.shape, 2), np.uint16)
+    nuclei = Nuclei.from_labels(labels, np.linspace(1, 0.5, labels.max()))
+    columns = measure_nuclei(nuclei, picture_of(pixels, "YXC", channels=("DAPI", "GFP")))
+    assert columns["label"].tolist() == list(range(1, len(nuclei) + 1))
+    assert (columns["score"] == nuclei.scores).all()
+    backgrounds = np.median(pixels[labels == 0], axis=0)
+    for index, region in enumerate(regionprops(labels, pixels)):
+        row = {name: values[index] for name, values in columns.items()}
+        assert (row["centroid_y"], row["centroid_x"]) == pytest.approx(region.centroid)
+        box = (row["box_y"], row["box_x"], row["box_y"] + row["box_height"])
+        assert (*box, row["box_x"] + row["box_width"]) == region.bbox
+        for name in measurements.SHAPES:
+            assert row[name] == pytest.approx(region[name]), name
+        values = pixels[labels == region.label].astype(float)
+        for channel, name in enumerate(("_DAPI", "_GFP")):
+            above = values[:, channel] - backgrounds[channel]
+            assert row[f"background{name}"] == backgrounds[channel]
+            assert row[f"intensity_mean{name}"] == pytest.approx(above.mean())
+            assert row[f"intensity_median{name}"] == pytest.approx(np.median(above))
+            assert row[f"intensity_std{name}"] == pytest.approx(above.std())
+            assert row[f"intensity_sum{name}"] == pytest.approx(above.sum())
+
+
+def squares() -> tuple[Nuclei, MicroscopyImage]:
+    """Two that touch at a corner, and one at the border."""
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:6, 2:6], labels[6:10, 6:10], labels[12:14, 26:30] = 1, 2, 3
+    pixels = np.full((20, 30), 10, np.uint8)
+    pixels[labels == 1], pixels[labels == 2], pixels[labels == 3] = 30, 50, 5
+    nuclei = Nuclei.from_labels(labels, np.array([0.9, 0.8, 0.7]))
+    return nuclei, picture_of(pixels, "YX", pixel_size=(0.5, 0.5))
+
+
+def test_by_hand():
+    columns = measure_nuclei(*squares())
+    assert columns["area"].tolist() == [16, 16, 8]
+    assert columns["touching"].tolist() == [True, True, False]
+    assert columns["at_border"].tolist() == [False, False, True]
+    assert columns["intensity_mean"].tolist() == [20, 40, -5]
+    assert columns["intensity_sum"].tolist() == [320, 640, -40]
+    assert columns["background"].tolist() == [10, 10, 10]
+    assert columns["neighbour_distance"][:2] == pytest.approx([32**0.5] * 2)
+    assert columns["area_um2"].tolist() == [4, 4, 2]
+    assert columns["neighbour_distance_um"][0] == pytest.approx(8**0.5)
+    assert 0.7 < columns["circularity"][0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "channels", "endings"),
+    [
+        ("YX", 1, [""]),
+        ("YXS", 3, ["_red", "_green", "_blue"]),
+        ("YXS", 5, ["_0", "_1", "_2", "_3", "_4"]),
+        ("CYX", 2, ["_0", "_1"]),
+    ],
+)
+def test_columns_of_channels(axes, channels, endings):
+    nuclei, _ = squares()
+    shape = [{"Y": 20, "X": 30}.get(axis, channels) for axis in axes]
+    columns = measure_nuclei(nuclei, picture_of(np.ones(shape, np.uint8), axes))
+    found = [name for name in columns if name.startswith("intensity_mean")]
+    assert found == [f"intensity_mean{ending}" for ending in endings]
+
+
+def test_summary_of_an_image():
+    nuclei, picture = squares()
+    row = summarize_nuclei(measure_nuclei(nuclei, picture), picture)
+    assert row["nuclei"] == 3
+    assert (row["height"], row["width"]) == (20, 30)
+    assert row["nuclei_per_megapixel"] == pytest.approx(5000)
+    assert row["nuclei_per_mm2"] == pytest.approx(3 / (600 * 0.25e-6))
+    assert row["covered"] == pytest.approx(40 / 600)
+    assert row["mean_area"] == pytest.approx(40 / 3)
+    assert row["mean_area_um2"] == pytest.approx(10 / 3)
+    assert row["integrated_intensity"] == 920
+    assert row["mean_intensity"] == pytest.approx(55 / 3)
+
+
+def test_an_image_without_nuclei_has_the_same_columns():
+    nothing = Nuclei.from_labels(np.zeros((20, 30), np.int32), np.zeros(0))
+    _, picture = squares()
+    columns = measure_nuclei(nothing, picture)
+    assert set(columns) == set(measure_nuclei(*squares()))
+    assert all(len(values) == 0 for values in columns.values())
+    row = summarize_nuclei(columns, picture)
+    assert row["nuclei"] == 0
+    assert np.isnan(row["mean_area"])
+
+
+def test_a_single_nucleus_and_one_without_background():
+    labels = np.ones((6, 6), np.int32)
+    pixels = np.full((6, 6), 7, np.uint8)
+    columns = measure_nuclei(Nuclei.from_labels(labels, np.ones(1)), picture_of(pixels, "YX"))
+    assert np.isnan(columns["neighbour_distance"]).all()
+    assert columns["background"].tolist() == [7]
+    assert columns["intensity_mean"].tolist() == [0]
+    assert columns["at_border"].tolist() == [True]
+    assert columns["touching"].tolist() == [False]
+
+
+def test_a_single_pixel_has_no_perimeter():
+    labels = np.zeros((6, 6), np.int32)
+    labels[3, 3] = 1
+    columns = measure_nuclei(
+        Nuclei.from_labels(labels, np.ones(1)), picture_of(np.zeros((6, 6), np.uint8), "YX")
+    )
+    assert columns["circularity"].tolist() == [1]

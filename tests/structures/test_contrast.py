@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from dsb2018.structures.contrast import find_range, stretch_contrast
+
+
+def random_image(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = rng.gamma(2, rng.uniform(2, 30), (64, 80, 3)) + rng.uniform(0, 60)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("percent", [0.0, 0.1, 2.0])
+def test_eight_bits_as_in_training(seed, percent):
+    image = random_image(seed)
+    found = find_range([image], percent).apply(image)
+    assert found.dtype == np.uint8
+    assert (found == stretch_contrast(image, percent)).all()
+
+
+def test_windows_give_what_the_whole_gives():
+    image = random_image(3)
+    parts = [image[:20], image[20:50, :30], image[20:50, 30:], image[50:]]
+    assert find_range(parts, 0.1) == find_range([image], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "shift", "allowed"),
+    [
+        (np.uint16, 16, 0, 1),  # 12 bits in 16
+        (np.uint16, 257, 0, 0),
+        (np.int32, 1000, -50_000, 1),
+        (np.float32, 1 / 255, 0, 1),
+        (np.float64, 1e-6, -3e-5, 1),
+        (np.float16, 1 / 2**17, 0, 1),
+    ],
+)
+def test_other_kinds_of_pixels_give_the_same_picture(dtype, factor, shift, allowed):
+    image = random_image(1)
+    expected = stretch_contrast(image, 0.1).astype(int)
+    other = (image.astype(np.float64) * factor + shift).astype(dtype)
+    found = find_range([other], 0.1).apply(other).astype(int)
+    assert np.abs(found - expected).max() <= allowed
+
+
+def test_hardly_more_than_one_value():
+    flat = np.full((50, 50, 1), 7, np.uint8)
+    assert (find_range([flat], 0.1).apply(flat) == flat).all()
+    black = np.zeros((50, 50, 1), np.uint16)
+    assert not find_range([black], 0.1).apply(black).any()
+    constant = np.full((9, 9, 1), 3.5, np.float32)
+    assert not find_range([constant], 0.1).apply(constant).any()
+    few = np.zeros((100, 100, 1), np.uint16)  # one bright pixel of 10,000
+    few[3, 4] = 900
+    assert find_range([few], 0.1).apply(few)[3, 4] == 255
+
+
+@pytest.mark.parametrize("outlier", [1e4, 1e9, -1e15, 1e30])
+def test_a_hot_pixel_of_a_float_image_does_not_make_the_rest_black(outlier):
+    image = random_image(1)
+    expected = stretch_contrast(image, 0.1).astype(int)
+    other = image / np.float32(255)
+    other[5, 6] = outlier
+    found = find_range([other], 0.1).apply(other).astype(int)
+    found[5, 6] = expected[5, 6]
+    assert np.abs(found - expected).max() <= 3  # three of the brightest values are now another's
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_refuses_what_is_no_number(value):
+    image = np.zeros((4, 4, 1), np.float32)
+    image[1, 2] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        find_range([image], 0.1)
