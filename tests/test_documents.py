@@ -23,6 +23,7 @@ TOOLS = sorted(path.stem for path in (PROJECT / "tools").glob("*.py"))
 GROUPS = "MODEL|INPUT|SOLVER|TEST|DATALOADER|DATASETS|WANDB"
 # Messages in docs/troubleshooting.md that other software prints.
 OTHERS = {
+    "No module named 'dsb2018'",
     "No module named 'onnx'",
     "CUDA out of memory",
     "Killed",
