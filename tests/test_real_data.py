@@ -71,7 +71,7 @@ def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path, name):
         results = run(argument_parser().parse_args(command))
     finally:
         unregister_dsb2018()
-    # Bright field is not asked for: 14 training images are too few for it (see the README).
+    # Bright field is not asked for: 14 training images are too few for it (see MODEL_ZOO.md).
     assert results["nuclei"]["AP50/fluorescence"] > 60
     assert results["sem_seg"]["IoU/fluorescence"] > 65
     assert results["nuclei"]["AP50/histology"] > 40
