@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dsb2018.csv_text import read_rows
+from dsb2018.draw import PREDICTED, TRUTH
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
 from dsb2018.report.comparison import Entry, warn_of_seen
@@ -50,6 +51,7 @@ def to_html(entries: Sequence[Entry]) -> str:
         data=data,
         orders=ORDERS,
         mistakes=MISTAKE_COLORS,
+        colors={"truth": TRUTH, "found": PREDICTED},
     )
 
 
