@@ -20,7 +20,7 @@ from dsb2018.report.tables import COLUMNS
 TEMPLATES = Path(__file__).parent / "page"
 IOU_THRESHOLDS = range(50, 95, 5)
 INTRODUCTION = (
-    f"Scores in percent; in brackets their {CONFIDENCE} % interval, from {ROUNDS} draws of the "
+    f"Scores in percent; below them their {CONFIDENCE} % interval, from {ROUNDS} draws of the "
     "images with replacement. mAP is the score of the 2018 Data Science Bowl, AP50 to AP90 are "
     "StarDist's, COCO AP ranks nuclei by their scores."
 )
@@ -76,10 +76,10 @@ def _section(entries: Sequence[Entry]) -> dict:
     first = entries[0]
     counts = ", ".join(f"{count} {name}" for name, count in first.modalities.items())
     models = dict(enumerate(entry.name for entry in entries))
-    return {
-        "name": first.dataset,
     quoted = quoted_beside([first.dataset])
     rows = [["", *COLUMNS.values(), "time of an image"], *map(_row, entries)]
+    return {
+        "name": first.dataset,
         "title": f"{first.dataset}: {first.images} images" + (f" ({counts})" if counts else ""),
         "warning": warn_of_seen(entries),
         "rows": [*rows, *map(_quoted_row, quoted)],
@@ -117,8 +117,7 @@ def _cell(score: Interval | None) -> str:
         return "–"
     if math.isnan(score.low):
         return f"{score.value:.1f}"
-    interval = Markup("<small>[{}, {}]</small>").format(f"{score.low:.1f}", f"{score.high:.1f}")
-    return Markup("{} {}").format(f"{score.value:.1f}", interval)
+    return Markup("{:.1f}<small>{:.1f}–{:.1f}</small>").format(*score)
 
 
 def _charts(entries: Sequence[Entry]) -> Mapping[str, str]:
