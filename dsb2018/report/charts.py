@@ -1,203 +1,172 @@
-"""Charts as SVG text, to stand in a page. Entrants differ by colour and by shape.
+"""Charts as SVG text to embed in a page, drawn by matplotlib without its global state.
 
-Colours are of Okabe and Ito's palette, which the colour-blind can tell apart. Text and axes take
-the colour of the page, by the classes `axis` and `grid`.
+Each entrant has a colour and a marker of its own. The colours are Okabe and Ito's palette, which
+colour-blind readers can tell apart.
 """
 
+import io
 import math
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from dsb2018.io.names import printable
 from dsb2018.report.bootstrap import Interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-SHAPES = (
-    "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",  # disc
-    "M-4,-4H4V4H-4Z",  # square
-    "M0,-5L5,4H-5Z",  # triangle
-    "M0,-5.5L5.5,0L0,5.5L-5.5,0Z",  # diamond
-    "M0,5L5,-4H-5Z",  # triangle on its tip
-    "M-1.6,-5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5V-1.6H-1.6Z",  # cross
-)
-WIDTH, HEIGHT = 640, 380
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 48  # margins
-
-
-class Axis:
-    """From numbers to pixels along one side of a chart."""
-
-    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False):
-        """
-        Args:
-            low, high: the numbers at both ends; above 0 with log.
-            start, end: their pixels.
-            log: equal factors are equally far apart.
-        """
-        self._scale = math.log if log else float
-        self._low, self._high = self._scale(low), self._scale(high)
-        self._start, self._end = start, end
-
-    def __call__(self, value: float) -> float:
-        share = (self._scale(value) - self._low) / (self._high - self._low)
-        return round(self._start + share * (self._end - self._start), 1)
-
-
-def color(index: int) -> str:
-    """Of an entrant, by its place."""
-    return COLORS[index % len(COLORS)]
-
-
-def marker(x: float, y: float, index: int) -> str:
-    """The sign of an entrant."""
-    shape = SHAPES[index % len(SHAPES)]
-    return f'<path d="{shape}" transform="translate({x},{y})" fill="{color(index)}"/>'
+MARKERS, SIGNS = "os^DvP", "●■▲◆▼✚"  # the same shapes for matplotlib and for the legend
+TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+LOG_PLUS_1 = np.log1p, np.expm1  # a logarithmic scale on which 0 has a place, and back
+WIDTH, HEIGHT = 460.8, 273.6  # of the view box
+MISSING = Interval(math.nan, math.nan, math.nan)
+INK = "#010203"  # stands in for `currentColor`, which matplotlib does not know
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.sans-serif": "DejaVu Sans",
+    "grid.alpha": 0.2,
+    "grid.color": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dsb2018",
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+styled = matplotlib.style.context(["default", STYLE])  # "default" overrules a user's matplotlibrc
 
 
 def legend(names: Iterable[str]) -> str:
-    """HTML: the sign of each entrant and its name."""
+    """HTML: the marker of each entrant and its name."""
     items = (
-        f'<li><svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">'
-        f"{marker(0, 0, index)}</svg>{escape(name)}</li>"
+        f'<li><span style="color:{_look(index)["color"]}" aria-hidden="true">'
+        f"{SIGNS[index % len(SIGNS)]}</span>{escape(name)}</li>"
         for index, name in enumerate(names)
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
+@styled
 def line_chart(
     series: Mapping[str, Sequence[tuple[float, Interval]]], title: str, x_title: str, y_title: str
 ) -> str:
-    """Percent over some number, one line an entrant, with its interval as a faint band.
+    """Draws percentages as one line per entrant, with the interval as a faint band.
 
     Args:
         series: by entrant the points: x, and a score in percent.
-        title, x_title, y_title: text.
+        title: for screen readers.
+        x_title, y_title: of the axes.
     """
-    places = [x for points in series.values() for x, _ in points]
-    across = Axis(min(places), max(places), LEFT, WIDTH - RIGHT)
-    up = Axis(0, 100, HEIGHT - BOTTOM, TOP)
-    parts = [_grid(across, sorted(set(places)), up, range(0, 101, 20), x_title, y_title)]
+    axes = _axes(x_title, y_title, ylim=(0, 100))
     for index, points in enumerate(series.values()):
-        shown = [(across(x), score) for x, score in points if not math.isnan(score.value)]
-        sure = [(x, score) for x, score in shown if not math.isnan(score.low)]
-        band = [f"{x},{up(score.low)}" for x, score in sure]
-        band += [f"{x},{up(score.high)}" for x, score in reversed(sure)]
-        line = " ".join(f"{x},{up(score.value)}" for x, score in shown)
-        parts.append(
-            f'<polygon points="{" ".join(band)}" fill="{color(index)}" opacity="0.12"/>'
-            f'<polyline points="{line}" fill="none" stroke="{color(index)}" stroke-width="2"/>'
-        )
-        parts += [marker(x, up(score.value), index) for x, score in shown]
-    return _svg(parts, title)
+        places = [x for x, _ in points]
+        value, low, high = _columns(score for _, score in points)
+        axes.fill_between(places, low, high, color=_look(index)["color"], alpha=0.12, linewidth=0)
+        axes.plot(places, value, **_look(index))
+    axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
+    return _to_svg(axes, title)
 
 
+@styled
 def count_chart(series: Mapping[str, Sequence[tuple[int, int]]], title: str) -> str:
-    """Found over true nuclei, one sign an image; on the line, both are equal.
+    """Draws found over true nuclei, one marker per image; both are equal on the dashed line.
 
     Args:
         series: by entrant, true and found numbers of each image.
-        title: text.
+        title: for screen readers.
     """
-    highest = max([10, *(n for pairs in series.values() for pair in pairs for n in pair)])
-    # One more than there are, so that 0 has a place on a scale of factors.
-    across = Axis(1, 1.1 * highest, LEFT, WIDTH - RIGHT, log=True)
-    up = Axis(1, 1.1 * highest, HEIGHT - BOTTOM, TOP, log=True)
-    ticks = [n for n in (0, 1, 3, 10, 30, 100, 300, 1000, 3000) if n <= highest]
-    grid = _grid(
-        lambda n: across(n + 1), ticks, lambda n: up(n + 1), ticks, "true nuclei", "found nuclei"
-    )
-    end = 1.1 * highest
-    parts = [grid, _line(across(1), up(1), across(end), up(end), "axis")]
+    end = 1.1 * max([10, *(n for pairs in series.values() for pair in pairs for n in pair)])
+    axes = _axes("true nuclei", "found nuclei")
+    axes.set_xscale("function", functions=LOG_PLUS_1)
+    axes.set_yscale("function", functions=LOG_PLUS_1)
+    ticks = [n for n in (0, *TICKS) if n <= end]
+    axes.set(xlim=(0, end), ylim=(0, end), xticks=ticks, yticks=ticks)
+    axes.plot([0, end], [0, end], color=INK, linestyle="--", linewidth=1)
     for index, pairs in enumerate(series.values()):
-        signs = (marker(across(true + 1), up(found + 1), index) for true, found in pairs)
-        parts.append(f'<g opacity="0.6">{"".join(signs)}</g>')
-    return _svg(parts, title)
+        axes.plot(*np.reshape(pairs, (-1, 2)).T, **_look(index), linestyle="none", alpha=0.6)
+    return _to_svg(axes, title)
 
 
+@styled
 def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_title: str) -> str:
-    """Scores with their intervals, side by side in each group.
+    """Draws scores with their intervals, side by side in each group.
 
     Args:
         groups: by name, a score of each entrant, None where there is none.
-        title, y_title: text.
+        title: for screen readers.
+        y_title: of the axis.
     """
-    up = Axis(0, 100, HEIGHT - BOTTOM, TOP)
-    middle = {
-        name: LEFT + (WIDTH - LEFT - RIGHT) * (number + 0.5) / len(groups)
-        for number, name in enumerate(groups)
-    }
-    parts = [_grid(middle.get, list(groups), up, range(0, 101, 20), "", y_title)]
-    for name, scores in groups.items():
-        step = 0.7 * (WIDTH - LEFT - RIGHT) / len(groups) / max(1, len(scores))
-        for index, score in enumerate(scores):
-            if score is None or math.isnan(score.value):
-                continue
-            x = round(middle[name] + (index - (len(scores) - 1) / 2) * step, 1)
-            if not math.isnan(score.low):
-                bounds = f'x1="{x}" x2="{x}" y1="{up(score.low)}" y2="{up(score.high)}"'
-                parts.append(f'<line {bounds} stroke="{color(index)}" stroke-width="2"/>')
-            parts.append(marker(x, up(score.value), index))
-    return _svg(parts, title)
+    axes = _axes("", y_title, ylim=(0, 100), xlim=(-0.5, len(groups) - 0.5))
+    axes.set_xticks(range(len(groups)), [printable(name) for name in groups])
+    entrants = list(zip(*groups.values(), strict=True))
+    for index, scores in enumerate(entrants):
+        places = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(entrants) - 0.5)
+        value, low, high = _columns(MISSING if score is None else score for score in scores)
+        axes.vlines(places, low, high, color=_look(index)["color"])
+        axes.plot(places, value, **_look(index), linestyle="none")
+    return _to_svg(axes, title)
 
 
+@styled
 def histogram_chart(
     series: Mapping[str, Sequence[float]], title: str, x_title: str, bins: int = 24
 ) -> str:
-    """Percent of the values in each bin, one line a series; bins are equally wide factors.
+    """Draws the percentage of values in each bin, one line per series, on a logarithmic axis.
 
     Args:
         series: by name, numbers of 0 or more; below 1 they count as 1.
-        title, x_title: text.
+        title: for screen readers.
+        x_title: of the axis.
         bins: number of them.
     """
-    values = {name: np.maximum(1, np.asarray(each, float)) for name, each in series.items()}
-    highest = max([10.0, *(each.max() for each in values.values() if each.size)])
-    edges = np.geomspace(1, 1.01 * highest, bins + 1)
-    middles = np.sqrt(edges[:-1] * edges[1:])
-    shares = {
-        name: 100 * np.histogram(each, edges)[0] / max(1, each.size)
-        for name, each in values.items()
-    }
-    top = 10 * math.ceil(max([1.0, *(each.max() for each in shares.values())]) / 10)
-    across = Axis(edges[0], edges[-1], LEFT, WIDTH - RIGHT, log=True)
-    up = Axis(0, top, HEIGHT - BOTTOM, TOP)
-    ticks = [n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000) if n <= edges[-1]]
-    parts = [_grid(across, ticks, up, range(0, top + 1, 10), x_title, "percent")]
-    for index, each in enumerate(shares.values()):
-        points = list(zip(map(across, middles), map(up, each), strict=True))
-        line = " ".join(f"{x},{y}" for x, y in points)
-        parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{color(index)}" stroke-width="2"/>'
-        )
-        parts += [marker(x, y, index) for x, y in points]
-    return _svg(parts, title)
+    groups = [np.maximum(1, np.asarray(values, float)) for values in series.values()]
+    edges = np.geomspace(1, 1.01 * max(values.max(initial=10) for values in groups), bins + 1)
+    axes = _axes(x_title, "percent", xscale="log")
+    for index, values in enumerate(groups):
+        shares = 100 * np.histogram(values, edges)[0] / max(1, values.size)
+        axes.plot(np.sqrt(edges[:-1] * edges[1:]), shares, **_look(index))
+    ticks = [n for n in TICKS if n <= edges[-1]]
+    axes.set_xticks(ticks, ticks)
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    return _to_svg(axes, title)
 
 
-def _grid(across, x_ticks, up, y_ticks, x_title: str, y_title: str) -> str:
-    bottom = HEIGHT - BOTTOM
-    parts = []
-    for tick in x_ticks:
-        parts.append(_line(across(tick), TOP, across(tick), bottom, "grid"))
-        parts.append(_text(across(tick), bottom + 18, tick, "middle"))
-    for tick in y_ticks:
-        parts.append(_line(LEFT, up(tick), WIDTH - RIGHT, up(tick), "grid"))
-        parts.append(_text(LEFT - 8, up(tick) + 4, tick, "end"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_title, "middle"))
-    y = (TOP + bottom) / 2
-    turned = f'transform="rotate(-90 14 {y})"'
-    parts.append(_text(14, y, y_title, "middle", turned))
-    return "".join(parts)
+def _look(index: int) -> dict[str, str | bool]:
+    """Colour and marker of an entrant, by its place; markers may stick out of the axes."""
+    color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+    return {"color": color, "marker": marker, "clip_on": False}
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>'
+def _columns(scores: Iterable[Interval]) -> np.ndarray:
+    """(3, N): values, lower and upper bounds; matplotlib leaves out what is NaN."""
+    return np.reshape(list(scores), (-1, 3)).T
 
 
-def _text(x: float, y: float, text, anchor: str, more: str = "") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" {more}>{escape(str(text))}</text>'
+def _axes(x_title: str, y_title: str, **settings: object) -> Axes:
+    axes = Figure((WIDTH / 72, HEIGHT / 72)).add_axes((0.12, 0.16, 0.85, 0.81))
+    axes.set(xlabel=x_title, ylabel=y_title, **settings)
+    return axes
 
 
-def _svg(parts: Iterable[str], title: str) -> str:
+def _to_svg(axes: Axes, title: str) -> str:
+    """An `<svg>` element that takes the text colour of the page around it."""
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with warnings.catch_warnings():
+        # The browser draws the text, with fonts that have more letters than matplotlib's.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        axes.figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    drawing = file.getvalue()
+    drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing[drawing.index("<g ") :])
+    drawing = drawing.replace("xlink:href", "href").replace(INK, "currentColor")
     head = f'class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"'
-    return f"<svg {head}>{''.join(parts)}</svg>"
+    return f"<svg {head}>{drawing}"

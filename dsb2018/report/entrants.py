@@ -65,7 +65,7 @@ def name_entrants(
     configs, weights = list(configs), list(weights)
     if len(configs) != len(weights):
         raise UsageError(f"{len(configs)} configs and {len(weights)} weights, expected as many")
-    names = ["/".join(Path(config).with_suffix("").parts[-2:]) for config in configs]
+    names = ["/".join(_name_path(Path(config)).parts[-2:]) for config in configs]
     models = [
         Entrant(name if names.count(name) == 1 else f"{name} {Path(file).stem}", config, file)
         for name, config, file in zip(names, configs, weights, strict=True)
@@ -78,6 +78,12 @@ def name_entrants(
             f"two of the name {twice[0]!r}; use --predictions NAME=DIR for one of them"
         )
     return everybody
+
+
+def _name_path(config: Path) -> Path:
+    """The path whose end names a model: training writes `config.yaml` into each model's folder."""
+    is_of_run = config.name == "config.yaml"
+    return config.absolute().parent if is_of_run else config.with_suffix("")
 
 
 def training_datasets(entrant: Entrant) -> tuple[str, ...]:

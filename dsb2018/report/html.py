@@ -1,29 +1,29 @@
 """The comparison as one page that needs nothing else: `report.html`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dsb2018.draw import PREDICTED, TRUTH
 from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.io.csv_text import read_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
 from dsb2018.report.comparison import EntrantScores, warn_of_seen
 from dsb2018.report.gallery import MISTAKE_COLORS, gallery
-from dsb2018.report.quoted import QUOTED
+from dsb2018.report.quoted import Quoted, quoted_beside
 from dsb2018.report.scoring import IMAGES
 from dsb2018.report.tables import COLUMNS
 
 TEMPLATES = Path(__file__).parent / "page"
 IOU_THRESHOLDS = range(50, 95, 5)
 INTRODUCTION = (
-    f"Scores in percent; in brackets their {CONFIDENCE} % interval, from {ROUNDS} draws of the "
+    f"Scores in percent; below them their {CONFIDENCE} % interval, from {ROUNDS} draws of the "
     "images with replacement. mAP is the score of the 2018 Data Science Bowl, AP50 to AP90 are "
-    "StarDist's, COCO AP ranks nuclei by their scores. Rows in italics are quoted, and come from "
-    "other images."
+    "StarDist's, COCO AP ranks nuclei by their scores."
 )
 ORDERS = {
     "worst": "lowest mAP first",
@@ -52,6 +52,7 @@ def to_html(entries: Sequence[EntrantScores]) -> str:
         data=data,
         orders=ORDERS,
         mistakes=MISTAKE_COLORS,
+        colors={"truth": TRUTH, "found": PREDICTED},
     )
 
 
@@ -76,13 +77,15 @@ def _section(entries: Sequence[EntrantScores]) -> dict:
     first = entries[0]
     counts = ", ".join(f"{count} {name}" for name, count in first.modalities.items())
     models = dict(enumerate(entry.name for entry in entries))
+    quoted = quoted_beside([first.dataset])
+    rows = [["", *COLUMNS.values(), "time of an image"], *map(_row, entries)]
     return {
         "name": first.dataset,
         "title": f"{first.dataset}: {first.images} images" + (f" ({counts})" if counts else ""),
         "warning": warn_of_seen(entries),
-        "rows": [["", *COLUMNS.values(), "time of an image"], *map(_row, entries), *_quoted_rows()],
-        "kinds": [""] * (1 + len(entries)) + ["quoted"] * len(QUOTED),
-        "sources": _sources(),
+        "rows": [*rows, *map(_quoted_row, quoted)],
+        "kinds": [""] * len(rows) + ["quoted"] * len(quoted),
+        "sources": _sources(quoted),
         "legend": Markup(legend(models.values())),
         "charts": {title: Markup(chart) for title, chart in _charts(entries).items()},
         "models": models,
@@ -97,22 +100,17 @@ def _row(entry: EntrantScores) -> list[str]:
     return [entry.name, *cells, "–" if seconds is None else f"{seconds:.2f} s"]
 
 
-def _quoted_rows() -> list[list[str]]:
-    return [
-        [
-            f"{each.name}, quoted",
-            *(f"{each.scores[m]:.1f}" if m in each.scores else "–" for m in COLUMNS),
-            "–",
-        ]
-        for each in QUOTED
-    ]
+def _quoted_row(quoted: Quoted) -> list[str]:
+    scores = quoted.scores
+    cells = [f"{scores[metric]:.1f}" if metric in scores else "–" for metric in COLUMNS]
+    return [f"{quoted.name}, quoted", *cells, "–"]
 
 
-def _sources() -> str:
+def _sources(quoted: Iterable[Quoted]) -> str:
     names: dict[str, list[str]] = {}
-    for each in QUOTED:
-        names.setdefault(f"{each.images} ({each.source})", []).append(each.name)
-    return "; ".join(f"{', '.join(rows)}: {of}" for of, rows in names.items())
+    for result in quoted:
+        names.setdefault(f"{result.images} ({result.source})", []).append(result.name)
+    return "; ".join(f"{', '.join(models)}: {of}" for of, models in names.items())
 
 
 def _cell(score: Interval | None) -> str:
@@ -120,8 +118,7 @@ def _cell(score: Interval | None) -> str:
         return "–"
     if math.isnan(score.low):
         return f"{score.value:.1f}"
-    interval = Markup("<small>[{}, {}]</small>").format(f"{score.low:.1f}", f"{score.high:.1f}")
-    return Markup("{} {}").format(f"{score.value:.1f}", interval)
+    return Markup("{:.1f}<small>{:.1f}–{:.1f}</small>").format(*score)
 
 
 def _charts(entries: Sequence[EntrantScores]) -> Mapping[str, str]:

@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from tabulate import tabulate
+
 from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.io.csv_text import write_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.comparison import Difference, EntrantScores, warn_of_seen
-from dsb2018.report.quoted import QUOTED
+from dsb2018.report.quoted import QUOTED, quoted_beside
 
 TRAINING = "dsb2018_train"  # whose accuracy the paper's table calls training accuracy
 # Columns of the table of all metrics: metric → heading
@@ -86,7 +88,8 @@ def to_markdown(entries: Sequence[EntrantScores], found: Sequence[Difference]) -
         some = [each for each in found if each.dataset == dataset]
         if some:
             parts += ["Differences of the first to the second, in points:", difference_table(some)]
-    parts += ["## Published elsewhere", "Quoted: of other images than ours.", quoted_table()]
+    if quoted_beside(datasets):
+        parts += ["## Published elsewhere", "Quoted: of other images than ours.", quoted_table()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -99,7 +102,8 @@ def _introduction() -> str:
 
 
 def paper_table(entries: Sequence[EntrantScores]) -> str:
-    """Training accuracy, test accuracy and mean IoU; the paper's own rows are quoted."""
+    """Training accuracy, test accuracy and mean IoU; beside real DSB2018 images also the paper's
+    own rows, quoted."""
     trained = {entry.name: entry for entry in entries if entry.dataset == TRAINING}
     tested = [entry for entry in entries if entry.dataset != TRAINING]
     rows = []
@@ -115,7 +119,7 @@ def paper_table(entries: Sequence[EntrantScores]) -> str:
                 with_interval(entry.scores["sem_seg/mIoU"]),
             ]
         )
-    for each in QUOTED:
+    for each in quoted_beside(entry.dataset for entry in entries):
         if "sem_seg/IoU" in each.scores:
             shown = [number(each.scores[f"sem_seg/{name}"]) for name in ("accuracy", "IoU")]
             rows.append([f"*{each.name}, quoted*", f"*{each.images}*", DASH, *shown, DASH])
@@ -227,13 +231,14 @@ def number(value: float, sign: str = "") -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    lines = [map(_one_line, heads), ["---"] * len(heads), *(map(_one_line, row) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A table of Markdown; cells stay as they are, but for line breaks and control characters."""
+    lines = [[_one_line(cell) for cell in row] for row in (heads, *rows)]
+    return tabulate(lines[1:], lines[0], tablefmt="github", disable_numparse=True)
 
 
 def _one_line(cell: str) -> str:
-    return " ".join(cell.split())
+    # To tabulate, a cell of the control character 1 makes its row a horizontal line.
+    return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", cell).split())
 
 
 def escape_markdown(text: str) -> str:

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from skimage.draw import polygon2mask
 from skimage.io import imread
 
+from dsb2018.draw import PREDICTED
 from dsb2018.inference.export import tables as table_module
 from dsb2018.inference.export.coco_json import join_coco, write_coco_part
 from dsb2018.inference.export.crops import write_crops
@@ -241,7 +242,7 @@ def test_overlays(tmp_path, size, expected):
     write_overlay(tmp_path / "a.png", nuclei_of(labels), picture_of(pixels), GreyRange(0, 255))
     picture = imread(tmp_path / "a.png")
     assert picture.shape == (*expected, 3)
-    assert (picture == (213, 94, 0)).all(axis=2).sum() > 100  # outlines
+    assert (picture == PREDICTED).all(axis=2).sum() > 100  # outlines
     assert (picture == 200).all(axis=2).sum() > 100  # what they are around
     assert (picture == 20).all(axis=2).sum() > 100
 

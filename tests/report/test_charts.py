@@ -2,37 +2,81 @@ import math
 import re
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 
 from dsb2018.report.bootstrap import Interval
-from dsb2018.report.charts import Axis, count_chart, group_chart, legend, line_chart
+from dsb2018.report.charts import (
+    COLORS,
+    count_chart,
+    group_chart,
+    histogram_chart,
+    legend,
+    line_chart,
+)
 
 NOTHING = Interval(math.nan, math.nan, math.nan)
+HOSTILE = "</text><script>alert(1)</script> $x_1$ & \"'"
 
 
-def test_axes():
-    assert [Axis(0, 100, 300, 100)(value) for value in (0, 50, 100)] == [300, 200, 100]
-    assert [Axis(1, 100, 0, 80, log=True)(value) for value in (1, 10, 100)] == [0, 40, 80]
+def markers(chart, color):
+    """x and y of the markers of one colour, in the order of their entrant's points."""
+    return [(float(use.get("x")), float(use.get("y"))) for use in uses(chart, f"fill: {color}")]
 
 
-def test_lines_have_their_points_and_bands():
+def uses(chart, style):
+    """The markers of a style; bands have the same colour, and no stroke."""
+    chosen = (use for use in chart.iter("use") if style.lower() in use.get("style"))
+    return [use for use in chosen if "stroke: #" in use.get("style")]
+
+
+def texts(chart):
+    return {text.text for text in chart.iter("text")}
+
+
+def test_lines_leave_out_what_is_not_known():
     points = [(0.5, Interval(80, 70, 90)), (0.7, Interval(60, 50, 65)), (0.9, NOTHING)]
-    chart = ElementTree.fromstring(line_chart({"a <b>": points, "c": points[:2]}, "t", "x", "y"))
-    line = chart.find("polyline").get("points").split()
-    assert len(line) == 2  # what is not known is left out
-    heights = [float(point.split(",")[1]) for point in line]
-    assert heights[0] < heights[1]  # a better score is higher up
-    assert len(chart.find("polygon").get("points").split()) == 4
-    assert len({each.get("stroke") for each in chart.findall("polyline")}) == 2
+    chart = ElementTree.fromstring(line_chart({"a": points, "b": points[:2]}, "t", "x", "y"))
+    (x1, y1), (x2, y2) = markers(chart, COLORS[0])
+    assert x1 < x2
+    assert y1 < y2  # a better score is higher up
+    assert markers(chart, COLORS[1]) == [(x1, y1), (x2, y2)]
+    assert {"0.5", "0.7", "0.9", "x", "y"} <= texts(chart)
+
+
+def test_bands_span_the_interval():
+    points = [(0.5, Interval(80, 60, 100)), (0.7, Interval(40, 0, 80))]
+    chart = ElementTree.fromstring(line_chart({"a": points}, "t", "x", "y"))
+    (use,) = (use for use in chart.iter("use") if "fill-opacity" in use.get("style"))
+    band = next(path for path in chart.iter("path") if path.get("id") == use.get("href")[1:])
+    numbers = [float(part) for part in band.get("d").split() if part not in "MLz"]
+    heights = [y + float(use.get("y")) for y in numbers[1::2]]
+    (_, y80), (_, y40) = markers(chart, COLORS[0])
+    one_percent = (y40 - y80) / 40
+    assert min(heights) == pytest.approx(y80 - 20 * one_percent)
+    assert max(heights) == pytest.approx(y40 + 40 * one_percent)
+
+
+def test_entrants_differ_by_colour_and_marker():
+    series = {name: [(0.5, Interval(80, 70, 90))] for name in "abcdef"}
+    chart = ElementTree.fromstring(line_chart(series, "t", "x", "y"))
+    shapes = set()
+    for color in COLORS[:6]:
+        (use,) = uses(chart, f"fill: {color}")
+        (path,) = (path for path in chart.iter("path") if path.get("id") == use.get("href")[1:])
+        shapes.add(path.get("d"))
+    assert len(shapes) == 6
 
 
 def test_equal_counts_lie_on_the_line():
     chart = ElementTree.fromstring(count_chart({"a": [(0, 0), (7, 7), (120, 120)]}, "counts"))
-    line = next(each for each in chart.findall("line") if each.get("class") == "axis")
-    x1, y1, x2, y2 = (float(line.get(name)) for name in ("x1", "y1", "x2", "y2"))
-    for path in chart.iter("path"):
-        x, y = map(float, re.findall(r"[\d.]+", path.get("transform")))
-        assert y == pytest.approx(y1 + (x - x1) * (y2 - y1) / (x2 - x1), abs=0.3)
+    (line,) = (path for path in chart.iter("path") if "dasharray" in path.get("style", ""))
+    x1, y1, x2, y2 = (float(part) for part in line.get("d").split() if part not in "ML")
+    places = markers(chart, COLORS[0])
+    assert len(places) == 3
+    for x, y in places:
+        assert y == pytest.approx(y1 + (x - x1) * (y2 - y1) / (x2 - x1), abs=0.01)
+    assert {"0", "1", "100"} <= texts(chart)
 
 
 def test_groups_show_what_is_known():
@@ -41,8 +85,49 @@ def test_groups_show_what_is_known():
         "brightfield": [NOTHING, Interval(9, 8, 9)],
     }
     chart = ElementTree.fromstring(group_chart(groups, "t", "mAP"))
-    assert len(chart.findall("path")) == 2
-    assert {"histology", "brightfield", "mAP"} <= {each.text for each in chart.findall("text")}
+    ((x1, y1),), ((x2, y2),) = markers(chart, COLORS[0]), markers(chart, COLORS[1])
+    assert x1 < x2
+    assert y1 < y2
+    assert {"histology", "brightfield", "mAP"} <= texts(chart)
+
+
+def test_groups_show_names_as_they_are():
+    assert HOSTILE in texts(ElementTree.fromstring(group_chart({HOSTILE: [NOTHING]}, "t", "mAP")))
+
+
+def test_histograms_are_in_percent():
+    chart = ElementTree.fromstring(histogram_chart({"a": [0, 1, 1, 50], "b": []}, "t", "x", bins=2))
+    (_, left), (_, right) = markers(chart, COLORS[0])
+    (_, zero), _ = markers(chart, COLORS[1])
+    assert zero - left == pytest.approx(3 * (zero - right))  # 75 and 25 %
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name: line_chart({name: [(0.5, Interval(80, 70, 90))]}, name, name, name),
+        lambda name: count_chart({name: [(1, 2)]}, name),
+        lambda name: group_chart({name: [Interval(50, 40, 60)]}, name, name),
+        lambda name: histogram_chart({name: [1, 2]}, name, name),
+    ],
+)
+def test_charts_are_safe_accessible_and_always_the_same(draw):
+    text = draw(HOSTILE)
+    chart = ElementTree.fromstring(text)
+    assert not list(chart.iter("script"))
+    assert (chart.get("role"), chart.get("aria-label")) == ("img", HOSTILE)
+    assert not [text for text in texts(chart) if "script" in text and text != HOSTILE]
+    assert "http" not in text
+    assert "currentColor" in text
+    assert not {"#000000", "#010203"} & set(re.findall("#[0-9a-f]{6}", text))  # hidden in the dark
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path"}):
+        assert draw(HOSTILE) == text
+
+
+def test_labels_that_no_font_has(recwarn):
+    chart = ElementTree.fromstring(group_chart({"核\nb\udcff": [NOTHING]}, "t", "mAP"))
+    assert "核 b\N{REPLACEMENT CHARACTER}" in texts(chart)
+    assert not recwarn.list
 
 
 def test_names_cannot_be_markup():

@@ -9,8 +9,15 @@ import pytest
 
 from dsb2018.report.bootstrap import Interval
 from dsb2018.report.comparison import COMPARED, EntrantScores, differences, warn_of_seen
-from dsb2018.report.quoted import QUOTED
-from dsb2018.report.tables import COLUMNS, to_csv, to_json, to_markdown, with_interval
+from dsb2018.report.quoted import QUOTED, quoted_beside
+from dsb2018.report.tables import (
+    COLUMNS,
+    markdown_table,
+    to_csv,
+    to_json,
+    to_markdown,
+    with_interval,
+)
 
 
 def entry(name, dataset="dsb2018_val", shift=0.0, seed=0, cost=None, seen=0):
@@ -54,30 +61,76 @@ def test_json_and_csv_say_the_same():
     assert sum(row["modality"] == "brightfield" for row in rows) == 2
 
 
+def cells(line):
+    """The cells of a row of a table, without what aligns them."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_tables_to_read():
     trained = entry("a", "dsb2018_train", shift=20)
     entries = [entry("a", cost={"seconds_per_image": 0.5, "peak_memory": 2**30}), trained]
     entries.insert(1, entry("b", shift=-9))
     text = to_markdown(entries, differences(entries))
     lines = text.splitlines()
-    row = next(line for line in lines if line.startswith("| a | dsb2018_val"))
-    assert row.split(" | ")[2:5] == ["70.0", "50.0 [48.0, 52.0]", "50.0 [48.0, 52.0]"]
-    row = next(line for line in lines if line.startswith("| b | dsb2018_val"))
-    assert row.split(" | ")[2] == "–"  # no training accuracy was measured
-    quoted = [line for line in lines if "quoted*" in line]
-    assert len(quoted) == 4  # the paper's
-    assert "| 99.2 | 88.0 |" in quoted[-1]
-    published = lines[lines.index("## Published elsewhere") :]
-    for each in QUOTED:
-        row = next(line for line in published if line.startswith(f"| {each.name} | {each.images}"))
-        assert row.endswith(f"| {each.source} |")
-        assert all(f"| {score:.1f} |" in row for score in each.scores.values())
+    rows = [cells(line) for line in lines]
+    row = next(row for row in rows if row[:2] == ["a", "dsb2018_val"])
+    assert row[2:5] == ["70.0", "50.0 [48.0, 52.0]", "50.0 [48.0, 52.0]"]
+    row = next(row for row in rows if row[:2] == ["b", "dsb2018_val"])
+    assert row[2] == "–"  # no training accuracy was measured
     assert "## dsb2018_val: 4 images (3 histology, 1 brightfield)" in lines
-    assert "| a | – | 0.500 s | 1.00 GiB |" in lines
-    assert any(line.startswith("| a | b | **+9.0 [") for line in lines)
+    assert ["a", "–", "0.500 s", "1.00 GiB"] in rows
+    assert any(row[:2] == ["a", "b"] and row[2].startswith("**+9.0 [") for row in rows)
     for block in text.split("\n\n"):  # every row of a table has as many cells as its head
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_published_results_stand_beside_the_real_data():
+    text = to_markdown([entry("a")], [])
+    lines = text.splitlines()
+    quoted = [cells(line) for line in lines if "quoted*" in line]
+    assert len(quoted) == 4  # the paper's
+    assert quoted[-1][3:5] == ["99.2", "88.0"]
+    published = [cells(line) for line in lines[lines.index("## Published elsewhere") :]]
+    for result in QUOTED:
+        row = next(row for row in published if row[:2] == [result.name, result.images])
+        assert row[-1] == result.source
+        assert {f"{score:.1f}" for score in result.scores.values()} <= set(row)
+    assert "Z. Wang, Y. Song" in text
+
+
+@pytest.mark.parametrize("dataset", ["dsb2018_sample_val", "dsb2018_mine", "other"])
+def test_published_results_do_not_stand_beside_other_images(dataset):
+    entries = [entry("a", dataset)]
+    text = to_markdown(entries, [])
+    assert "quoted" not in text
+    assert "Published elsewhere" not in text
+    assert not [result.name for result in QUOTED if result.name in text]
+    assert len(json.loads(to_json(entries, []))["quoted"]) == len(QUOTED)
+
+
+@pytest.mark.parametrize(
+    "names", [["dsb2018_test"], ["other", "dsb2018_stardist_train"], ["dsb2018_stardist_test"]]
+)
+def test_one_real_dataset_is_enough_to_quote(names):
+    assert quoted_beside(names) == QUOTED
+
+
+def test_cells_of_tables_stay_as_they_are():
+    row = ["007", "1e3", "1.50", "", "a\nb"]
+    heads = ["1", "", "c", "d", "e"]
+    table = markdown_table(heads, [row]).splitlines()
+    assert [cells(line) for line in (table[0], table[2])] == [heads, [*row[:-1], "a b"]]
+    assert set(table[1]) == {"|", "-"}
+    assert len(table) == 3
+
+
+@pytest.mark.parametrize("name", ["\x01", "\x1b[31mred", "a\x00b"])
+def test_control_characters_leave_the_table_as_it_is(name):
+    table = markdown_table(["", "b"], [[name, "x"], ["y", name]]).splitlines()
+    assert len(table) == 4
+    assert cells(table[2])[1] == "x"
+    assert cells(table[3])[0] == "y"
 
 
 def test_who_has_seen_the_images_is_said():

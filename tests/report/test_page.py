@@ -8,8 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
+from markupsafe import escape
 
 from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.draw import HALO, PREDICTED, TRUTH
+from dsb2018.report import quoted
+from dsb2018.report.comparison import read_entrant_scores
+from dsb2018.report.html import to_html
 from dsb2018.structures.ground_truth import read_label_layers
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -63,7 +68,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(browser, report):
     """The report, opened anew; at the end it must not have complained of anything."""
-    browser.set_window_size(1280, 900)
+    resize(browser, 1280)
     browser.get(report[0].as_uri())
     yield browser
     assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
@@ -155,24 +160,91 @@ def test_the_keyboard_is_enough(page):
     assert "large" not in card.get_attribute("class")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+def resize(page, width):
+    """Of the page itself, as narrow as no window can be."""
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.mark.parametrize("width", [1400, 1280, 420])
 def test_nothing_sticks_out(page, width):
     """Neither on a laptop nor on a phone; tables scroll by themselves."""
-    page.set_window_size(width, 800)
-    assert page.execute_script("return document.documentElement.scrollWidth") <= max(width, 500)
-    widths = [each.rect["width"] for each in find(page, ".card, .chart")]
+    resize(page, width)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    widths = [element.rect["width"] for element in find(page, ".card, .chart")]
     assert max(widths) <= width
 
 
+def test_a_wide_window_shows_the_whole_table(page):
+    resize(page, 1400)
+    (table,) = find(page, ".scroll")
+    assert table.get_property("scrollWidth") <= table.get_property("clientWidth")
+
+
+@pytest.mark.parametrize(("width", "stays"), [(900, True), (420, False)])
+def test_names_stay_in_sight_where_there_is_room(page, width, stays):
+    resize(page, width)
+    (table,) = find(page, ".scroll")
+    assert table.get_property("scrollWidth") > table.get_property("clientWidth")
+    name = find(page, "th[scope=row]")[0]
+    assert name.rect["width"] < 0.5 * width
+    before = name.rect["x"]
+    page.execute_script("arguments[0].scrollLeft = 200", table)
+    assert name.rect["x"] == (before if stays else before - 200)
+
+
+def test_published_results_are_of_other_images(report):
+    text = report[0].read_text()
+    assert "Data Science Bowl, first place" not in text  # the sample is drawn by this project
+    assert "StarDist's example" not in text
+
+
+def test_published_results_stand_beside_the_real_data(report, registered, monkeypatch):
+    monkeypatch.setattr(quoted, "DATASETS", {DATASET})
+    text = to_html([read_entrant_scores(report[0].parent / "perfect" / DATASET)])
+    rows = [f'<th scope="row">{escape(result.name)}, quoted</th>' for result in quoted.QUOTED]
+    assert all(row in text for row in rows)
+    assert all(escape(result.source) in text for result in quoted.QUOTED)
+
+
+def colors_of(stack):
+    shot = cv2.imdecode(np.frombuffer(stack.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
+    return shot[..., ::-1].astype(int)
+
+
+def is_near(shot, color):
+    return (abs(shot - color) < 30).all(axis=2)
+
+
 def test_layers_lie_on_the_image(page):
-    """The truth's outline covers edges of nuclei in the picture as the browser draws it."""
     stack = find(page, ".stack")[0]
     page.execute_script("arguments[0].scrollIntoView()", stack)
-    for kind in ("picture", "truth"):
+    for kind in ("picture", "truth", "found", "mistakes"):
         box = stack.find_element("css selector", f".{kind}").rect
         assert box["width"] == pytest.approx(stack.rect["width"], abs=1)
         assert box["height"] == pytest.approx(stack.rect["height"], abs=1)
-    shot = cv2.imdecode(np.frombuffer(stack.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
-    green = (abs(shot[..., ::-1].astype(int) - (0, 158, 115)) < 30).all(axis=2)
-    vermilion = (abs(shot[..., ::-1].astype(int) - (213, 94, 0)) < 30).all(axis=2)
-    assert green.any() or vermilion.any()
+
+
+def test_both_outlines_are_seen_where_they_agree(page):
+    choose(page, "first", "perfect")
+    stack = find(page, ".stack")[0]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", stack)
+    shot = colors_of(stack)
+    for color in (TRUTH, PREDICTED, HALO):
+        assert is_near(shot, color).sum() > 50
+
+
+def test_outlines_are_as_wide_in_a_small_picture_as_in_a_large_one(page):
+    find(page, '[data-control="found"]')[0].click()
+    find(page, '[data-control="mistakes"]')[0].click()
+    card = find(page, ".card")[0]
+    widths = []
+    for _ in ("small", "large"):
+        stack = find(page, ".stack")[0]
+        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", stack)
+        line = np.pad(is_near(colors_of(stack), TRUTH), 1).astype(int).ravel()
+        starts, ends = (np.flatnonzero(np.diff(line) == step) for step in (1, -1))
+        widths.append(np.median(ends - starts))
+        page.execute_script("arguments[0].classList.add('large')", card)
+    small, large = widths
+    assert 1 <= small <= large <= 3

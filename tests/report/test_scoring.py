@@ -145,11 +145,16 @@ def test_what_was_seen_in_training(registered, project, tmp_path):
     assert training_datasets(Entrant("a", "", str(tmp_path))) == ("x",)
 
 
-def test_names():
+def test_names(tmp_path, monkeypatch):
     configs = ["configs/unet/unet.yaml", "/a/configs/unet/unet_light.yaml"]
     named = name_entrants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
     assert [each.name for each in named] == ["unet/unet", "unet/unet_light", "StarDist"]
     assert [each.is_model for each in named] == [True, True, False]
+    run = "output/mask_rcnn/lite0_FPN/config.yaml"  # what training leaves in its folder
+    assert name_entrants([run], ["x.pth"], [])[0].name == "mask_rcnn/lite0_FPN"
+    monkeypatch.chdir(tmp_path)
+    own = "/".join(tmp_path.parts[-2:])
+    assert name_entrants(["config.yaml"], ["x.pth"], [])[0].name == own
     twice = name_entrants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
     assert [each.name for each in twice] == ["unet/unet x", "unet/unet y"]
     assert twice[0].folder_name == "unet-unet_x"
