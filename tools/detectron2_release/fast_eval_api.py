@@ -1,4 +1,8 @@
-"""`COCOeval_opt`: COCO's evaluation in C++ by `faster-coco-eval`, else the official one."""
+"""`COCOeval_opt`: the COCO evaluation in C++ by `faster-coco-eval`, or the official one.
+
+The official one is used if `faster-coco-eval` is not installed, and for what it treats differently:
+keypoints, empty parameters, and annotations that lack fields.
+"""
 
 from pycocotools.cocoeval import COCOeval
 
@@ -7,17 +11,49 @@ try:
 except ImportError:
     COCOeval_faster = None
 
-
-class _COCOeval(COCOeval_faster or COCOeval):
-    """Takes pycocotools' objects, as the official class does."""
-
-    def __init__(self, cocoGt=None, cocoDt=None, iouType="segm"):
-        if COCOeval_faster and cocoGt is not None and cocoDt is not None:
-            truth = COCO(cocoGt.dataset)
-            found = COCO({**cocoGt.dataset, "annotations": cocoDt.dataset["annotations"]})
-            super().__init__(truth, found, iouType, print_function=print)
-        else:
-            super().__init__(cocoGt, cocoDt, iouType)
+PARAMETERS = ("imgIds", "catIds", "iouThrs", "recThrs", "maxDets", "areaRng")
+FIELDS = {"id", "image_id", "category_id", "area", "iscrowd", "bbox", "segmentation"}
 
 
-COCOeval_opt = _COCOeval
+class COCOeval_opt(COCOeval):  # noqa: N801 the name in Detectron2
+    """Takes the objects of pycocotools, as the official class does."""
+
+    _fast = None
+
+    def evaluate(self):
+        """Matches the detections of each image."""
+        if not self._can_be_fast():
+            super().evaluate()
+            return
+        truth, detections = (
+            COCO({**self.cocoGt.dataset, "annotations": _copies(coco.dataset["annotations"])})
+            for coco in (self.cocoGt, self.cocoDt)
+        )
+        self._fast = COCOeval_faster(truth, detections, self.params.iouType, print_function=print)
+        for name in (*PARAMETERS, "areaRngLbl"):
+            setattr(self._fast.params, name, getattr(self.params, name))
+        self._fast.evaluate()
+
+    def accumulate(self, p=None):
+        """Computes precision and recall of all images."""
+        if self._fast is None:
+            super().accumulate(p)
+            return
+        self._fast.accumulate()
+        self.eval = self._fast.eval
+
+    def _can_be_fast(self) -> bool:
+        if COCOeval_faster is None or self.params.iouType not in ("bbox", "segm"):
+            return False
+        has_parameters = all(len(getattr(self.params, name)) for name in PARAMETERS)
+        annotations = (
+            *self.cocoGt.dataset.get("annotations", ()),
+            *self.cocoDt.dataset.get("annotations", ()),
+        )
+        is_complete = all(annotation.keys() >= FIELDS for annotation in annotations)
+        return bool(self.params.useCats) and has_parameters and is_complete
+
+
+def _copies(annotations: list[dict]) -> list[dict]:
+    """Copies of annotations, because `faster-coco-eval` writes into them."""
+    return [dict(annotation) for annotation in annotations]
