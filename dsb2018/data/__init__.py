@@ -1,4 +1,4 @@
-"""Datasets of Detectron2, and the mappers and loaders that feed models."""
+"""Registered Detectron2 datasets, and the mappers and loaders that make model inputs of them."""
 
 from dsb2018 import compat
 

@@ -1,8 +1,8 @@
-"""Augmentations for nuclei, as Detectron2 augmentations.
+"""Detectron2 augmentations for images of nuclei.
 
-The images that a model will meet have other stains, exposures, sizes and cameras than the training
-images, so colour, contrast and scale vary much more than in Detectron2's defaults. All of it works
-on uint8 images with OpenCV.
+New images have other stains, exposures, sizes and cameras than the training images. Color, contrast
+and scale are therefore varied much more than in Detectron2's defaults. The augmentations use OpenCV
+and work on uint8 images.
 """
 
 import cv2
@@ -10,14 +10,12 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
-# cv2.resize and cv2.warpAffine drop a last axis of length 1; label stacks need it back.
-
 
 class CropResizeTransform(Transform):
-    """Cuts a window and resizes it: only the pixels that are kept are ever touched.
+    """Crops a window and resizes it. Pixels outside of the window are not processed.
 
     Args:
-        x, y, w, h: the window in the input, pixels.
+        x, y, w, h: window in the input, pixels.
         new_w, new_h: size of the output, pixels.
     """
 
@@ -26,11 +24,14 @@ class CropResizeTransform(Transform):
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """(H, W[, C]) → (new_h, new_w[, C]); bilinear, or area where it shrinks."""
+        """Transforms a (H, W[, C]) image to (new_h, new_w[, C]).
+
+        The interpolation is area-based if the window shrinks, else bilinear.
+        """
         return self._resize(img, cv2.INTER_AREA if self.new_w < self.w else cv2.INTER_LINEAR)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """(H, W[, L]) labels → (new_h, new_w[, L]); nearest pixel, so no label is made up."""
+        """Transforms (H, W[, L]) labels to (new_h, new_w[, L]) by nearest neighbor."""
         return self._resize(segmentation, cv2.INTER_NEAREST_EXACT)
 
     def _resize(self, array: np.ndarray, interpolation: int) -> np.ndarray:
@@ -39,25 +40,26 @@ class CropResizeTransform(Transform):
             return window
         size = self.new_w, self.new_h
         resized = cv2.resize(np.ascontiguousarray(window), size, interpolation=interpolation)
+        # cv2.resize drops a last axis of length 1.
         return resized.reshape(self.new_h, self.new_w, *array.shape[2:])
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """(N, 2) x, y → the same points in the output."""
+        """Transforms the (N, 2) x, y coordinates of points."""
         scale = np.array([self.new_w / self.w, self.new_h / self.h])
         return (coords - np.array([self.x, self.y])) * scale
 
 
 class RandomZoomCrop(T.Augmentation):
-    """A window of random place and zoom, output at most `size` pixels high and wide.
+    """Crops a window at a random position and resizes it by a random zoom.
 
-    Where the zoomed image is smaller than that, the output is as small as it. A window without a
-    nucleus is drawn again, up to `tries` times, so that large and sparse images teach as much as
-    others; a few windows stay empty.
+    If the zoomed image is smaller than `size`, the output has the size of the zoomed image. A
+    window without nuclei is replaced by another one, so that large and sparse images contribute as
+    much to the training as others. After `tries` windows, the last one is used even if it is empty.
 
     Args:
-        size: height and width of the output, pixels.
-        zoom: (least, most) output pixels per input pixel; drawn evenly on a log scale.
-        tries: number of windows that are drawn at most, 1 or more.
+        size: maximum height and width of the output, pixels.
+        zoom: (minimum, maximum) output pixels per input pixel, drawn uniformly on a log scale.
+        tries: maximum number of windows to draw, 1 or more.
     """
 
     def __init__(self, size: int, zoom: tuple[float, float], tries: int = 3):
@@ -65,7 +67,7 @@ class RandomZoomCrop(T.Augmentation):
         self._init({"size": size, "zoom": zoom, "tries": tries})
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
-        """Draws a window for an image of (H, W[, C]) and its labels (H, W[, L])."""
+        """Draws a window for a (H, W[, C]) image and its (H, W[, L]) labels."""
         height, width = image.shape[:2]
         zoom = float(np.exp(np.random.uniform(*np.log(self.zoom))))
         h, w = (min(edge, max(1, round(self.size / zoom))) for edge in (height, width))
@@ -78,12 +80,12 @@ class RandomZoomCrop(T.Augmentation):
 
 
 class ZoomToLimit(T.Augmentation):
-    """Resizes the whole image, but does not enlarge it beyond a longest edge.
+    """Resizes the whole image, with a limit for enlargement.
 
     Args:
         zoom: output pixels per input pixel.
-        max_size: longest edge that enlarging may reach, pixels; an image that is larger already is
-            not enlarged.
+        max_size: maximum length of the longest edge of an enlarged image, pixels. An image whose
+            longest edge already exceeds it is not enlarged.
     """
 
     def __init__(self, zoom: float, max_size: int):
@@ -91,7 +93,7 @@ class ZoomToLimit(T.Augmentation):
         self._init({"zoom": zoom, "max_size": max_size})
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The zoom for an image of (H, W[, C])."""
+        """Returns the transform for a (H, W[, C]) image."""
         height, width = image.shape[:2]
         zoom = min(self.zoom, max(1.0, self.max_size / max(height, width)))
         new_w, new_h = (max(1, round(edge * zoom)) for edge in (width, height))
@@ -99,7 +101,7 @@ class ZoomToLimit(T.Augmentation):
 
 
 class RandomQuarterTurn(T.Augmentation):
-    """Turns by 0, 90, 180 or 270 degrees: with flips, all eight views of a field of nuclei."""
+    """Rotates by 0, 90, 180 or 270 degrees. Combined with flips, this gives all 8 orientations."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draws the number of quarter turns."""
@@ -107,18 +109,18 @@ class RandomQuarterTurn(T.Augmentation):
 
 
 class QuarterTurnTransform(Transform):
-    """Turns counter-clockwise by `turns` × 90 degrees an image of (height, width)."""
+    """Rotates an image of (height, width) counterclockwise by `turns` × 90 degrees."""
 
     def __init__(self, turns: int, height: int, width: int):
         super().__init__()
         self._set_attributes(locals())
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """(H, W[, C]) → the turned array, a view."""
+        """Returns a rotated view of a (H, W[, C]) array."""
         return np.rot90(img, self.turns)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """(N, 2) x, y → the same points in the turned image."""
+        """Transforms the (N, 2) x, y coordinates of points."""
         height, width = self.height, self.width
         for _ in range(self.turns):
             coords = np.stack([coords[:, 1], width - coords[:, 0]], axis=1)
@@ -127,14 +129,14 @@ class QuarterTurnTransform(Transform):
 
 
 class RandomStain(T.Augmentation):
-    """Random colour: another stain, exposure and camera.
+    """Changes colors at random, to simulate other stains, exposures and cameras.
 
-    In turn: some images turn grey, some get their channels mixed, some are inverted (dark nuclei on
-    a bright ground and the reverse); then each channel gets its own contrast, brightness and gamma
-    around a common one.
+    Some images become gray, and the channels of some are mixed. Contrast, brightness and gamma are
+    drawn for the image and varied a little for each channel. Some images are then inverted (dark
+    nuclei on a bright background and the reverse).
 
     Args:
-        strength: 0 (nothing happens) to 1.
+        strength: strength of all changes except the inversion, from 0 (none) to 1.
         inversion: probability that an image is inverted, 0 to 1.
     """
 
@@ -143,7 +145,7 @@ class RandomStain(T.Augmentation):
         self._init({"strength": strength, "inversion": inversion})
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draws a colour change for a (H, W, 3) uint8 image."""
+        """Draws a color change for a (H, W, 3) uint8 image."""
         matrix = self._draw_mixing()
         table = self._draw_table()
 
@@ -155,17 +157,17 @@ class RandomStain(T.Augmentation):
         return T.ColorTransform(recolor)
 
     def _draw_mixing(self) -> np.ndarray | None:
-        """A (3, 3) colour matrix whose rows add up to 1, or None for no change."""
+        """Draws a (3, 3) color matrix whose rows add up to 1, or None for no change."""
         kind = np.random.rand()
-        if kind < 0.2 * self.strength:  # grey, by random weights of the channels
+        if kind < 0.2 * self.strength:  # gray, with random channel weights
             return np.tile(np.random.dirichlet([2, 2, 2]), (3, 1)).astype(np.float32)
-        if kind < 0.5 * self.strength:  # another stain: channels in another order, and mixed
+        if kind < 0.5 * self.strength:  # another stain: permute and mix the channels
             order = np.eye(3)[np.random.permutation(3)]
             return (0.7 * order + 0.3 * np.random.dirichlet([1, 1, 1], 3)).astype(np.float32)
         return None
 
     def _draw_table(self) -> np.ndarray:
-        """(1, 256, 3) uint8: new values by old value and channel."""
+        """Draws a (1, 256, 3) uint8 lookup table: new value by old value and channel."""
         common, single = 0.5 * self.strength, 0.15 * self.strength
         spread = np.random.uniform(-1, 1, (3, 1)) * common
         spread = spread + np.random.uniform(-1, 1, (3, 3)) * single
@@ -178,12 +180,12 @@ class RandomStain(T.Augmentation):
 
 
 class RandomOptics(T.Augmentation):
-    """Random blur and noise: another focus and camera.
+    """Adds random blur and noise, to simulate another focus and camera.
 
     Args:
-        probability: of blur, and, drawn apart, of noise; 0 to 1.
-        max_sigma: most blur, standard deviation in pixels.
-        max_noise: most noise, standard deviation in grey values of 255.
+        probability: probability of blur and, independently, of noise, 0 to 1.
+        max_sigma: maximum standard deviation of the blur, pixels.
+        max_noise: maximum standard deviation of the noise, in gray values from 0 to 255.
     """
 
     def __init__(self, probability: float = 0.25, max_sigma: float = 1.5, max_noise: float = 12.0):
@@ -202,10 +204,10 @@ class RandomOptics(T.Augmentation):
             if sigma:
                 img = cv2.GaussianBlur(img, (0, 0), sigma)
             if deviation:
-                grain = np.empty(img.shape, np.int16)
+                noise_values = np.empty(img.shape, np.int16)
                 cv2.setRNGSeed(seed)
-                cv2.randn(grain, (0, 0, 0), (deviation, deviation, deviation))
-                img = cv2.add(img, grain, dtype=cv2.CV_8U)
+                cv2.randn(noise_values, (0, 0, 0), (deviation, deviation, deviation))
+                img = cv2.add(img, noise_values, dtype=cv2.CV_8U)
             return img
 
         return T.ColorTransform(degrade)

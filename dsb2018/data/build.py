@@ -1,4 +1,4 @@
-"""The data loaders of a training and of an evaluation."""
+"""Builds the data loaders for training and evaluation."""
 
 from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from detectron2.utils import comm
@@ -11,16 +11,18 @@ from dsb2018.errors import UsageError
 
 
 def build_train_loader(cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
-    """Batches of training samples, without end; see `modality_repeat_factors` for how often each
-    image is drawn.
+    """Builds the infinite loader of training batches.
+
+    `modality_repeat_factors` determines how often each image is drawn.
 
     Args:
         cfg: a complete config.
-        start_iter: number of iterations that were made before.
-        seed: of the order of the images and of the augmentations.
+        start_iter: number of iterations that the training has already finished.
+        seed: random seed of the order of the images and of the augmentations.
 
     Raises:
-        UsageError: `SOLVER.IMS_PER_BATCH` cannot be divided among processes and parts.
+        UsageError: `SOLVER.IMS_PER_BATCH` is not a multiple of `SOLVER.ACCUMULATION` times the
+            number of processes.
     """
     dicts = get_detection_dataset_dicts(
         cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
@@ -40,7 +42,7 @@ def build_train_loader(cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
 
 
 def build_test_loader(cfg, dataset_name: str) -> DataLoader:
-    """Each image of a dataset once, in batches of one, shared among the processes."""
+    """Builds the loader of a test dataset: batches of one image, divided among the processes."""
     loader = build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
     loader.worker_init_fn = worker_initializer()
     return loader

@@ -1,4 +1,4 @@
-"""Prepared datasets as registered datasets of Detectron2."""
+"""Registers prepared datasets with Detectron2."""
 
 import os
 from collections.abc import Iterable
@@ -24,19 +24,19 @@ _registered: set[str] = set()
 
 
 def register_dsb2018(root: str | os.PathLike | None = None) -> list[str]:
-    """Registers the prepared datasets of a root; a second call does no harm.
+    """Registers the prepared datasets of a root. A second call with the same root has no effect.
 
-    Files are read when a dataset is asked for, not here.
+    The files are read when `DatasetCatalog.get` is called.
 
     Args:
         root: the prepared root; default: `$DETECTRON2_DATASETS/dsb2018`, else
             `./datasets/dsb2018`.
 
     Returns:
-        The registered names: `NAMES`, and any other `dsb2018_*` that was prepared there.
+        The registered names: `NAMES`, and any other prepared dataset `dsb2018_*` in the root.
 
     Raises:
-        ValueError: a name is registered already, with another root.
+        ValueError: a name is already registered with another root.
     """
     folder = prepared_root(root).resolve() / "annotations"
     others = sorted(path.stem for path in folder.glob("dsb2018_*.json"))
@@ -47,19 +47,19 @@ def register_dsb2018(root: str | os.PathLike | None = None) -> list[str]:
 
 
 def check_registered(names: Iterable[str], key: str) -> None:
-    """Checks names of datasets before anything is computed.
+    """Checks that datasets are registered.
 
     Args:
-        names: of datasets.
-        key: the option or config key that they come from.
+        names: names of datasets.
+        key: option or config key that contains the names, for the message.
 
     Raises:
-        UsageError: one is not registered.
+        UsageError: a dataset is not registered.
     """
     for name in names:
         if name not in DatasetCatalog.list():
-            ours = ", ".join(sorted(name for name in DatasetCatalog.list() if name in _registered))
-            raise UsageError(f"{key}: dataset {name} is not registered; known here are {ours}")
+            known = ", ".join(sorted(name for name in DatasetCatalog.list() if name in _registered))
+            raise UsageError(f"{key}: dataset {name} is not registered, expected one of {known}")
 
 
 def _register(name: str, json_file: Path) -> None:
@@ -67,8 +67,8 @@ def _register(name: str, json_file: Path) -> None:
         registered = MetadataCatalog.get(name).get("json_file")
         if registered != str(json_file):
             raise ValueError(
-                f"dataset {name} is registered already, from {registered}, not from {json_file}; "
-                f"use one root in a process, or call unregister_dsb2018() first"
+                f"dataset {name} is already registered from {registered}, so {json_file} cannot "
+                f"be registered; use one root per process, or call unregister_dsb2018() first"
             )
         return
     DatasetCatalog.register(name, lambda: load_dataset(json_file))
@@ -83,7 +83,7 @@ def _register(name: str, json_file: Path) -> None:
 
 
 def unregister_dsb2018() -> None:
-    """Forgets all that `register_dsb2018` registered, so that another root can be used."""
+    """Removes all datasets that `register_dsb2018` registered, so that another root can be used."""
     while _registered:
         name = _registered.pop()
         DatasetCatalog.remove(name)
@@ -93,12 +93,12 @@ def unregister_dsb2018() -> None:
 def load_dataset(json_file: str | os.PathLike) -> list[dict]:
     """Reads a prepared COCO JSON into Detectron2's standard dicts, sorted by image id.
 
-    Beside the standard keys a dict has `dsb_id`, `label_file` where there is truth, and
-    `modality` where known. `annotations` is there where there is truth, and may be empty.
+    Besides the standard keys, a dict has `dsb_id` and, if it is known, `modality`. An image with
+    ground truth has `label_file` and `annotations`. Without nuclei, `annotations` is empty.
 
     Raises:
         FileNotFoundError: the dataset was not prepared.
-        ValueError: see `read_coco`, or not a JSON of `tools/prepare_dsb2018.py`.
+        ValueError: see `read_coco`, or `tools/prepare_dsb2018.py` did not write the file.
     """
     json_file = Path(json_file)
     if not json_file.exists():
@@ -110,8 +110,8 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
     image_root, has_truth = coco["info"].get("image_root"), coco["info"].get("has_truth")
     if not isinstance(image_root, str) or not isinstance(has_truth, bool):
         raise ValueError(
-            f"{json_file}: `info` lacks image_root or has_truth, which tools/prepare_dsb2018.py "
-            "writes; prepare the dataset again"
+            f"{json_file}: image_root or has_truth is missing in `info`, expected a file of "
+            "tools/prepare_dsb2018.py; prepare the dataset again"
         )
     dicts = {
         image["id"]: _dataset_dict(image, json_file, image_root, has_truth)
@@ -133,7 +133,9 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
 def _dataset_dict(image: dict, json_file: Path, image_root: str, has_truth: bool) -> dict:
     root = json_file.parents[1]
     if not image.get("file_name"):
-        raise ValueError(f"{json_file}: image {image['id']} has no file_name")
+        raise ValueError(
+            f"{json_file}: image {image['id']} has no file_name; prepare the dataset again"
+        )
     item = {
         "file_name": str(root / image_root / image["file_name"]),
         "image_id": image["id"],

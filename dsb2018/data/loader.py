@@ -1,8 +1,8 @@
-"""Batches of training samples.
+"""Builds batches of training samples.
 
-Which images a batch has, and what augmentation does to them, follows from the seed and the number
-of the batch alone: not from the number of worker processes, of training processes, or of times that
-the training was stopped and resumed.
+The images of a batch and their augmentation depend only on the seed and on the number of the batch.
+They do not depend on the number of worker processes or training processes, or on whether the
+training was stopped and resumed.
 """
 
 import atexit
@@ -23,26 +23,27 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 def draw_indices(factors: torch.Tensor, seed: int) -> Iterator[int]:
-    """Indices of images without end, shuffled anew in each round.
+    """Yields an infinite sequence of image indices, shuffled in each round.
 
     Args:
-        factors: (number of images,) float32, how often each is drawn in a round, on average.
-        seed: of the random numbers.
+        factors: (number of images,) float32, average number of times that each image is drawn in a
+            round.
+        seed: random seed.
     """
     generator = torch.Generator().manual_seed(seed)
     while True:
         counts = (factors + torch.rand(len(factors), generator=generator)).long()
-        drawn = torch.repeat_interleave(counts)
-        yield from drawn[torch.randperm(len(drawn), generator=generator)].tolist()
+        indices = torch.repeat_interleave(counts)
+        yield from indices[torch.randperm(len(indices), generator=generator)].tolist()
 
 
 def mix_seeds(*numbers: int) -> int:
-    """One seed of several numbers, 0 to 2**32 - 1."""
+    """Combines several numbers into one seed, 0 to 2**32 - 1."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class SeededBatches(Sampler[list[tuple[int, int]]]):
-    """Batches, without end, of (index of an image, seed of its augmentation)."""
+    """An infinite sampler of batches. Each entry is (image index, seed of its augmentation)."""
 
     def __init__(
         self,
@@ -56,34 +57,34 @@ class SeededBatches(Sampler[list[tuple[int, int]]]):
         """
         Args:
             factors: see `draw_indices`.
-            seed: of order and augmentations.
-            batch_size: of this process.
-            start: number of batches that this process has had before.
-            rank: number of this process.
-            world_size: number of processes; together, their batches are what one process would
-                get with a `batch_size` so many times as large.
+            seed: random seed of the order and of the augmentations.
+            batch_size: number of images in a batch of this process.
+            start: number of batches of this process to skip.
+            rank: index of this process.
+            world_size: number of processes. Together, their batches are those of a single process
+                with a `batch_size` that is `world_size` times as large.
         """
         self._factors, self._seed, self._batch_size = factors, seed, batch_size
         self._first, self._step = start * world_size + rank, world_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        places = enumerate(draw_indices(self._factors, self._seed))
-        batches = iter(lambda: list(itertools.islice(places, self._batch_size)), [])
+        draws = enumerate(draw_indices(self._factors, self._seed))
+        batches = iter(lambda: list(itertools.islice(draws, self._batch_size)), [])
         for batch in itertools.islice(batches, self._first, None, self._step):
-            yield [(index, mix_seeds(self._seed, place)) for place, index in batch]
+            yield [(index, mix_seeds(self._seed, number)) for number, index in batch]
 
 
 class SeededSamples(Dataset):
-    """Mapped dataset dicts, each with random numbers of its own."""
+    """Maps dataset dicts to samples. Each sample has its own random seed."""
 
     def __init__(self, dataset_dicts: list[dict], mapper: Callable[[dict], dict]):
         """
         Args:
             dataset_dicts: Detectron2's standard dicts.
-            mapper: makes a sample of one; it may draw from any of Python's, NumPy's and torch's
-                random numbers.
+            mapper: function that converts a dict to a sample. It may use the random numbers of
+                Python, NumPy and torch.
         """
-        # Packed into one array, which worker processes share.
+        # Serialized into one array, which the worker processes share.
         self._items = DatasetFromList(dataset_dicts, copy=False, serialize=True)
         self._mapper = mapper
 
@@ -97,11 +98,12 @@ class SeededSamples(Dataset):
 
 
 def build_loader(samples: SeededSamples, batches: SeededBatches, num_workers: int) -> DataLoader:
-    """An iterable of lists of samples, without end.
+    """Builds an infinite loader, whose batches are lists of samples.
 
     Args:
-        samples, batches: what is in the batches.
-        num_workers: processes that make samples in advance; 0: none.
+        samples: dataset of the samples.
+        batches: sampler of the batches.
+        num_workers: number of worker processes; 0: samples are loaded in the main process.
     """
     return DataLoader(
         samples,
@@ -109,34 +111,34 @@ def build_loader(samples: SeededSamples, batches: SeededBatches, num_workers: in
         num_workers=num_workers,
         collate_fn=list,
         worker_init_fn=worker_initializer(),
-        # Batches differ in cost; a longer queue evens that out.
+        # A longer queue compensates for batches that take longer than others.
         prefetch_factor=4 if num_workers else None,
     )
 
 
 @functools.cache
-def _process_ends():
-    """A flag in shared memory that is set when this process ends, before it waits for workers."""
+def _exit_flag():
+    """Returns a shared-memory flag that is set when this process ends, before it joins workers."""
     flag = multiprocessing.RawValue(ctypes.c_bool, False)
-    # `atexit` calls last what was registered first, and multiprocessing has waited for long.
+    # Called before the handler that joins the workers: atexit runs handlers in reverse order.
     atexit.register(setattr, flag, "value", True)
     return flag
 
 
 def worker_initializer() -> Callable[[int], None]:
-    """The `worker_init_fn` of a `DataLoader`.
+    """Returns the `worker_init_fn` of a `DataLoader`.
 
-    A worker uses one processor. It ignores the signals by which a terminal or a scheduler stops all
-    processes of a job, so that the training can finish its iteration, and ends with the training.
+    A worker uses one CPU core. It ignores the signals that terminals and schedulers send to all
+    processes of a job, so that the training can finish its iteration. It ends with the training.
     """
-    return functools.partial(_start_worker, _process_ends())
+    return functools.partial(_start_worker, _exit_flag())
 
 
-def _start_worker(process_ends, worker_id: int) -> None:
+def _start_worker(exit_flag, worker_id: int) -> None:
     def end(*_) -> None:
-        if process_ends.value:  # multiprocessing sends SIGTERM then, and waits
+        if exit_flag.value:  # the main process has sent SIGTERM and joins this worker
             os._exit(0)
 
-    cv2.setNumThreads(0)  # 1 would wait for threads that a forked process does not have
+    cv2.setNumThreads(0)  # with 1, OpenCV waits for threads that a forked process does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)

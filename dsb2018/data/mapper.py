@@ -1,4 +1,4 @@
-"""From a dataset dict to a model's input: one mapper for training, one for evaluation."""
+"""Mappers from dataset dicts to model inputs: one for training, one for evaluation."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ from dsb2018.structures.labels import crop_layers
 
 
 def build_augmentations(cfg) -> list[T.Augmentation]:
-    """The training augmentations that the config asks for."""
+    """Builds the training augmentations of a config."""
     return [
         RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN)),
         T.RandomFlip(horizontal=True, vertical=False),
@@ -29,11 +29,11 @@ def build_augmentations(cfg) -> list[T.Augmentation]:
 
 
 def read_dataset_image(dataset_dict: Mapping, channel_order: str = "RGB") -> np.ndarray:
-    """The image of a dataset dict, (H, W, 3) uint8.
+    """Reads the image of a dataset dict, (H, W, 3) uint8.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: unreadable, or not of the size that the dict says.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read, or its size is not that of the dict.
     """
     image = read_image(dataset_dict["file_name"], channel_order)
     expected = dataset_dict["height"], dataset_dict["width"]
@@ -46,11 +46,11 @@ def read_dataset_image(dataset_dict: Mapping, channel_order: str = "RGB") -> np.
 
 
 class TrainingMapper:
-    """Reads an image and its nuclei and applies augmentations to both.
+    """Reads an image and its nuclei, and applies augmentations to both.
 
-    The geometric augmentations transform label layers, one array for all nuclei, not one mask for
-    each. Boxes, masks and the semantic map are made from the result, so they always agree, and with
-    100 nuclei in an image it is many times faster.
+    The geometric augmentations transform label layers: one array for all nuclei instead of one mask
+    per nucleus. This is many times faster for an image of 100 nuclei. Boxes, masks and the semantic
+    map are computed from the result, so they are always consistent.
     """
 
     @configurable
@@ -66,13 +66,13 @@ class TrainingMapper:
     ):
         """
         Args:
-            augmentations: applied in this order.
+            augmentations: augmentations in the order of their application.
             image_format: "RGB" or "BGR".
-            stretch_percent: see `stretch_contrast`; None: the grey values stay as they are.
-            min_area: nuclei with fewer pixels left after cropping are no instances, pixels.
-            separation: kind of the `interior_map` that the model learns.
-            with_instances: whether the model learns from instances. Dense models do not, and a mask
-                for each nucleus takes time and memory.
+            stretch_percent: see `stretch_contrast`; None: the gray values are not changed.
+            min_area: minimum area of an instance after cropping, pixels.
+            separation: kind of the `interior_map` in the sample.
+            with_instances: whether the sample has instances. Dense models do not need them, and a
+                mask for each nucleus takes time and memory.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
@@ -83,7 +83,7 @@ class TrainingMapper:
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             "augmentations": build_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
@@ -94,18 +94,18 @@ class TrainingMapper:
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """Maps one dataset dict.
+        """Converts a dataset dict to a training sample.
 
         Returns:
             The dict without `annotations`, and with
-            image: (3, H, W) uint8 tensor;
-            sem_seg: (H, W) int64 tensor, 1 in nuclei and 0 outside;
-            interior: (H, W) float32 tensor, see `interior_map`, with a separation; and
-            instances, where they are wanted: see `to_ground_truth`; none in an image without
+            `image`: (3, H, W) uint8 tensor;
+            `sem_seg`: (H, W) int64 tensor, 1 in nuclei and 0 outside;
+            `interior`, with a separation: (H, W) float32 tensor, see `interior_map`;
+            `instances`, with `with_instances`: see `to_ground_truth`; empty for an image without
             nuclei.
 
         Raises:
-            ValueError: the file has another size than the dict says, or is unreadable.
+            ValueError: the image cannot be read, or its size is not that of the dict.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
         image = read_dataset_image(dataset_dict, self.image_format)
@@ -127,20 +127,20 @@ class TrainingMapper:
 
 
 class EvaluationMapper:
-    """Reads an image and prepares it for a trained model; the ground truth stays in the dict."""
+    """Reads an image and prepares it for a trained model. The ground truth is kept in the dict."""
 
     def __init__(self, cfg):
         """
         Args:
-            cfg: of the model.
+            cfg: config of the model.
         """
         self._preprocess = Preprocessing(cfg)
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """The dict, and what `Preprocessing.model_input` returns.
+        """Adds the entries of `Preprocessing.model_input` to a dataset dict.
 
         Raises:
-            ValueError: the file has another size than the dict says, or is unreadable.
+            ValueError: the image cannot be read, or its size is not that of the dict.
         """
         image = self._preprocess(read_dataset_image(dataset_dict))
         return {**dataset_dict, **self._preprocess.model_input(image)}

@@ -1,4 +1,4 @@
-"""From the pixels of an image to a trained model's input: contrast stretch and test-time zoom."""
+"""Converts images to the input of a trained model: contrast stretch and test-time zoom."""
 
 from collections.abc import Iterable
 
@@ -11,25 +11,25 @@ from dsb2018.structures.contrast import GreyRange, find_range
 
 
 class Preprocessing:
-    """Prepares images of any microscope as the config says, in evaluation and in prediction."""
+    """Preprocesses microscopy images for a model, in evaluation and in prediction."""
 
     def __init__(self, cfg):
         """
         Args:
-            cfg: its `INPUT` keys are used.
+            cfg: config of the model, whose `INPUT` keys are used.
         """
         self._stretch_percent = cfg.INPUT.STRETCH_PERCENT if cfg.INPUT.STRETCH else None
         self._channel_order = cfg.INPUT.FORMAT
         self._zoom = ZoomToLimit(cfg.INPUT.ZOOM_TEST, cfg.INPUT.MAX_SIZE_TEST)
 
     def grey_range(self, windows: Iterable[np.ndarray]) -> GreyRange:
-        """The grey values that become 0 and 255.
+        """Returns the gray values that are mapped to 0 and 255.
 
         Args:
-            windows: parts of one image, (h, w, C) of one real dtype; see `find_range`.
+            windows: parts of one image, (h, w, C) arrays of one real dtype; see `find_range`.
 
         Raises:
-            ValueError: no pixels, or pixels that are NaN or infinite.
+            ValueError: the image has no pixels, or pixels that are NaN or infinite.
         """
         if self._stretch_percent is not None:
             return find_range(windows, self._stretch_percent)
@@ -40,23 +40,23 @@ class Preprocessing:
 
     @staticmethod
     def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
-        """(h, w, 1 or 3) of any real dtype → (h, w, 3) uint8 RGB."""
-        grey = grey_range.apply(window)
-        return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey
+        """Converts (h, w, 1 or 3) pixels of any real dtype to (h, w, 3) uint8 RGB."""
+        pixels = grey_range.apply(window)
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """A whole image: (H, W, 1 or 3) of any real dtype → (H, W, 3) uint8 RGB."""
+        """Converts a (H, W, 1 or 3) image of any real dtype to (H, W, 3) uint8 RGB."""
         return self.to_rgb(image, self.grey_range([image]))
 
     def model_input(self, image: np.ndarray) -> dict:
-        """A model's input.
+        """Returns the input of the model for an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, its contrast stretched.
+            image: (H, W, 3) uint8 RGB, after the contrast stretch.
 
         Returns:
-            `image`: (3, H', W') uint8 tensor in the model's channel order, zoomed; `height` and
-            `width`: H and W, the size of the output.
+            A dict with `image`, the zoomed (3, H', W') uint8 tensor in the channel order of the
+            model, and with `height` and `width`, the output size H and W.
         """
         height, width = image.shape[:2]
         if self._channel_order == "BGR":
@@ -67,5 +67,5 @@ class Preprocessing:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(H, W, C) array → (C, H, W) tensor."""
+    """Converts a (H, W, C) array to a (C, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

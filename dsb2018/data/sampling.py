@@ -1,4 +1,4 @@
-"""Which images training sees how often."""
+"""Computes how often each image is drawn in training."""
 
 from collections import Counter
 
@@ -6,18 +6,18 @@ import torch
 
 
 def modality_repeat_factors(dataset_dicts: list[dict], power: float) -> torch.Tensor:
-    """How often each image is drawn, so that rare modalities are not drowned by common ones.
+    """Returns how often each image is drawn, so that rare modalities can be drawn more often.
 
-    With n images of a modality among N of the most common one, its images are drawn
-    (N / n) ** (1 - power) times as often as those. An image without modality counts as one of a
-    modality of its own kind, "unknown".
+    If the most common modality has N images and another one has n, the images of the latter are
+    drawn (N / n) ** (1 - power) times as often. Images without a modality form a modality of their
+    own, "unknown".
 
     Args:
-        dataset_dicts: Detectron2's standard dicts; `modality` where known.
-        power: 1: as they come; 0: every modality equally often.
+        dataset_dicts: Detectron2's standard dicts, with `modality` if it is known.
+        power: 1: all images are drawn equally often; 0: all modalities are drawn equally often.
 
     Returns:
-        (number of images,) float32, 1 or more: times in a round, see `draw_indices`.
+        (number of images,) float32, 1 or more: number of times in a round, see `draw_indices`.
 
     Raises:
         ValueError: power is not between 0 and 1.

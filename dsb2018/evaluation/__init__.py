@@ -1,4 +1,4 @@
-"""Metrics, and the Detectron2 evaluators around them."""
+"""Metrics, and the Detectron2 evaluators that compute them."""
 
 from dsb2018 import compat
 

@@ -1,4 +1,4 @@
-"""The evaluators of a dataset."""
+"""Builds the evaluators of a dataset."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ EVALUATOR_TYPE = "nuclei"
 
 
 def build_evaluators(cfg, dataset_name: str) -> DatasetEvaluators:
-    """The evaluators of a registered dataset.
+    """Builds the evaluators of a registered dataset.
 
     Raises:
-        ValueError: its `evaluator_type` is not "nuclei".
+        ValueError: the `evaluator_type` of the dataset is not "nuclei".
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     if kind != EVALUATOR_TYPE:
@@ -26,7 +26,7 @@ def build_evaluators(cfg, dataset_name: str) -> DatasetEvaluators:
         )
     folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
     score_thresh = cfg.TEST.SCORE_THRESH
-    # Always the same images, however many processes share the dataset.
+    # The selected images do not depend on the number of processes.
     ids = [item["image_id"] for item in DatasetCatalog.get(dataset_name)]
     wandb_images = cfg.WANDB.IMAGES if cfg.WANDB.ENABLED else 0
     return DatasetEvaluators(

@@ -1,4 +1,4 @@
-"""COCO average precision of boxes and masks, without a limit that crowded images exceed."""
+"""COCO average precision of boxes and masks, without COCO's limit of 100 detections."""
 
 import contextlib
 import io
@@ -18,84 +18,89 @@ from dsb2018.structures.labels import crop_layers
 from dsb2018.structures.masks import encode_crop
 from dsb2018.structures.nuclei import Detections
 
-AREAS = {"": "all", "s": "small", "m": "medium", "l": "large"}  # as in COCO: 32² and 96² pixels
+AREAS = {"": "all", "s": "small", "m": "medium", "l": "large"}  # COCO's limits: 32², 96² pixels
 CATEGORY = {"id": 1, "name": "nucleus"}
 
 
 class CocoEvaluator(DatasetEvaluator):
-    """COCO AP of all detections, as pycocotools computes it, in C++ by `faster-coco-eval`.
+    """Computes the COCO AP of all detections, as pycocotools does, with `faster-coco-eval` in C++.
 
-    COCO counts the best 100 detections of an image; here `maxDets` is as large as the image with
-    most detections or true nuclei. Results: {"bbox": {"AP", "AP50", "AP75", "APs", "APm", "APl",
-    "AR"}, "segm": the same}, in percent; NaN where there is no true nucleus of that size.
+    COCO counts the best 100 detections of an image. Here, `maxDets` is the largest number of
+    detections or true nuclei in an image. The results are {"bbox": {"AP", "AP50", "AP75", "APs",
+    "APm", "APl", "AR"}, "segm": the same keys} in percent; NaN if there are no true nuclei of that
+    size.
 
-    The ground truth is what the dataset dicts say, as for all other metrics.
+    As for all other metrics, the ground truth is read from the dataset dicts.
     """
 
     def __init__(self, output_dir: str | Path | None = None, distributed: bool = True):
         """
         Args:
-            output_dir: folder for the detections, `coco_instances.json`; None: not written.
-            distributed: gather from all processes; False: this one alone.
+            output_dir: folder for the file of the detections, `coco_instances.json`; None: no file.
+            distributed: whether to gather the detections of all processes.
         """
         self._output_dir = output_dir
         self._distributed = distributed
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all images."""
+        """Removes all images."""
         self._detections: dict[int, list[dict]] = {}
-        self._truth: dict[int, dict] = {}
+        self._ground_truth: dict[int, dict] = {}
 
     def process(self, inputs: list[dict], outputs: list) -> None:
         """Adds a batch.
 
         Args:
             inputs: dataset dicts with `image_id`.
-            outputs: a `Prediction`, or a Detectron2 model's dict, for each.
+            outputs: a `Prediction` or the dict of a Detectron2 model for each input.
         """
         for sample, output in zip(inputs, outputs, strict=True):
             image_id = sample["image_id"]
             detections = read_output(output, 0.0).detections
             self._detections[image_id] = to_coco_results(detections, image_id)
             if has_ground_truth(sample):
-                self._truth[image_id] = to_coco_truth(read_label_layers(sample), image_id)
+                self._ground_truth[image_id] = to_coco_truth(read_label_layers(sample), image_id)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """AP of all images, {} for a dataset without ground truth; None in other processes than the
-        main one."""
-        parts = [(self._detections, self._truth)]
+        """Returns the AP of all images.
+
+        Returns:
+            See the class. {} for a dataset without ground truth; None if this is not the main
+            process.
+        """
+        parts = [(self._detections, self._ground_truth)]
         if self._distributed:
             parts = comm.gather(parts[0])
             if not comm.is_main_process():
                 return None
         self._detections = {key: value for part, _ in parts for key, value in part.items()}
-        self._truth = {key: value for _, part in parts for key, value in part.items()}
+        self._ground_truth = {key: value for _, part in parts for key, value in part.items()}
         if self._output_dir:
             path = Path(self._output_dir) / "coco_instances.json"
             write_atomically(path, json.dumps(self._all_detections(self._detections)))
-        if not self._truth:
+        if not self._ground_truth:
             return {}
         return {kind: self.matches(kind).scores() for kind in ("bbox", "segm")}
 
     def matches(self, kind: str = "segm", by_area: bool = True) -> "CocoMatches":
-        """Which detections match which true nuclei, see `CocoMatches`."""
-        images = [self._truth[key] for key in sorted(self._truth)]
+        """Matches the detections to the true nuclei, see `CocoMatches`."""
+        images = [self._ground_truth[key] for key in sorted(self._ground_truth)]
         annotations = [annotation for image in images for annotation in image["annotations"]]
-        truth = {
+        ground_truth = {
             "categories": [CATEGORY],
             "images": [image["image"] for image in images],
             "annotations": [{"id": n, **a} for n, a in enumerate(annotations, start=1)],
         }
-        detections = self._all_detections(self._truth)
-        return CocoMatches(truth, detections, list(self._truth), kind, by_area)
+        detections = self._all_detections(self._ground_truth)
+        return CocoMatches(ground_truth, detections, list(self._ground_truth), kind, by_area)
 
     def _all_detections(self, image_ids) -> list[dict]:
         return [detection for key in sorted(image_ids) for detection in self._detections[key]]
 
 
 def to_coco_results(detections: Detections, image_id: int) -> list[dict]:
-    """The detections of one image in COCO's result format."""
+    """Converts the detections of one image to COCO's result format."""
     boxes = detections.corners().astype(float)
     boxes[:, 2:] -= boxes[:, :2]
     rows = zip(boxes.tolist(), detections.scores.tolist(), detections.crops, strict=True)
@@ -112,11 +117,14 @@ def to_coco_results(detections: Detections, image_id: int) -> list[dict]:
 
 
 def to_coco_truth(layers: np.ndarray, image_id: int) -> dict:
-    """The COCO entries of an image and of its true nuclei, whose ids are given later.
+    """Converts the true nuclei of an image to COCO format, without annotation ids.
 
     Args:
         layers: (L, H, W) label layers.
-        image_id: of the dataset.
+        image_id: id of the image in its dataset.
+
+    Returns:
+        {"image": COCO image, "annotations": list of COCO annotations}.
     """
     height, width = layers.shape[1:]
     annotations = [
@@ -134,12 +142,15 @@ def to_coco_truth(layers: np.ndarray, image_id: int) -> dict:
 
 
 class CocoMatches:
-    """Which detections match which true nuclei: the part of COCO's scores that each image has for
-    itself. What comes after is fast, so it can be repeated for many draws of images."""
+    """Matches of detections and true nuclei, from which COCO's scores are computed.
+
+    The matching, which is slow, is done once for each image. Computing the scores from the matches
+    is fast and can be repeated for many draws of images.
+    """
 
     def __init__(
         self,
-        truth: dict,
+        ground_truth: dict,
         detections: list[dict],
         image_ids: list[int],
         kind: str,
@@ -147,70 +158,78 @@ class CocoMatches:
     ):
         """
         Args:
-            truth: COCO dict.
-            detections: in COCO's result format.
-            image_ids: the images that were evaluated.
+            ground_truth: COCO dict.
+            detections: detections in COCO's result format.
+            image_ids: ids of the evaluated images.
             kind: "bbox" or "segm".
-            by_area: whether APs, APm and APl are wanted, which take three times as long as the
-                others.
+            by_area: whether to compute APs, APm and APl. They take three times as long as the other
+                scores.
 
         Raises:
-            ValueError: the truth has other categories than one with id 1.
+            ValueError: the ground truth does not have exactly one category, with id 1.
         """
-        categories = [category["id"] for category in truth["categories"]]
+        categories = [category["id"] for category in ground_truth["categories"]]
         if categories != [CATEGORY["id"]]:
-            raise ValueError(f"the truth has categories {categories}, expected one, with id 1")
-        if kind == "segm":  # else the area of a detection is taken from its box
+            raise ValueError(
+                f"the ground truth has categories {categories}, expected one, with id 1"
+            )
+        if kind == "segm":  # without a box, the area of a detection is that of its mask
             detections = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
-        per_image = np.bincount([d["image_id"] for d in detections], minlength=1)
-        nuclei = np.bincount([a["image_id"] for a in truth["annotations"]], minlength=1)
+        detection_counts = np.bincount([d["image_id"] for d in detections], minlength=1)
+        nucleus_counts = np.bincount(
+            [a["image_id"] for a in ground_truth["annotations"]], minlength=1
+        )
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints
-            coco = COCO({**truth, "annotations": _copies(truth["annotations"])})
+            coco = COCO(
+                {**ground_truth, "annotations": _copy_annotations(ground_truth["annotations"])}
+            )
             results = (
-                coco.loadRes(_copies(detections))
+                coco.loadRes(_copy_annotations(detections))
                 if detections
-                else COCO({**truth, "annotations": []})
+                else COCO({**ground_truth, "annotations": []})
             )
             self._evaluation = COCOeval_faster(
-                coco, results, kind, print_function=_silent, separate_eval=True
+                coco, results, kind, print_function=_print_nothing, separate_eval=True
             )
             params = self._evaluation.params
             if not by_area:
                 params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
             params.imgIds = sorted(image_ids)
-            params.maxDets = [max(1, int(per_image.max()), int(nuclei.max()))]
+            params.maxDets = [max(1, int(detection_counts.max()), int(nucleus_counts.max()))]
             self._evaluation.evaluate()
-        # One row for each range of areas, one column for each image.
+        # One row per range of areas, one column per image.
         self._matches = np.empty((len(params.areaRng), len(image_ids)), object)
         self._matches.flat = self._evaluation._evalImgs_cpp
 
     def scores(self, images: Sequence[int] | None = None) -> dict[str, float]:
-        """
+        """Computes the scores of a draw of images.
+
         Args:
-            images: positions among the sorted image ids, each as often as it is to count; None: all
-                images once.
+            images: indices into the sorted image ids. An image may be listed several times. None:
+                all images once.
 
         Returns:
-            {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent, those of sizes if wanted.
+            {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} in percent; APs, APm and APl only with
+            `by_area`.
         """
-        chosen = self._matches if images is None else self._matches[:, images]
-        self._evaluation._evalImgs_cpp = chosen.ravel().tolist()
-        self._evaluation._paramsEval.imgIds = list(range(chosen.shape[1]))  # only their number
+        matches = self._matches if images is None else self._matches[:, images]
+        self._evaluation._evalImgs_cpp = matches.ravel().tolist()
+        self._evaluation._paramsEval.imgIds = list(range(matches.shape[1]))  # used for its length
         self._evaluation.accumulate()
         return read_coco_eval(self._evaluation)
 
 
-def _silent(*args) -> None:
-    """In place of the library's printing."""
+def _print_nothing(*args) -> None:
+    """Replaces the `print` of the library."""
 
 
-def _copies(annotations: list[dict]) -> list[dict]:
-    """Copies of annotations: the library writes into what it is given."""
+def _copy_annotations(annotations: list[dict]) -> list[dict]:
+    """Copies annotations, because the library changes its arguments."""
     return [{**a, "segmentation": dict(a["segmentation"])} for a in annotations]
 
 
 def read_coco_eval(evaluation) -> dict[str, float]:
-    """AP and AR of an accumulated COCOeval object with one category and one `maxDets`."""
+    """Reads AP and AR from an accumulated COCOeval object with one category and one `maxDets`."""
     precision = np.asarray(evaluation.eval["precision"])[:, :, 0, :, -1]  # IoU, recall, area
     recall = np.asarray(evaluation.eval["recall"])[:, 0, :, -1]  # IoU, area
     labels = evaluation.params.areaRngLbl
@@ -226,6 +245,6 @@ def read_coco_eval(evaluation) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean in percent; COCO marks what cannot be computed with -1."""
+    """Returns the mean in percent, without the values -1, which COCO sets for undefined values."""
     values = values[values > -1]
     return float(100 * values.mean()) if values.size else float("nan")

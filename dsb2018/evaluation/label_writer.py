@@ -1,4 +1,4 @@
-"""Label images of predictions, as a Detectron2 evaluator."""
+"""A Detectron2 evaluator that writes label images of the predictions."""
 
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from dsb2018.structures.instances import read_output
 
 
 class LabelWriter(DatasetEvaluator):
-    """Writes `<image>.png`: 16 bit, 0 is background, 1 the nucleus with the best score, …"""
+    """Writes `<image>.png`: a label image of the predicted nuclei, 16 bits, 0 is background."""
 
     def __init__(self, folder: Path, image_ids: set[int], score_thresh: float = 0.5):
         """
         Args:
-            folder: where they go.
-            image_ids: of the images that are written.
-            score_thresh: instances below it are left out, 0 to 1.
+            folder: output folder.
+            image_ids: ids of the images to write.
+            score_thresh: instances with a lower score are left out, 0 to 1.
         """
         self._folder, self._image_ids, self._score_thresh = folder, image_ids, score_thresh
 
     def process(self, inputs: list[dict], outputs: list) -> None:
-        """Writes the labels of a batch's images."""
+        """Writes the label images of a batch."""
         for sample, output in zip(inputs, outputs, strict=True):
             if sample["image_id"] in self._image_ids:
                 labels = read_output(output, self._score_thresh).nuclei.labels
@@ -33,4 +33,4 @@ class LabelWriter(DatasetEvaluator):
                 write_atomically(self._folder / name, png.tobytes())
 
     def evaluate(self) -> None:
-        """No scores."""
+        """Returns no scores."""

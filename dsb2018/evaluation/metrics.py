@@ -1,8 +1,8 @@
-"""All metrics by name: how each is computed, which direction is better, and where it is shown.
+"""The registry of metrics: how a metric is computed, which direction is better, where it is shown.
 
-A metric is one function and one call of `register`. Everything else follows: it is computed by the
-evaluators and by `tools/benchmark.py`, with its bootstrap interval and by modality; written to
-results.json and to the tables; and it can be `TEST.BEST_METRIC`.
+A metric is a function and one call of `register`. The evaluators and `tools/benchmark.py` then
+compute it, with its bootstrap interval and by modality. It is written to results.json and to the
+tables, and it can be `TEST.BEST_METRIC`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,29 +13,29 @@ from dsb2018.evaluation import matching, semantic
 
 
 class Show(Flag):
-    """Where a metric is shown, beside results.json and images.csv, which have all of them."""
+    """Where a metric is shown, besides results.json and images.csv, which contain all metrics."""
 
     NOWHERE = 0
-    LOG = auto()  # the scores at the end of an evaluation
-    TABLE = auto()  # the comparison's table of all models
-    MODALITY = auto()  # the comparison's table and chart by modality
-    DIFFERENCE = auto()  # the comparison's differences between models
-    IMAGE = auto()  # the comparison's gallery, for each image
+    LOG = auto()  # scores that are logged at the end of an evaluation
+    TABLE = auto()  # table of all models in a comparison
+    MODALITY = auto()  # table and chart by modality in a comparison
+    DIFFERENCE = auto()  # table of differences between models in a comparison
+    IMAGE = auto()  # gallery of images in a comparison
     EVERYWHERE = LOG | TABLE | MODALITY | DIFFERENCE | IMAGE
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """A metric.
 
     Args:
-        name: "task/metric" as in results.json. The task says what is counted: "sem_seg" pixels,
-            "nuclei" matched nuclei, "segm" and "bbox" COCO's ranked detections.
-        heading: its name in tables.
-        compute: from what was counted in each image (`semantic.Pixels` or `matching.Counts`) to the
-            score of the dataset in percent, NaN where there is nothing to divide by. None for
-            COCO's, which `CocoMatches` computes together.
-        show: where it is shown.
+        name: "task/metric", as in results.json. The task names the counted objects: pixels in
+            "sem_seg", matched nuclei in "nuclei", COCO's ranked detections in "segm" and "bbox".
+        heading: heading in tables.
+        compute: function from the counts of all images (`semantic.Pixels` or `matching.Counts`) to
+            the score of the dataset in percent, NaN if it is undefined. None for COCO's metrics,
+            which `CocoMatches` computes together.
+        show: where the metric is shown.
         lower_is_better: whether a lower score is better.
     """
 
@@ -47,12 +47,12 @@ class Metric:
 
     @property
     def task(self) -> str:
-        """What is counted."""
+        """The part of the name before the slash."""
         return self.name.partition("/")[0]
 
     @property
     def short_name(self) -> str:
-        """The name without the task."""
+        """The part of the name after the slash."""
         return self.name.partition("/")[2]
 
 
@@ -60,37 +60,40 @@ METRICS: dict[str, Metric] = {}
 
 
 def register(metric: Metric) -> None:
-    """Adds a metric.
+    """Registers a metric.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: a metric of this name is already registered.
     """
     if metric.name in METRICS:
-        raise ValueError(f"metric {metric.name} is registered already")
+        raise ValueError(f"metric {metric.name} is already registered")
     METRICS[metric.name] = metric
 
 
 def shown(where: Show) -> dict[str, Metric]:
-    """The metrics that are shown somewhere, by name, in the order of their registration."""
+    """Returns the metrics that are shown in one place, by name, in the order of registration."""
     return {name: metric for name, metric in METRICS.items() if where in metric.show}
 
 
 def compute_scores(task: str, images: Sequence) -> dict[str, float]:
-    """{metric: percent} of a task, the names without the task.
+    """Computes all metrics of a task.
 
     Args:
         task: "sem_seg" or "nuclei".
-        images: what was counted in each image.
+        images: counts of each image, see `Metric`.
+
+    Returns:
+        {short name of the metric: percent}.
     """
     metrics = [metric for metric in METRICS.values() if metric.task == task and metric.compute]
     return {metric.short_name: metric.compute(images) for metric in metrics}
 
 
 def is_lower_better(name: str) -> bool:
-    """Whether a lower value is better, of a metric or of a loss.
+    """Whether a lower value of a metric or a loss is better.
 
     Args:
-        name: as in metrics.json; the dataset may stand before it, and a modality behind it.
+        name: name as in metrics.json, with an optional dataset before it and modality after it.
     """
     matching_metrics = [metric for key, metric in METRICS.items() if f"/{key}/" in f"/{name}/"]
     if matching_metrics:

@@ -1,6 +1,7 @@
-"""What is wrong with each nucleus: missed, split, merged, or false.
+"""Classifies the errors of a prediction: missed, false, split and merged nuclei.
 
-Shapes: T true and P predicted nuclei of one image, in the order of their labels.
+Shapes: T is the number of true nuclei of an image, P that of predicted nuclei. Nuclei are sorted by
+label.
 """
 
 from dataclasses import dataclass
@@ -14,17 +15,19 @@ FOUND, MISSED, FALSE, SPLIT, MERGED = KINDS = ("found", "missed", "false", "spli
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The kinds of an image's nuclei.
+    """The kind of each true and each predicted nucleus of an image.
 
-    A nucleus is found where it has a match of IoU 0.5 or more. A prediction that holds more than
-    half of each of several true nuclei merges them. A true nucleus that holds more than half of
-    each of several predictions is split. What else has no match is missed, or false.
+    A nucleus is found if it has a match with an IoU of 0.5 or more. If a predicted nucleus contains
+    more than half of each of several true nuclei, it and these true nuclei are merged. If a true
+    nucleus contains more than half of each of several predicted nuclei, it and these predicted
+    nuclei are split. Other true nuclei are missed, and other predicted nuclei are false.
 
     Args:
         true_labels: (T,) labels of the true nuclei.
-        true_kinds: (T,) each found, missed, split or merged.
+        true_kinds: (T,) found, missed, split or merged.
         predicted_labels: (P,) labels of the predicted nuclei.
-        predicted_kinds: (P,) each found, false, split (a part of one) or merged (it joins some).
+        predicted_kinds: (P,) found, false, split (part of a split nucleus) or merged (contains
+            several nuclei).
     """
 
     true_labels: np.ndarray
@@ -33,32 +36,32 @@ class Mistakes:
     predicted_kinds: np.ndarray
 
     def count(self) -> dict[str, int]:
-        """Numbers of true nuclei by kind, and of false predictions."""
+        """Counts the true nuclei by kind, and the false predicted nuclei."""
         kinds = [*self.true_kinds, *self.predicted_kinds[self.predicted_kinds == FALSE]]
         return {kind: kinds.count(kind) for kind in KINDS}
 
 
-def find_mistakes(truth: np.ndarray, predicted: np.ndarray) -> Mistakes:
-    """Says of each nucleus what is wrong with it; arguments and errors as in `overlap_table`."""
-    table, true_areas, areas = overlap_table(truth, predicted)
+def find_mistakes(ground_truth: np.ndarray, predicted: np.ndarray) -> Mistakes:
+    """Determines the kind of each nucleus. See `overlap_table` for arguments and errors."""
+    table, true_areas, areas = overlap_table(ground_truth, predicted)
     iou = iou_matrix(table, true_areas, areas)
-    true_found, found = match(iou, iou >= 0.5)
-    swallowed = 2 * table > true_areas[:, None]  # the truth lies in the prediction, mostly
-    part = 2 * table > areas[None]  # the prediction lies in the truth, mostly
-    merged = swallowed.sum(axis=0) > 1
-    split = part.sum(axis=1) > 1
+    true_matches, matches = match(iou, iou >= 0.5)
+    covers = 2 * table > true_areas[:, None]  # the prediction has most of the true nucleus
+    is_part = 2 * table > areas[None]  # the true nucleus has most of the prediction
+    merges = covers.sum(axis=0) > 1
+    is_split = is_part.sum(axis=1) > 1
 
     true_kinds = np.full(len(true_areas), MISSED, dtype="<U6")
-    true_kinds[split] = SPLIT
-    true_kinds[(swallowed & merged[None]).any(axis=1)] = MERGED
-    true_kinds[true_found] = FOUND
+    true_kinds[is_split] = SPLIT
+    true_kinds[(covers & merges[None]).any(axis=1)] = MERGED
+    true_kinds[true_matches] = FOUND
     kinds = np.full(len(areas), FALSE, dtype="<U6")
-    kinds[(part & split[:, None]).any(axis=0)] = SPLIT
-    kinds[merged] = MERGED
-    kinds[found] = FOUND
-    return Mistakes(_labels(truth), true_kinds, _labels(predicted), kinds)
+    kinds[(is_part & is_split[:, None]).any(axis=0)] = SPLIT
+    kinds[merges] = MERGED
+    kinds[matches] = FOUND
+    return Mistakes(_nucleus_labels(ground_truth), true_kinds, _nucleus_labels(predicted), kinds)
 
 
-def _labels(labels: np.ndarray) -> np.ndarray:
-    present = np.unique(labels)
-    return present[present > 0]
+def _nucleus_labels(labels: np.ndarray) -> np.ndarray:
+    values = np.unique(labels)
+    return values[values > 0]

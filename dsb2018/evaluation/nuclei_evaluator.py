@@ -1,4 +1,4 @@
-"""Semantic and nuclei scores as a Detectron2 evaluator."""
+"""A Detectron2 evaluator of the semantic metrics and the nuclei metrics."""
 
 import io
 import math
@@ -18,7 +18,7 @@ from dsb2018.structures.instances import read_output
 
 
 class ImageCounts(NamedTuple):
-    """What is counted in one image."""
+    """The counts of one image."""
 
     name: str
     modality: str | None
@@ -27,11 +27,11 @@ class ImageCounts(NamedTuple):
 
 
 class NucleiEvaluator(DatasetEvaluator):
-    """Scores of pixels and of nuclei; each also by modality.
+    """Computes the scores of pixels and of nuclei, for all images and by modality.
 
-    Images are counted once, whatever the number of processes, and counts are gathered before
-    anything is divided. Results: {"sem_seg": {…}, "nuclei": {…}} in percent; the score of one
-    modality has its name behind a slash, as in "mAP/histology".
+    The counts of all processes are gathered before the scores are computed, and an image that
+    several processes have evaluated counts once. The results are {"sem_seg": {…}, "nuclei": {…}} in
+    percent. Scores of a modality end with its name, for example "mAP/histology".
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class NucleiEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            score_thresh: of the outputs of Detectron2's models, 0 to 1; see `read_output`.
-            table: CSV file for the scores of each image; None: not written.
-            distributed: gather from all processes; False: this one alone.
+            score_thresh: minimum score of the nuclei of Detectron2's models, 0 to 1; see
+                `read_output`.
+            table: CSV file for the scores of each image; None: no file.
+            distributed: whether to gather the counts of all processes.
         """
         self._score_thresh = score_thresh
         self._table = table
@@ -49,13 +50,12 @@ class NucleiEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all images."""
+        """Removes all images."""
         self._images: dict = {}
 
     @property
     def images(self) -> list[ImageCounts]:
-        """What was counted, in the order of the image ids; after `evaluate` that of all
-        processes."""
+        """Counts of the images, sorted by image id; after `evaluate`, those of all processes."""
         return [self._images[key] for key in sorted(self._images)]
 
     def process(self, inputs: list[dict], outputs: list) -> None:
@@ -63,23 +63,26 @@ class NucleiEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with `image_id`.
-            outputs: a `Prediction`, or a Detectron2 model's dict, for each.
+            outputs: a `Prediction` or the dict of a Detectron2 model for each input.
         """
         for sample, output in zip(inputs, outputs, strict=True):
             if not has_ground_truth(sample):
                 continue
-            truth = read_label_layers(sample)
+            ground_truth = read_label_layers(sample)
             prediction = read_output(output, self._score_thresh)
             self._images[sample["image_id"]] = ImageCounts(
                 image_name(sample),
                 sample.get("modality"),
-                semantic.count_pixels((truth > 0).any(axis=0), prediction.foreground),
-                matching.compare(truth, prediction.nuclei.labels),
+                semantic.count_pixels((ground_truth > 0).any(axis=0), prediction.foreground),
+                matching.compare(ground_truth, prediction.nuclei.labels),
             )
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """The scores of all images, {} where none has a truth; None in other processes than the
-        main one."""
+        """Returns the scores of all images.
+
+        Returns:
+            See the class. {} if no image has ground truth; None if this is not the main process.
+        """
         parts = comm.gather(self._images) if self._distributed else [self._images]
         if self._distributed and not comm.is_main_process():
             return None
@@ -91,15 +94,17 @@ class NucleiEvaluator(DatasetEvaluator):
             write_atomically(self._table, image_table(images))
         results = _scores(images, "")
         for modality in sorted({image.modality for image in images if image.modality}):
-            chosen = [image for image in images if image.modality == modality]
-            for task, values in _scores(chosen, f"/{modality}").items():
+            selected = [image for image in images if image.modality == modality]
+            for task, values in _scores(selected, f"/{modality}").items():
                 results[task].update(values)
         return results
 
 
 def image_table(images: list[ImageCounts]) -> str:
-    """CSV with a line for each image: its name and modality, numbers of nuclei, and its scores in
-    percent, empty where there is nothing to divide by."""
+    """Returns a CSV with a row for each image: name, modality, numbers of nuclei, and scores.
+
+    Scores are in percent. Undefined scores are empty.
+    """
     file, rows = io.StringIO(), []
     for image in images:
         scores = {
@@ -116,11 +121,11 @@ def image_table(images: list[ImageCounts]) -> str:
 
 
 def _scores(images: list[ImageCounts], suffix: str) -> dict[str, dict[str, float]]:
-    both = {
+    scores = {
         "sem_seg": compute_scores("sem_seg", [image.pixels for image in images]),
         "nuclei": compute_scores("nuclei", [image.counts for image in images]),
     }
     return {
         task: {f"{name}{suffix}": value for name, value in values.items()}
-        for task, values in both.items()
+        for task, values in scores.items()
     }

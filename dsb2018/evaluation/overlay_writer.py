@@ -1,4 +1,4 @@
-"""Pictures of predictions, as a Detectron2 evaluator: they are drawn while images pass."""
+"""A Detectron2 evaluator that draws the predictions."""
 
 from pathlib import Path
 
@@ -15,29 +15,29 @@ from dsb2018.structures.instances import read_output
 
 
 class OverlayWriter(DatasetEvaluator):
-    """Writes `<image>.png`: the image, its true nuclei where known, the predicted ones."""
+    """Writes `<image>.png`: image, true nuclei if they are known, and predicted nuclei."""
 
     def __init__(self, folder: Path, image_ids: set[int], score_thresh: float = 0.5):
         """
         Args:
-            folder: where the pictures go.
-            image_ids: of the images that are drawn.
-            score_thresh: instances below it are not drawn, 0 to 1.
+            folder: output folder.
+            image_ids: ids of the images to draw.
+            score_thresh: instances with a lower score are not drawn, 0 to 1.
         """
         self._folder, self._image_ids, self._score_thresh = folder, image_ids, score_thresh
 
     def process(self, inputs: list[dict], outputs: list) -> None:
-        """Draws the images of a batch that are wanted."""
+        """Draws the selected images of a batch."""
         for sample, output in zip(inputs, outputs, strict=True):
             if sample["image_id"] not in self._image_ids:
                 continue
             image = read_image(sample["file_name"])
             labels = read_output(output, self._score_thresh).nuclei.labels
-            truth = read_label_layers(sample) if has_ground_truth(sample) else None
-            picture = side_by_side(image, truth, labels)
+            ground_truth = read_label_layers(sample) if has_ground_truth(sample) else None
+            picture = side_by_side(image, ground_truth, labels)
             name = f"{image_file_name(sample)}.png"
             png = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1]
             write_atomically(self._folder / name, png.tobytes())
 
     def evaluate(self) -> None:
-        """No scores."""
+        """Returns no scores."""

@@ -1,1 +1,1 @@
-"""Files: read without trusting them, written whole or not at all."""
+"""Reads files as untrusted input, and writes files completely or not at all."""

@@ -1,4 +1,4 @@
-"""NumPy's `.npy` files, read without pickles and without trusting their header."""
+"""Reads NumPy's `.npy` files without pickle and without trusting their header."""
 
 import io
 import os
@@ -8,7 +8,7 @@ import numpy as np
 
 from dsb2018.io.files import read_file
 
-# What NumPy's parser of headers raises on noise beside ValueError.
+# Errors of NumPy's header parser for damaged files, besides ValueError.
 HEADER_ERRORS = (SyntaxError, tokenize.TokenError, TypeError, RecursionError, MemoryError)
 
 
@@ -16,9 +16,9 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     """Reads an array.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an `.npy` file, one of Python objects, or one that has fewer bytes than its
-            header says.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not an `.npy` file, contains Python objects, or is not of the size
+            that its header gives.
     """
     data = read_file(path)
     file = io.BytesIO(data)
@@ -32,9 +32,14 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     except (*HEADER_ERRORS, ValueError, KeyError, EOFError) as error:
         raise ValueError(f"{path}: not an .npy file ({error})") from error
     if dtype.hasobject:
-        raise ValueError(f"{path}: an array of Python objects, which could run code; refused")
+        raise ValueError(
+            f"{path}: an array of Python objects, which could run code, expected numbers"
+        )
     count, begin = int(np.prod(shape, dtype=object)), file.tell()
     if count < 0 or len(data) - begin != count * dtype.itemsize:
-        raise ValueError(f"{path}: damaged, it has another number of bytes than its header says")
+        raise ValueError(
+            f"{path}: damaged .npy file, {len(data) - begin} bytes of values, expected "
+            f"{count * dtype.itemsize} as in its header"
+        )
     values = np.frombuffer(data, dtype, count, begin)
     return values.reshape(shape, order="F" if is_fortran else "C")

@@ -1,4 +1,4 @@
-"""COCO JSON files, which may come from strangers: read and checked before anything uses them."""
+"""Reads and checks COCO JSON files, which are untrusted input."""
 
 import os
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from dsb2018.io.names import is_inside
 
 
 def read_coco(path: str | os.PathLike) -> dict:
-    """Reads a COCO JSON.
+    """Reads and checks a COCO JSON file.
 
     Returns:
-        The dict with `images` and `annotations`; `info` and `categories` are added where they are
-        missing. Image ids are unique, sizes positive, every annotation belongs to an image and has
-        a box of four numbers, and file names stay in their folder.
+        The dict with `images` and `annotations`. `info` and `categories` are added if they are
+        missing. Image ids are unique, and sizes are positive. Every annotation belongs to an image
+        and has a box of four numbers. File names do not lead out of their folder.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or not as described; the message names the entry.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or does not meet this description. The message names the
+            entry.
     """
     coco = read_json(path)
     if not isinstance(coco, dict):
@@ -29,7 +30,7 @@ def read_coco(path: str | os.PathLike) -> dict:
             raise ValueError(f"{path}: no list {key!r}, expected COCO JSON")
     coco.setdefault("categories", [{"id": 1, "name": "nucleus"}])
     if not isinstance(coco.setdefault("info", {}), dict):
-        raise ValueError(f"{path}: `info` is no dict, expected COCO JSON")
+        raise ValueError(f"{path}: `info` is not a dict, expected COCO JSON")
     try:
         ids = _check_images(coco["images"])
         _check_annotations(coco["annotations"], ids)
@@ -43,15 +44,15 @@ def _check_images(images: list) -> set[int]:
     for number, image in enumerate(images):
         where = f"images[{number}]"
         if not isinstance(image, Mapping):
-            raise ValueError(f"{where} is no dict")
+            raise ValueError(f"{where} is not a dict")
         image_id = image.get("id")
-        if not _is_whole(image_id, 0):
+        if not _is_integer(image_id, 0):
             raise ValueError(f"{where} has the id {image_id!r}, expected a whole number")
         if image_id in ids:
-            raise ValueError(f"{where} has the id {image_id}, which another image has too")
+            raise ValueError(f"{where} has the id {image_id} of another image")
         ids.add(image_id)
         for key in ("height", "width"):
-            if not _is_whole(image.get(key), 1):
+            if not _is_integer(image.get(key), 1):
                 raise ValueError(f"{where} has {key} {image.get(key)!r}, expected 1 or more pixels")
         if image["height"] * image["width"] > MOST_PIXELS:
             raise ValueError(
@@ -69,19 +70,19 @@ def _check_annotations(annotations: list, image_ids: set[int]) -> None:
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
         if not isinstance(annotation, Mapping):
-            raise ValueError(f"{where} is no dict")
+            raise ValueError(f"{where} is not a dict")
         image_id = annotation.get("image_id")
-        if not _is_whole(image_id, 0) or image_id not in image_ids:
-            raise ValueError(f"{where} has image_id {image_id!r}, no such image")
+        if not _is_integer(image_id, 0) or image_id not in image_ids:
+            raise ValueError(f"{where} has image_id {image_id!r}, expected the id of an image")
         box = annotation.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise ValueError(f"{where} has bbox {box!r}, expected [x, y, width, height]")
         if not isinstance(annotation.get("segmentation"), (dict, list)):
-            raise ValueError(f"{where} has no segmentation")
+            raise ValueError(f"{where} has no segmentation, expected RLE or polygons")
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_integer(value: object, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def _is_number(value: object) -> bool:

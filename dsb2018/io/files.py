@@ -1,5 +1,8 @@
-"""Files: written whole or not at all, read only where they are regular files of a sane size, and
-folders that are deleted only where this project made them."""
+"""Safe access to files and folders.
+
+Files are written completely or not at all. Only regular files of a limited size are read. Only
+folders that this project created are deleted.
+"""
 
 import hashlib
 import json
@@ -13,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-LARGEST_FILE = 2**31  # bytes of a file that is read into memory at once
-MARK = ".dsb2018"  # a file in each folder that this project may empty or delete
+LARGEST_FILE = 2**31  # maximum size of a file that is read into memory, bytes
+MARK = ".dsb2018"  # name of a file in each folder that this project may empty or delete
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -25,11 +28,11 @@ KINDS = {
 
 
 def check_regular_file(path: str | os.PathLike) -> None:
-    """Raises an error where reading the path could wait forever or never end.
+    """Checks that a path is a regular file. Reading anything else could block or never end.
 
     Raises:
-        OSError: no such file, or it cannot be reached.
-        ValueError: a folder, named pipe, socket or device.
+        OSError: the file does not exist or cannot be accessed.
+        ValueError: the path is a folder, named pipe, socket or device.
     """
     _check_mode(path, os.stat(path).st_mode)
 
@@ -44,14 +47,14 @@ def read_file(path: str | os.PathLike, limit: int = LARGEST_FILE) -> bytes:
     """Reads a regular file into memory.
 
     Args:
-        path: of the file.
-        limit: the largest size that is read, bytes.
+        path: path of the file.
+        limit: maximum size of the file, bytes.
 
     Raises:
-        OSError: no such file, or it cannot be read.
-        ValueError: not a regular file, or larger than the limit.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is not a regular file, or larger than the limit.
     """
-    # A named pipe would block here, were it not for the flag.
+    # Without O_NONBLOCK, opening a named pipe would block.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(handle, "rb", buffering=0) as file:
         status = os.fstat(handle)
@@ -64,30 +67,30 @@ def read_file(path: str | os.PathLike, limit: int = LARGEST_FILE) -> bytes:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """Computes the SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_regular_tree(folder: Path) -> None:
-    """Raises an error where a folder holds something else than regular files and folders.
+    """Checks that a folder contains only regular files and folders.
 
     Raises:
-        ValueError: it does; the message names it.
+        ValueError: the folder contains something else, which the message names.
     """
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
             if not os.path.isfile(path):
-                raise ValueError(f"{path}: no regular file, so the folder is not read")
+                raise ValueError(f"{path}: not a regular file, so the folder is not read")
 
 
 def read_json(path: str | os.PathLike) -> object:
-    """The content of a JSON file.
+    """Reads a JSON file.
 
     Raises:
-        OSError: no such file, or it cannot be read.
-        ValueError: not a regular file, or not JSON.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is not a regular file, or not JSON.
     """
     try:
         return json.loads(read_file(path))
@@ -98,19 +101,19 @@ def read_json(path: str | os.PathLike) -> object:
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to write to under another name beside its place; at the end it is moved there.
+    """Opens a temporary file in the same folder, and renames it to the path at the end.
 
-    A killed process or a full disk leaves the old file, if any, as it was.
+    If the process is killed or the disk is full, an old file at the path is not changed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
-        with open(temporary, "wb") as file:  # which knows its name; some libraries want it
+        with open(temporary, "wb") as file:  # has an attribute `name`, which some libraries need
             yield file
             file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the name without its content
+            os.fsync(file.fileno())  # otherwise, a power failure could leave an empty file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
@@ -119,7 +122,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
-    """Writes a file whole or not at all, see `replacing`."""
+    """Writes a file completely or not at all, see `replacing`."""
     with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -132,9 +135,9 @@ def _umask() -> int:
 
 @contextmanager
 def staging_folder(root: Path) -> Iterator[Path]:
-    """A folder in root for what is not complete yet; deleted at the end, also after an error.
+    """Creates a folder for incomplete files in `root`, and deletes it at the end.
 
-    A killed process leaves its folder behind; the next call deletes it.
+    A killed process does not delete its folder. The next call does.
     """
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".partial-*"):
@@ -151,8 +154,8 @@ def staging_folder(root: Path) -> Iterator[Path]:
 
 
 def is_other_process(pid: int) -> bool:
-    """Whether another process of this machine has this number."""
-    if pid == os.getpid():  # in containers, processes get the same numbers again
+    """Whether another process on this machine has this process id."""
+    if pid == os.getpid():  # in containers, process ids are often reused
         return False
     try:
         os.kill(pid, 0)
@@ -164,10 +167,10 @@ def is_other_process(pid: int) -> bool:
 
 
 def make_empty_folder(folder: Path) -> None:
-    """Makes a folder that is empty but for a mark; one that an earlier run made is emptied.
+    """Creates an empty folder with the file `MARK`, or empties one that an earlier run created.
 
     Raises:
-        ValueError: the folder exists, and this project did not make it.
+        ValueError: the folder exists, and this project did not create it.
     """
     delete_folder(folder)
     folder.mkdir(parents=True)
@@ -175,10 +178,10 @@ def make_empty_folder(folder: Path) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Deletes a folder that `make_empty_folder` made, or an empty one, if it exists.
+    """Deletes a folder that `make_empty_folder` created, or an empty one, if it exists.
 
     Raises:
-        ValueError: this project did not make the folder.
+        ValueError: this project did not create the folder.
     """
     if not folder.exists() and not folder.is_symlink():
         return

@@ -1,4 +1,4 @@
-"""Image files that are decoded whole."""
+"""Reads image files that are decoded as a whole."""
 
 import os
 import struct
@@ -10,25 +10,26 @@ from dsb2018.io.files import read_file
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNEL_ORDERS = ("BGR", "RGB")
-DEFLATE_RATIO = 1032  # most bytes that a byte of a deflated file can become
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by PNG's colour type
-# Larger images are not decoded whole: a file of some kilobytes can claim any number of pixels.
+DEFLATE_RATIO = 1032  # maximum compression ratio of deflate
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel, by PNG's color type
+# Limit for images that are decoded as a whole: a small file can claim any number of pixels.
 MOST_PIXELS = 1 << 27
 
 
 def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarray:
-    """Reads an image file; alpha is dropped, grey becomes three equal channels.
+    """Reads an image file as three channels of 8 bits. An alpha channel is dropped.
 
     Args:
-        path: any format that OpenCV reads; 16 bit become 8.
+        path: file in any format that OpenCV reads. 16-bit images are converted to 8 bits, and gray
+            images to three equal channels.
         channel_order: "RGB" or "BGR".
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: unreadable, or another channel order.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read, or unknown channel order.
     """
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f"channel order {channel_order!r}, expected one of {CHANNEL_ORDERS}")
@@ -41,7 +42,7 @@ def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarra
     data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except cv2.error:  # more pixels than OpenCV decodes
+    except cv2.error:  # for example, too many pixels for OpenCV
         image = None
     if image is None:
         raise ValueError(f"{path}: not an image that OpenCV can read")
@@ -49,11 +50,11 @@ def read_image(path: str | os.PathLike, channel_order: str = "RGB") -> np.ndarra
 
 
 def png_header(data: bytes) -> tuple[int, int]:
-    """Height and width of a PNG file, whose sizes are checked before a decoder believes them.
+    """Checks the sizes in a PNG file before it is decoded, and returns its height and width.
 
     Raises:
-        ValueError: not a PNG file, a part that goes beyond its end, more than `MOST_PIXELS`, or
-            more pixels than so few bytes can hold.
+        ValueError: the file is not a PNG file, a chunk exceeds its end, or it claims more than
+            `MOST_PIXELS` or more pixels than its bytes can encode.
     """
     if not data.startswith(PNG_SIGNATURE):
         raise ValueError("not a PNG file")
@@ -67,9 +68,9 @@ def png_header(data: bytes) -> tuple[int, int]:
         raise ValueError(f"a PNG file of {height} × {width} pixels, {most}")
     if height * width * bits * SAMPLES.get(color, 4) / 8 > DEFLATE_RATIO * len(data):
         raise ValueError(f"damaged PNG file: {height} × {width} pixels in {len(data)} bytes")
-    place = len(PNG_SIGNATURE)
-    while place + 8 <= len(data):  # OpenCV takes as much memory as a part claims to have
-        place += 12 + struct.unpack_from(">I", data, place)[0]
-    if place > len(data):
+    position = len(PNG_SIGNATURE)
+    while position + 8 <= len(data):  # OpenCV allocates the size that a chunk claims
+        position += 12 + struct.unpack_from(">I", data, position)[0]
+    if position > len(data):
         raise ValueError("truncated PNG file")
     return height, width

@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""Locks output folders, so that only one process at a time uses them."""
 
 import json
 import os
@@ -22,18 +22,18 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
-    """Holds a folder; another process that wants it meanwhile gets an error.
+    """Locks a folder inside of the context. Other processes that try to lock it get an error.
 
-    The operating system gives the lock up when the process ends, however it ends, so a killed
-    process leaves nothing to clean up. The lock file names the process, for the message.
+    The operating system releases the lock when the process ends, even if it is killed. The lock
+    file contains the process id, which the error message of other processes shows.
 
     Args:
-        folder: created where it does not exist.
-        task: what this process does, as "training".
-        setting: the option or key by which the user chooses the folder.
+        folder: folder to lock. It is created if it does not exist.
+        task: task of this process, for example "training".
+        setting: option or config key that names the folder, for the message.
 
     Raises:
-        UsageError: another process holds the folder.
+        UsageError: another process has locked the folder, or the path is not a folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
     with _open_lock(folder / LOCK_FILE) as file:
         try:
             if fcntl:
-                # Unlike `flock` this is not inherited by child processes, which may live longer.
+                # Unlike with `flock`, child processes, which may live longer, do not inherit it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = _owner(folder / LOCK_FILE)
@@ -60,15 +60,15 @@ def lock_folder(folder: Path, task: str, setting: str) -> Iterator[None]:
 
 
 def _open_lock(path: Path) -> TextIO:
-    """Opens the file, but follows no link and waits for no pipe."""
+    """Opens the lock file without following a link or blocking on a named pipe."""
     flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | sum(flags), 0o666)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be used as a lock ({error.strerror})") from error
+        raise ValueError(f"{path}: cannot be opened as a lock file ({error.strerror})") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ValueError(f"{path}: not a regular file, so it cannot be used as a lock")
+        raise ValueError(f"{path}: not a regular file, so it cannot be used as a lock file")
     return open(handle, "r+", encoding="utf-8")
 
 
@@ -76,5 +76,5 @@ def _owner(path: Path) -> str:
     try:
         owner = read_json(path)
         return f"another {owner['task']} (process {owner['pid']} on {owner['host']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun
+    except (OSError, ValueError, KeyError, TypeError):  # it has not written the file yet
         return "another process"

@@ -1,4 +1,4 @@
-"""File names from names that come from outside: image files, ids in JSON, the command line."""
+"""Converts untrusted names to file names: from image files, JSON and the command line."""
 
 import hashlib
 import re
@@ -8,22 +8,22 @@ from urllib.parse import unquote
 
 from dsb2018.errors import UsageError
 
-# What separates folders on any system, Windows' drive letters, and control characters.
+# Path separators of any system, colons of Windows' drive letters, and control characters.
 UNSAFE = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-LONGEST = 160  # bytes; leaves space for endings, where most file systems allow 255
-ADDRESSES = ("dsb2018", "imagenet", "detectron2", "https", "http")  # kinds of weights
-DIGITS = 8  # of the hash that keeps changed names apart
+LONGEST = 160  # maximum bytes of a name; most file systems allow 255, extensions included
+ADDRESSES = ("dsb2018", "imagenet", "detectron2", "https", "http")  # schemes of weights
+DIGITS = 8  # number of digits of the hash that makes changed names unique
 
 
 def file_name(name: str) -> str:
-    """A name that stays in the folder where it is used, however the given one looks.
+    """Converts any text to a safe file name, which does not lead out of its folder.
 
-    An ordinary name comes back as it is. Otherwise unsafe characters become `_`, dots at the start
-    are removed, a long name is cut, and a hash of the whole name is added, so that two different
-    names never become the same.
+    An ordinary name is returned unchanged. In other names, unsafe characters are replaced by `_`,
+    dots at the beginning are removed, and the length is limited. A hash of the original name is
+    appended, so that different names stay different.
 
     Args:
-        name: any text, without the ending of the file.
+        name: any text, without a file extension.
 
     Returns:
         A single, visible path component of at most 160 bytes.
@@ -38,41 +38,43 @@ def file_name(name: str) -> str:
 
 
 def image_name(dataset_dict: Mapping) -> str:
-    """The name of an image of a dataset: `dsb_id`, which other datasets lack, or `image_id`."""
+    """Returns the name of an image of a dataset: `dsb_id` if the dict has it, else `image_id`."""
     return str(dataset_dict.get("dsb_id", dataset_dict["image_id"]))
 
 
 def image_file_name(dataset_dict: Mapping) -> str:
-    """The name of files about an image of a dataset, without their extension."""
+    """Returns the name, without extension, of the output files of an image of a dataset."""
     return file_name(image_name(dataset_dict))
 
 
 def printable(text: object) -> str:
-    """Text that can be written to any file: what is not UTF-8 in a file's name is replaced, and
-    line breaks become spaces."""
+    """Converts an object to one line of text that can be written to any file.
+
+    Bytes of file names that are not UTF-8 are replaced, and line breaks become spaces.
+    """
     clean = str(text).encode(errors="surrogateescape").decode(errors="replace")
     return " ".join(clean.splitlines())
 
 
 def check_address(address: str) -> None:
-    """Checks the name of weights, which may be an address.
+    """Checks the address of weights. File paths are not checked.
 
     Raises:
-        UsageError: an address of an unknown kind, or one whose path would leave the folder that
-            downloads are kept in.
+        UsageError: the address has an unknown scheme, or its path would lead out of the download
+            folder.
     """
-    kind, is_address, rest = address.partition("://")
+    scheme, is_address, rest = address.partition("://")
     if not is_address:
         return
-    if kind not in ADDRESSES:
+    if scheme not in ADDRESSES:
         raise UsageError(f"weights {address}: expected a file, or one of {', '.join(ADDRESSES)}://")
     path = unquote(rest).split("?")[0].split("#")[0]
     if ".." in path.replace("\\", "/").split("/") or "\0" in path:
-        raise UsageError(f"weights {address}: an unsafe path")
+        raise UsageError(f"weights {address}: unsafe path, expected a path without '..'")
 
 
 def is_inside(relative: str) -> bool:
-    """Whether a relative path with forward slashes stays in the folder that it starts from."""
+    """Whether a path is relative and does not lead out of its folder, on any system."""
     parts = PurePosixPath(relative.replace("\\", "/")).parts
     if not parts or "\0" in relative:
         return False

@@ -1,4 +1,7 @@
-"""Networks: importing this registers them with Detectron2. `load_model` loads a trained one."""
+"""Networks. Importing this package registers them with Detectron2.
+
+`load_model` loads a trained model.
+"""
 
 from dsb2018 import compat
 

@@ -1,4 +1,4 @@
-"""What all dense models share: from images to maps, and from maps to losses or nuclei."""
+"""The base class of all dense models: from images to maps, and from maps to losses or nuclei."""
 
 import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
@@ -15,18 +15,20 @@ from dsb2018.structures.nuclei import Prediction
 
 
 class DenseModel(nn.Module):
-    """A meta-architecture that gives each pixel a class; subclasses say how, in `maps`.
+    """The base class of meta-architectures that classify each pixel. Subclasses implement `maps`.
 
-    The maps are logits of background and of nucleus, and, with a `separation`, a third one of the
-    interior of nuclei, which tells those apart that touch. Probability of nucleus is the sigmoid
-    of the difference of the first two: with one channel held at 0 it is the usual sigmoid output,
-    but two are what Detectron2's semantic evaluator takes.
+    The maps are logits of background and nucleus and, with a `separation`, a third map of the
+    interior of nuclei, which separates touching nuclei. The probability of a nucleus is the sigmoid
+    of the difference between the first two maps. One map would be enough for this, but Detectron2's
+    semantic evaluator expects one map per class.
 
-    In training: a list of dicts with `image` (3, H, W), `sem_seg` (H, W) of 0 and 1, and, with a
-    separation, `interior` (H, W) float 0 to 1 → a dict of losses.
-    In inference: a list of dicts with `image`, and `height` and `width` of the output → a list of
-    dicts with `sem_seg` (2, height, width) float32 logits, on the model's device, and `instances`
-    (see `to_instances`), on the CPU. `predict` gives the same nuclei without a full mask for each.
+    In training, the input is a list of dicts with `image` (3, H, W), `sem_seg` (H, W) of 0 and 1,
+    and, with a separation, `interior` (H, W) float from 0 to 1. The output is a dict of losses.
+
+    In inference, the input is a list of dicts with `image`, and with `height` and `width` of the
+    output. The output is a list of dicts with `sem_seg`, (2, height, width) float32 logits on the
+    device of the model, and `instances` on the CPU (see `to_instances`). `predict` returns the same
+    nuclei without a full-size mask for each nucleus.
     """
 
     def __init__(
@@ -43,19 +45,19 @@ class DenseModel(nn.Module):
     ):
         """
         Args:
-            losses: some of `LOSSES`; they are added up.
-            separation: what the third map is: "border" (inside and not near another nucleus),
-                "distance" (from the edge, 1 in the middle), "none": there is no third.
-            border_weight: with "border", how much more than others those few pixels count in the
-                loss that lie between nuclei, since they decide whether two come apart.
-            instance_options: how maps become nuclei.
-            max_instances: at most so many of an image's nuclei become `instances`, each of which
-                has a mask of the image's size.
-            pixel_mean, pixel_std: 3 values each, in grey values.
-            channels_last: run the network in memory layout NHWC.
+            losses: names in `LOSSES`. The losses are added up.
+            separation: content of the third map: "border" (the inside of nuclei, except near
+                another nucleus), "distance" (distance from the edge, 1 in the middle of a nucleus)
+                or "none" (no third map).
+            border_weight: with "border", the weight in the loss of the pixels between nuclei. They
+                are few, but they decide whether two nuclei are separated.
+            instance_options: options of the postprocessing.
+            max_instances: maximum number of `instances` of an image, each with a full-size mask.
+            pixel_mean, pixel_std: 3 values each, in gray values.
+            channels_last: whether to run the network in the memory layout NHWC.
 
         Raises:
-            ValueError: another loss or separation.
+            ValueError: unknown loss or separation.
         """
         super().__init__()
         check_losses(losses)
@@ -69,7 +71,7 @@ class DenseModel(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             "losses": cfg.MODEL.DENSE.LOSSES,
             "separation": cfg.MODEL.DENSE.SEPARATION,
@@ -83,21 +85,23 @@ class DenseModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.pixel_mean.device
 
     @property
     def size_divisibility(self) -> int:
-        """Images are padded to a multiple of this, pixels."""
+        """Height and width of the input are padded to multiples of this number of pixels."""
         return 1
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised → (N, 2 or 3, H, W) logits; H and W are multiples of
-        `size_divisibility`."""
+        """Computes (N, 2 or 3, H, W) logits of (N, 3, H, W) normalized images.
+
+        H and W are multiples of `size_divisibility`.
+        """
         raise NotImplementedError
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """See the class."""
+        """Returns losses in training and predictions in inference; see the class."""
         if self.training:
             maps = self.maps(self.preprocess_image(batched_inputs).tensor).float()
             return self.losses(maps, batched_inputs)
@@ -109,17 +113,17 @@ class DenseModel(nn.Module):
         return outputs
 
     def predict(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """The nuclei of each image; in evaluation mode."""
+        """Returns the nuclei of each image. The model must be in evaluation mode."""
         return [
             postprocess(maps, self.instance_options) for maps in self.predict_maps(batched_inputs)
         ]
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
-        """The probability maps of each image, at the size that is wanted."""
+        """Returns the probability maps of each image, at the size of its output."""
         return [read_maps(logits) for logits in self.logits(batched_inputs)]
 
     def logits(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
-        """Each image's maps, (2 or 3, height, width) float32, at the size that is wanted.
+        """Returns the (2 or 3, height, width) float32 logits of each image, at its output size.
 
         Raises:
             FloatingPointError: see `check_finite_output`.
@@ -129,13 +133,13 @@ class DenseModel(nn.Module):
         check_finite_output(maps)
         return [
             sem_seg_postprocess(
-                own, size, sample.get("height", size[0]), sample.get("width", size[1])
+                padded, size, sample.get("height", size[0]), sample.get("width", size[1])
             )
-            for own, size, sample in zip(maps, images.image_sizes, batched_inputs, strict=True)
+            for padded, size, sample in zip(maps, images.image_sizes, batched_inputs, strict=True)
         ]
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalises, pads and batches the images: (N, 3, H, W) float32."""
+        """Normalizes, pads and batches the images: (N, 3, H, W) float32."""
         images = [sample["image"].to(self.device) for sample in batched_inputs]
         images = [(image - self.pixel_mean) / self.pixel_std for image in images]
         batch = ImageList.from_tensors(images, self.size_divisibility)
@@ -144,49 +148,50 @@ class DenseModel(nn.Module):
         return batch
 
     def losses(self, maps: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """The losses of (N, 2 or 3, H, W) float32 logits; padding does not count."""
+        """Returns the losses of (N, 2 or 3, H, W) float32 logits, without their padding."""
         nucleus = maps[:, 1] - maps[:, 0]
-        truth = self._gather(batched_inputs, "sem_seg")
-        logits = self._cut(nucleus, batched_inputs)
-        result = {f"loss_{name}": LOSSES[name](logits, truth) for name in self.loss_names}
+        target = self._flatten_targets(batched_inputs, "sem_seg")
+        logits = self._flatten_maps(nucleus, batched_inputs)
+        result = {f"loss_{name}": LOSSES[name](logits, target) for name in self.loss_names}
         if self.map_count > 2:
-            interior = self._gather(batched_inputs, "interior")
-            logits = self._cut(maps[:, 2], batched_inputs)
-            border = truth * (interior == 0)  # with "distance" there are no such pixels
+            interior = self._flatten_targets(batched_inputs, "interior")
+            logits = self._flatten_maps(maps[:, 2], batched_inputs)
+            border = target * (interior == 0)  # no pixels with "distance"
             weights = 1 + border * (self.border_weight - 1)
             result["loss_interior"] = cross_entropy_loss(logits, interior, weights)
         return result
 
-    def _gather(self, batched_inputs: list[dict], key: str) -> torch.Tensor:
-        """(P,) float32: the values of all images' maps of truth."""
+    def _flatten_targets(self, batched_inputs: list[dict], key: str) -> torch.Tensor:
+        """Returns the pixels of one target map of all images, (P,) float32."""
         values = [sample[key].to(self.device).float().flatten() for sample in batched_inputs]
         return torch.cat(values)
 
     @staticmethod
-    def _cut(maps: torch.Tensor, batched_inputs: list[dict]) -> torch.Tensor:
-        """(N, H, W) → (P,): the values of all images, without their padding."""
+    def _flatten_maps(maps: torch.Tensor, batched_inputs: list[dict]) -> torch.Tensor:
+        """Returns the pixels of (N, H, W) maps of all images without padding, (P,)."""
         sizes = [sample["image"].shape[1:] for sample in batched_inputs]
         if all(size == maps.shape[1:] for size in sizes):
             return maps.flatten()
-        return torch.cat([m[:h, :w].flatten() for m, (h, w) in zip(maps, sizes, strict=True)])
+        pixels = [padded[:h, :w].flatten() for padded, (h, w) in zip(maps, sizes, strict=True)]
+        return torch.cat(pixels)
 
 
 def count_maps(separation: str) -> int:
-    """Number of a model's maps: background, nucleus, and with a separation the interior.
+    """Returns the number of a model's maps: 2, or 3 with a separation.
 
     Raises:
-        ValueError: another separation than `SEPARATIONS`.
+        ValueError: the separation is not in `SEPARATIONS`.
     """
     check_separation(separation)
     return 2 if separation == "none" else 3
 
 
 def read_maps(logits: torch.Tensor) -> Maps:
-    """(2 or 3, H, W) logits of one image → its probability maps."""
+    """Converts the (2 or 3, H, W) logits of one image to probability maps."""
     nucleus = (logits[1] - logits[0]).sigmoid().cpu().numpy()
     return Maps(nucleus, logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None)
 
 
 def upsample_to(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """(N, C, h, w) → (N, C, *size), bilinear."""
+    """Resizes (N, C, h, w) maps to (N, C, *size) by bilinear interpolation."""
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,16 +1,16 @@
-"""A network's output that is NaN or infinite is an error, not an image without nuclei."""
+"""Checks that the output of a network is finite."""
 
 import torch
 
 
 def check_finite_output(values: torch.Tensor) -> None:
-    """
+    """Checks the output of a network. Without this, NaN would look like an image without nuclei.
+
     Raises:
-        FloatingPointError: a network's output has NaN or infinite values, which would otherwise be
-            taken for an image without nuclei.
+        FloatingPointError: the output has NaN or infinite values.
     """
     if not values.isfinite().all():
         raise FloatingPointError(
-            "the network's output has NaN or infinite values; its weights are damaged, or "
-            "SOLVER.PRECISION is too low for them (fp32 is the safest)"
+            "the network's output has NaN or infinite values; the weights are damaged, or their "
+            "values are too large for SOLVER.PRECISION; try SOLVER.PRECISION fp32"
         )

@@ -1,6 +1,6 @@
-"""Losses of dense models: how far a map of probabilities is from the truth.
+"""Losses of dense models.
 
-Shapes: P pixels of a batch that count, all images together; padding is left out before.
+Shapes: P is the number of pixels of all images of a batch, without padding.
 """
 
 from collections.abc import Callable
@@ -11,56 +11,59 @@ from fvcore.nn.distributed import differentiable_all_reduce
 from torch.nn import functional as F
 
 
-def _total(*sums: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Sums over the batches of all processes that train together, so that several learn the same
-    as one that has all their images."""
+def _sum_over_processes(*sums: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Adds up sums over all training processes, so that their number does not change the loss."""
     if torch.is_grad_enabled() and comm.get_world_size() > 1:
         return differentiable_all_reduce(torch.stack(sums)).unbind()
     return sums
 
 
-def iou_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """The paper's loss, 1 - I / U on probabilities.
+def iou_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns the paper's loss, 1 - I / U.
 
-    With x the probabilities and y the truth, I = Σ x·y and U = Σ (x + y - x·y). Without a nucleus
-    in the truth I / U is 0 whatever x is; then the loss is the mean probability.
+    With probabilities x and target y, I = Σ x·y and U = Σ (x + y - x·y). If the target has no
+    nucleus, I / U is 0 for every x. In this case the loss is the mean probability.
 
     Args:
-        logits: (P,) float, of nucleus against background.
-        truth: (P,) float, 1 in nuclei and 0 outside.
+        logits: (P,) float, nucleus against background.
+        target: (P,) float, 1 in nuclei and 0 outside.
 
     Returns:
-        A number from 0 (perfect) to 1.
+        A scalar from 0 (perfect) to 1.
     """
-    both, found, true, pixels = _overlap(logits, truth)
-    return 1 - both / (found + true - both) if true else found / pixels
+    intersection, predicted, true, pixels = _overlap_sums(logits, target)
+    return 1 - intersection / (predicted + true - intersection) if true else predicted / pixels
 
 
-def dice_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """1 - 2 Σ x·y / Σ (x + y); arguments, range and the case without nuclei as in `iou_loss`."""
-    both, found, true, pixels = _overlap(logits, truth)
-    return 1 - 2 * both / (found + true) if true else found / pixels
+def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns 1 - 2 Σ x·y / Σ (x + y), or the mean probability if the target has no nucleus.
+
+    See `iou_loss` for the arguments and the range.
+    """
+    intersection, predicted, true, pixels = _overlap_sums(logits, target)
+    return 1 - 2 * intersection / (predicted + true) if true else predicted / pixels
 
 
-def _overlap(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Σ x·y, Σ x, Σ y and the number of pixels."""
+def _overlap_sums(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Returns Σ x·y, Σ x, Σ y and the number of pixels."""
     x = logits.sigmoid()
-    return _total((x * truth).sum(), x.sum(), truth.sum(), x.new_tensor(float(x.numel())))
+    pixels = x.new_tensor(float(x.numel()))
+    return _sum_over_processes((x * target).sum(), x.sum(), target.sum(), pixels)
 
 
 def cross_entropy_loss(
-    logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Mean over pixels of -log of the probability of the truth; arguments as in `iou_loss`, but
-    the truth may lie between 0 and 1.
+    """Returns the weighted mean over pixels of the binary cross-entropy.
 
     Args:
-        logits, truth: see above.
-        weights: (P,) float, 0 or more: how much each pixel counts; None: all alike.
+        logits: (P,) float, nucleus against background.
+        target: (P,) float, 0 to 1.
+        weights: (P,) float, weight of each pixel, 0 or more; None: equal weights.
     """
-    weights = torch.ones_like(truth) if weights is None else weights
-    loss = F.binary_cross_entropy_with_logits(logits, truth, weights, reduction="sum")
-    loss, total = _total(loss, weights.sum())
+    weights = torch.ones_like(target) if weights is None else weights
+    loss = F.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
+    loss, total = _sum_over_processes(loss, weights.sum())
     return loss / total
 
 
@@ -72,9 +75,10 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 def check_losses(names: list[str]) -> None:
-    """
+    """Checks the names of losses.
+
     Raises:
-        ValueError: no name, or one that is not in `LOSSES`.
+        ValueError: no names, or a name that is not in `LOSSES`.
     """
     unknown = [name for name in names if name not in LOSSES]
     if unknown or not names:

@@ -1,4 +1,4 @@
-"""Runs a dense model that was exported to ONNX, with ONNX Runtime."""
+"""Runs dense models that were exported to ONNX, with ONNX Runtime."""
 
 from itertools import groupby
 from pathlib import Path
@@ -15,26 +15,27 @@ from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.postprocess import InstanceOptions, postprocess
 from dsb2018.structures.nuclei import Prediction
 
-UNREADABLE = (
+LOAD_ERRORS = (
     *(states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf),
     *(states.NotImplemented, states.RuntimeException),
 )
-DIVISOR = "size_divisibility"  # the key of the file's metadata
+DIVISOR_KEY = "size_divisibility"  # key in the metadata of the file
 
 
 class OnnxModel:
-    """A dense model run by ONNX Runtime. Inputs and predictions are those of `TrainedModel`."""
+    """A dense model in ONNX Runtime, with the same inputs and predictions as `TrainedModel`."""
 
     parameter_count = None
 
     def __init__(self, cfg: CfgNode):
         """
         Args:
-            cfg: of the model that was exported; `MODEL.WEIGHTS` is the ONNX file.
+            cfg: config of the exported model. `MODEL.WEIGHTS` is the ONNX file.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a network that `tools/export_model.py` wrote.
+            FileNotFoundError: the file does not exist.
+            ValueError: `tools/export_model.py` did not write the file, or wrote it for a config
+                with another `MODEL.DENSE.SEPARATION`.
         """
         path = Path(cfg.MODEL.WEIGHTS)
         if not path.is_file():
@@ -49,9 +50,9 @@ class OnnxModel:
                 str(path), options, providers=_providers(cfg.MODEL.DEVICE)
             )
             details = self._session.get_modelmeta().custom_metadata_map
-            self._divisor = int(details[DIVISOR])
-            self._check(count_maps(cfg.MODEL.DENSE.SEPARATION))
-        except (*UNREADABLE, KeyError, ValueError) as error:
+            self._divisor = int(details[DIVISOR_KEY])
+            self._check_output(count_maps(cfg.MODEL.DENSE.SEPARATION))
+        except (*LOAD_ERRORS, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path}: not a network of tools/export_model.py ({type(error).__name__})"
             ) from error
@@ -61,14 +62,14 @@ class OnnxModel:
         )
         self._options = InstanceOptions.from_config(cfg)
 
-    def _check(self, map_count: int) -> None:
-        """Runs the network on a small image.
+    def _check_output(self, map_count: int) -> None:
+        """Runs the network on a small image and checks its output.
 
         Raises:
-            ValueError: another number or size of maps than the config's model gives.
+            ValueError: the number or the size of the maps is not that of the config's model.
         """
         if not 1 <= self._divisor <= 1024:
-            raise ValueError(f"{DIVISOR} {self._divisor}")
+            raise ValueError(f"{DIVISOR_KEY} {self._divisor}")
         edge = 2 * self._divisor
         outputs = self._session.run(None, {"image": np.zeros((1, 3, edge, edge), np.float32)})
         shapes = [output.shape for output in outputs]
@@ -76,7 +77,7 @@ class OnnxModel:
             raise ValueError(f"outputs of {shapes}, expected {map_count} maps")
 
     def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """The nuclei of each image. Neighbours of one size are computed together."""
+        """Returns the nuclei of each image. Consecutive images of one size form a batch."""
         predictions = []
         for size, group in groupby(batched_inputs, key=lambda sample: sample["image"].shape[1:]):
             samples = list(group)
@@ -87,7 +88,7 @@ class OnnxModel:
         return predictions
 
     def _logits(self, samples: list[dict]) -> np.ndarray:
-        """(N, maps, H, W) float32 logits of N images of one size, with their padding."""
+        """Returns the (N, maps, H, W) float32 logits of N images of one size, padding included."""
         batch = np.stack([sample["image"].numpy() for sample in samples]).astype(np.float32)
         batch = pad((batch - self._mean) / self._std, self._divisor)
         (logits,) = self._session.run(None, {"image": batch})
@@ -103,6 +104,6 @@ def _providers(device: str) -> list[str]:
 
 
 def pad(batch: np.ndarray, divisor: int) -> np.ndarray:
-    """(N, C, H, W) → with zeros at the bottom and the right to multiples of the divisor."""
+    """Pads (N, C, H, W) arrays with zeros at the bottom and right to multiples of the divisor."""
     bottom, right = (-size % divisor for size in batch.shape[2:])
     return np.pad(batch, ((0, 0), (0, 0), (0, bottom), (0, right)))

@@ -1,7 +1,7 @@
 """Postprocessing of dense models: from probability maps to nuclei.
 
-Maps are (H, W) float32 from 0 to 1, label images (H, W) int32 with 0 as background and nuclei from
-1 to N.
+Maps are (H, W) float32 from 0 to 1. Label images are (H, W) int32: 0 is background, and the nuclei
+are numbered from 1 to N.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ SEEDS = ("map", "distance")
 
 
 class Maps(NamedTuple):
-    """What a dense model predicts for one image.
+    """The probability maps that a dense model predicts for one image.
 
     Args:
         nucleus: (H, W) float32 probability that a pixel is part of a nucleus, 0 to 1.
-        interior: (H, W) float32, 0 to 1: high inside of each nucleus and low where it touches
-            another; None for a model without this map.
+        interior: (H, W) float32, 0 to 1, high inside of nuclei and low where two nuclei touch;
+            None for a model without this map.
     """
 
     nucleus: np.ndarray
@@ -33,24 +33,26 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """How maps become nuclei.
+    """The options of the postprocessing.
 
     Args:
-        method: "components": pixels that hang together are one nucleus; "watershed": they are
-            divided between seeds.
-        nucleus_thresh: least probability of a nucleus's pixels, 0 to 1.
-        seeds: of watershed, peaks: "map": of the interior map; "distance": of the distance to the
-            edge of where that map is high, for one that is flat inside of nuclei. Without an
-            interior map always of the distance to the edge of the nuclei.
-        seed_depth: how far one must climb down from a peak to come to a higher one: with "map" and
-            an interior 0 to 1, else pixels.
-        seed_thresh: least interior, 0 to 1, with "distance".
-        min_area: nuclei with fewer pixels are left out.
-        max_hole: holes of at most so many pixels are filled.
-        score_thresh: nuclei whose mean probability is lower do not count, 0 to 1.
+        method: "components": each connected component is a nucleus; "watershed": a watershed
+            divides the components between seeds.
+        nucleus_thresh: minimum probability of a nucleus pixel, 0 to 1.
+        seeds: watershed seeds. "map": the peaks of the interior map. "distance": the peaks of the
+            distance to the edge of the region where the interior map is at least `seed_thresh`, for
+            maps that are flat inside of nuclei. Without an interior map, always the peaks of the
+            distance to the edge of the nuclei.
+        seed_depth: minimum depth of the valley between two seeds: 0 to 1 with "map" and an interior
+            map, else pixels.
+        seed_thresh: see `seeds`, 0 to 1.
+        min_area: nuclei with fewer pixels are removed.
+        max_hole: holes of up to this number of pixels are filled.
+        score_thresh: minimum mean probability of the pixels of a nucleus, 0 to 1. Below it, a
+            nucleus is in `Prediction.detections` only.
 
     Raises:
-        ValueError: another method, or other seeds.
+        ValueError: unknown method or seeds.
     """
 
     method: str = "components"
@@ -70,32 +72,32 @@ class InstanceOptions:
 
     @classmethod
     def from_config(cls, cfg) -> "InstanceOptions":
-        """The options in `MODEL.INSTANCES`, and `TEST.SCORE_THRESH`."""
+        """Returns the options in `MODEL.INSTANCES` and `TEST.SCORE_THRESH`."""
         options = {name.lower(): value for name, value in cfg.MODEL.INSTANCES.items()}
         return cls(**options, score_thresh=cfg.TEST.SCORE_THRESH)
 
 
 def postprocess(maps: Maps, options: InstanceOptions) -> Prediction:
-    """The nuclei of one image.
+    """Converts the maps of one image to nuclei.
 
     Args:
-        maps: of the image, as a dense model predicts them.
-        options: how maps become nuclei.
+        maps: the maps that a dense model predicts.
+        options: see `InstanceOptions`.
     """
     labels = find_nuclei(maps, options)
     detections = Nuclei.from_labels(labels, score_nuclei(labels, maps.nucleus))
-    sure = np.flatnonzero(detections.scores >= options.score_thresh)
-    crops = [detections.crops[index] for index in sure]
-    nuclei = Nuclei(labels.shape, crops, detections.scores[sure])
+    confident = np.flatnonzero(detections.scores >= options.score_thresh)
+    crops = [detections.crops[index] for index in confident]
+    nuclei = Nuclei(labels.shape, crops, detections.scores[confident])
     return Prediction(detections, nuclei, maps.nucleus > 0.5)
 
 
 def find_nuclei(maps: Maps, options: InstanceOptions) -> np.ndarray:
-    """The label image of all nuclei.
+    """Returns the label image of all nuclei, whatever their score.
 
     Args:
-        maps: the method "components" does not use the interior map.
-        options: how maps become nuclei.
+        maps: the maps of one image. The method "components" does not use the interior map.
+        options: see `InstanceOptions`.
 
     Returns:
         (H, W) int32.
@@ -115,87 +117,101 @@ def find_nuclei(maps: Maps, options: InstanceOptions) -> np.ndarray:
 
 
 def label_components(mask: np.ndarray) -> np.ndarray:
-    """Labels of what hangs together in a (H, W) bool mask over edges or corners."""
+    """Labels the connected components of a (H, W) bool mask, with 8-connectivity."""
     return cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1]
 
 
 def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
-    """Fills background of at most `max_hole` pixels that nuclei enclose, in a (H, W) bool mask."""
+    """Fills holes of up to `max_hole` pixels in a (H, W) bool mask."""
     if max_hole < 1:
         return mask
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
     height, width = mask.shape
     x, y, w, h = stats[:, :4].T
-    inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)  # else it may be larger
-    hole = inside & (stats[:, cv2.CC_STAT_AREA] <= max_hole)
-    hole[0] = False  # the nuclei
-    return mask | hole[labels]
+    is_inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)  # does not touch the border
+    is_hole = is_inside & (stats[:, cv2.CC_STAT_AREA] <= max_hole)
+    is_hole[0] = False  # label 0 is the nuclei
+    return mask | is_hole[labels]
 
 
 def distance_from_edge(mask: np.ndarray) -> np.ndarray:
-    """Distance of each pixel to the nearest one outside of a (H, W) bool mask, float32 pixels,
-    smoothed a little, since each bump of the outline has a ridge of its own."""
+    """Returns the smoothed distance of each pixel to the outside of a (H, W) bool mask.
+
+    The distance is smoothed because every bump of the outline causes a ridge.
+
+    Returns:
+        (H, W) float32 in pixels.
+    """
     with opencv_without_ipp():
         return cv2.GaussianBlur(distance_to_background(mask), (0, 0), 1.0)
 
 
 def find_peaks(height: np.ndarray, depth: float) -> np.ndarray:
-    """Peaks from which one must climb down by more than `depth` on any way to a higher one.
+    """Finds peaks that a valley deeper than `depth` separates from all higher peaks.
 
-    These are the h-maxima of Soille, Morphological Image Analysis (1999). The function of that name
-    in scikit-image keeps both of two equal peaks, however shallow the saddle between them.
+    These are the h-maxima of Soille, Morphological Image Analysis (1999). scikit-image's
+    `h_maxima` differs: it keeps both of two equal peaks, even if the saddle between them is
+    shallow.
 
     Args:
-        height: (H, W) float32, 0 or more; the time is that of the largest region above 0.
-        depth: in the unit of the height.
+        height: (H, W) float32, 0 or more. The run time depends on the largest region above 0.
+        depth: minimum depth, in the unit of the height.
 
     Returns:
-        (H, W) bool, true on the top of each peak.
+        (H, W) bool, True on the top of each peak.
     """
     steps = np.iinfo(np.uint16).max / max(float(height.max()), depth, 1e-6)
-    levels = (height * steps).astype(np.uint16)  # whole numbers: OpenCV is fast, and equal is equal
+    levels = (height * steps).astype(np.uint16)  # integers are fast in OpenCV and compare exactly
     cut = reconstruct(cv2.subtract(levels, round(depth * steps)), levels)
     return cut > reconstruct(cv2.subtract(cut, 1), cut)
 
 
 def reconstruct(marker: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Morphological reconstruction by dilation: the marker grows over edges and corners, but
-    nowhere beyond the limit, until nothing changes. All (H, W) uint16; the marker is no higher than
-    the limit."""
-    neighbours = np.ones((3, 3), np.uint8)
+    """Computes the morphological reconstruction by dilation, with 8-connectivity.
+
+    Args:
+        marker: (H, W) uint16, nowhere above the limit. It is dilated until it no longer changes.
+        limit: (H, W) uint16, the upper limit of the result.
+
+    Returns:
+        (H, W) uint16.
+    """
+    neighbors = np.ones((3, 3), np.uint8)
     while True:
-        before = marker
+        previous = marker
         for _ in range(8):
-            marker = cv2.min(cv2.dilate(marker, neighbours), limit)
-        if np.array_equal(marker, before):
+            marker = cv2.min(cv2.dilate(marker, neighbors), limit)
+        if np.array_equal(marker, previous):
             return marker
 
 
 def add_seedless(seeds: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Makes components without a seed seeds themselves: small or faint nuclei.
+    """Adds a seed for each component that has none, so that small and faint nuclei are kept.
+
+    The new seed is the whole component.
 
     Args:
-        seeds, parts: label images of seeds and of components.
+        seeds, parts: label images of the seeds and of the components.
 
     Returns:
-        Labels of old and new seeds.
+        The label image of all seeds.
     """
     seeded = np.zeros(parts.max() + 1, bool)
     seeded[parts[seeds > 0]] = True
-    seeded[0] = True  # the background needs none
+    seeded[0] = True  # the background needs no seed
     new = np.where(seeded, 0, np.cumsum(~seeded) + seeds.max())
     return np.where(seeds > 0, seeds, new[parts]).astype(np.int32)
 
 
 def drop_small(labels: np.ndarray, min_area: int) -> np.ndarray:
-    """Leaves out labels of fewer than `min_area` pixels and numbers the others from 1."""
+    """Removes labels with fewer than `min_area` pixels and renumbers the others from 1."""
     keep = np.bincount(labels.ravel()) >= max(1, min_area)
     keep[0] = False
     return (np.cumsum(keep) * keep).astype(np.int32)[labels]
 
 
 def score_nuclei(labels: np.ndarray, nucleus: np.ndarray) -> np.ndarray:
-    """(N,) float32: mean probability of each nucleus's pixels, 0 to 1."""
+    """Returns the mean probability of the pixels of each nucleus, (N,) float32 from 0 to 1."""
     areas = np.bincount(labels.ravel())[1:]
     sums = np.bincount(labels.ravel(), weights=nucleus.ravel())[1:]
     return (sums / areas).astype(np.float32)

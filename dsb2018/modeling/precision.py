@@ -1,4 +1,4 @@
-"""The arithmetic that a network runs in."""
+"""The floating-point precision that a network computes in."""
 
 import functools
 import logging
@@ -13,55 +13,61 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 logger = logging.getLogger(__name__)
 
 
-def choose_precision(wanted: str, device: str) -> torch.dtype:
-    """torch.float32, or torch.bfloat16 or torch.float16 for autocast.
+def choose_precision(name: str, device: str) -> torch.dtype:
+    """Returns the dtype for `autocast`: torch.float32, torch.bfloat16 or torch.float16.
 
     Args:
-        wanted: "fp32", "bf16", "fp16", or "auto": on a GPU bfloat16 where its hardware has it, else
-            float16; on a processor bfloat16 where that is faster, which is tried out, else float32.
-        device: as in `MODEL.DEVICE`.
+        name: "fp32", "bf16", "fp16" or "auto". On a GPU, "auto" is bfloat16 if the hardware has
+            it, else float16. On a CPU, "auto" is bfloat16 if a short measurement shows that it is
+            faster, else float32.
+        device: see `MODEL.DEVICE`.
 
     Raises:
-        ValueError: another word, or float16 elsewhere than on a GPU.
+        ValueError: unknown precision, or float16 without a GPU.
     """
-    if wanted not in PRECISIONS:
-        raise ValueError(f"SOLVER.PRECISION {wanted!r}, expected one of {PRECISIONS}")
+    if name not in PRECISIONS:
+        raise ValueError(f"SOLVER.PRECISION {name!r}, expected one of {PRECISIONS}")
     on_gpu = torch.device(device).type == "cuda"
-    if wanted == "fp16" and not on_gpu:
-        raise ValueError(f"SOLVER.PRECISION fp16 on {device}: only a GPU is fast at it; use bf16")
-    if wanted == "auto":
-        wanted = "bf16" if _has_bf16(device) else "fp16" if on_gpu else "fp32"
-        wanted = comm.all_gather(wanted)[0]  # processes that train together compute alike
-        logger.info("SOLVER.PRECISION auto: %s on %s", wanted, device)
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+    if name == "fp16" and not on_gpu:
+        raise ValueError(f"SOLVER.PRECISION fp16 on {device}, expected a GPU; use bf16 or fp32")
+    if name == "auto":
+        name = "bf16" if _has_bf16(device) else "fp16" if on_gpu else "fp32"
+        name = comm.all_gather(name)[0]  # the same in all training processes
+        logger.info("SOLVER.PRECISION auto: %s on %s", name, device)
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
-def inference_precision(wanted: str, device: str) -> torch.dtype:
-    """`choose_precision` for a trained model: "auto" is float32 on a processor, since what is
-    found must not depend on how busy it was when the two were tried out."""
+def inference_precision(name: str, device: str) -> torch.dtype:
+    """Returns the precision of a trained model, as `choose_precision` does.
+
+    On a CPU, "auto" is float32: predictions must not depend on a measurement of speed, which varies
+    with the load of the machine.
+    """
     on_cpu = torch.device(device).type == "cpu"
-    return choose_precision("fp32" if wanted == "auto" and on_cpu else wanted, device)
+    return choose_precision("fp32" if name == "auto" and on_cpu else name, device)
 
 
 def _has_bf16(device: str) -> bool:
+    """Whether the device has bfloat16 and, on a CPU, is faster with it."""
     if torch.device(device).type == "cuda":
-        # Older ones only emulate it; AMD's, which PyTorch also calls "cuda", all have it.
+        # Older NVIDIA GPUs only emulate bfloat16. All AMD GPUs, also "cuda" in PyTorch, have it.
         return bool(torch.version.hip) or torch.cuda.get_device_capability(device)[0] >= 8
-    return torch.device(device).type == "cpu" and _cpu_has_bf16() and _bf16_pays_off()
+    return torch.device(device).type == "cpu" and _cpu_has_bf16() and _is_bf16_faster()
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the processor has bfloat16 instructions; without them bfloat16 is slow."""
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(asked())
+    """Whether the CPU has bfloat16 instructions. Without them, bfloat16 is slow."""
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(is_supported())
 
 
 @functools.cache
-def _bf16_pays_off() -> bool:
-    """Whether a small training step on the processor is faster in bfloat16 than in float32.
+def _is_bf16_faster() -> bool:
+    """Whether a small training step on the CPU is faster in bfloat16 than in float32.
 
-    Having the instructions says little: a U-Net trains 3 times as fast with them on one processor
-    and slower on another. Takes half a second, once; no random state is touched.
+    The instructions alone do not tell: with them, a U-Net trains 3 times as fast on one processor
+    and slower on another. The measurement takes half a second, runs once, and does not change the
+    random state.
     """
     with torch.random.fork_rng(devices=[]):
         network = nn.Sequential(
@@ -71,19 +77,19 @@ def _bf16_pays_off() -> bool:
         image = torch.rand(4, 32, 128, 128).to(memory_format=torch.channels_last)
     times = {torch.float32: [], torch.bfloat16: []}
     for _ in range(4):
-        for precision, measured in times.items():
+        for precision, seconds in times.items():
             start = time.perf_counter()
             with torch.enable_grad(), autocast(precision, "cpu"):
                 loss = network(image).float().sum()
             loss.backward()
-            measured.append(time.perf_counter() - start)
-    fp32, bf16 = (min(measured[1:]) for measured in times.values())  # the first ones warm up
-    logger.info("a training step in bf16 takes %.2f of its time in fp32", bf16 / fp32)
+            seconds.append(time.perf_counter() - start)
+    fp32, bf16 = (min(seconds[1:]) for seconds in times.values())  # the first step is a warm-up
+    logger.info("a training step in bf16 takes %.2f times as long as in fp32", bf16 / fp32)
     return bf16 < 0.9 * fp32
 
 
 def autocast(precision: torch.dtype, device: str) -> AbstractContextManager:
-    """A context in which networks run in the precision."""
+    """Returns a context manager in which networks run in the precision."""
     if precision == torch.float32:
         return nullcontext()
     return torch.autocast(torch.device(device).type, precision)

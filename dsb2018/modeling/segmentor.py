@@ -1,4 +1,4 @@
-"""A backbone and a semantic head, as in Detectron2's `SemanticSegmentor`."""
+"""A dense model with a backbone and a semantic head, as Detectron2's `SemanticSegmentor`."""
 
 import torch
 from detectron2.config import configurable
@@ -15,8 +15,9 @@ from dsb2018.modeling.unet import double_conv
 class NucleiSegmentor(DenseModel):
     """Detectron2's backbones and semantic heads with the losses and nuclei of `DenseModel`.
 
-    The parts have the names that they have in Detectron2's `SemanticSegmentor` and `PanopticFPN`,
-    so weights of its model zoo load, all but the last layer, whose classes are others.
+    The modules have the same names as in Detectron2's `SemanticSegmentor` and `PanopticFPN`.
+    Weights of its model zoo can therefore be loaded, except for the last layer, which has other
+    classes.
     """
 
     @configurable
@@ -24,8 +25,8 @@ class NucleiSegmentor(DenseModel):
         """
         Args:
             backbone: see `build_backbone`.
-            sem_seg_head: its `layers` turns feature maps into logits, at whatever stride; see
-                `SemSegFPNHead`, `FCNHead` and `UNetHead`.
+            sem_seg_head: a module whose method `layers` converts feature maps to logits of any
+                stride; see `SemSegFPNHead`, `FCNHead` and `UNetHead`.
             **kwargs: see `DenseModel`.
         """
         super().__init__(**kwargs)
@@ -35,7 +36,7 @@ class NucleiSegmentor(DenseModel):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         backbone = build_backbone(cfg)
         cfg = cfg.clone()
         cfg.defrost()
@@ -48,43 +49,48 @@ class NucleiSegmentor(DenseModel):
 
     @property
     def size_divisibility(self) -> int:
-        """Images are padded to a multiple of this, pixels."""
+        """Height and width of the input are padded to multiples of this number of pixels."""
         strides = [shape.stride for shape in self.backbone.output_shape().values()]
         return self.backbone.size_divisibility or max(strides)
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
         """See `DenseModel.maps`."""
         logits = self.sem_seg_head.layers(self.backbone(images))
-        return upsample_to(logits.float(), images.shape[-2:])  # in float32 under autocast, too
+        return upsample_to(logits.float(), images.shape[-2:])  # float32 even under autocast
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCNHead(nn.Module):
-    """The head of the FCN of Long et al. (2015): a score of each pixel from each feature map,
-    coarse ones enlarged and added to finer ones. For `NucleiSegmentor`, which has the losses."""
+    """The head of the FCN of Long et al. (2015), for `NucleiSegmentor`.
+
+    A 1×1 convolution computes logits of each feature map. Coarse logits are upsampled and added to
+    finer ones. The losses are those of `NucleiSegmentor`.
+    """
 
     @configurable
     def __init__(self, input_shape: dict[str, ShapeSpec], *, num_classes: int):
         """
         Args:
-            input_shape: channels and stride of the feature maps that are used.
-            num_classes: channels of the output.
+            input_shape: channels and stride of the feature maps to use.
+            num_classes: number of output channels.
         """
         super().__init__()
         shapes = sorted(input_shape.items(), key=lambda item: -item[1].stride)
         self.in_features = [name for name, _ in shapes]  # from coarse to fine
-        self.scores = nn.ModuleDict({n: Conv2d(s.channels, num_classes, 1) for n, s in shapes})
+        self.scores = nn.ModuleDict(
+            {name: Conv2d(shape.channels, num_classes, 1) for name, shape in shapes}
+        )
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
         }
 
     def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Feature maps → (N, num_classes, h, w) logits at the finest one's size."""
+        """Converts feature maps to (N, num_classes, h, w) logits, at the size of the finest map."""
         total = None
         for name in self.in_features:
             score = self.scores[name](features[name])
@@ -94,11 +100,11 @@ class FCNHead(nn.Module):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetHead(nn.Module):
-    """The expanding path of a U-Net on any backbone's feature maps.
+    """The expanding path of a U-Net on the feature maps of any backbone, for `NucleiSegmentor`.
 
-    Each step enlarges what it has to the next finer map, joins that on, and convolves twice; a
-    last step goes from the finest map to twice its size. For `NucleiSegmentor`, which has the
-    losses.
+    Each step upsamples its input to the size of the next finer feature map, concatenates both and
+    applies two convolutions. The last step doubles the size of the finest map. The losses are those
+    of `NucleiSegmentor`.
     """
 
     @configurable
@@ -107,13 +113,13 @@ class UNetHead(nn.Module):
     ):
         """
         Args:
-            input_shape: channels and stride of the feature maps that are used.
-            num_classes: channels of the output.
-            widths: channels of the steps, from coarse to fine: as many as there are feature maps.
-            norm: as in Detectron2's `get_norm`.
+            input_shape: channels and stride of the feature maps to use.
+            num_classes: number of output channels.
+            widths: number of channels of each step, from coarse to fine; one step per feature map.
+            norm: see Detectron2's `get_norm`.
 
         Raises:
-            ValueError: another number of widths than of feature maps.
+            ValueError: the number of widths is not the number of feature maps.
         """
         super().__init__()
         shapes = sorted(input_shape.items(), key=lambda item: -item[1].stride)
@@ -124,16 +130,16 @@ class UNetHead(nn.Module):
             )
         self.in_features = [name for name, _ in shapes]  # from coarse to fine
         coarse, *finer = (shape.channels for _, shape in shapes)
-        before = [coarse, *widths]
+        inputs = [coarse, *widths]
         self.join = nn.ModuleList(
             double_conv(channels + skip, width, norm)
-            for channels, skip, width in zip(before, [*finer, 0], widths, strict=False)
+            for channels, skip, width in zip(inputs, [*finer, 0], widths, strict=False)
         )
         self.predictor = nn.Conv2d(widths[-1], num_classes, 1)
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
@@ -142,7 +148,7 @@ class UNetHead(nn.Module):
         }
 
     def layers(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Feature maps → (N, num_classes, h, w) logits at twice the finest one's size."""
+        """Converts feature maps to (N, num_classes, h, w) logits, at twice the finest size."""
         coarse, *finer = (features[name] for name in self.in_features)
         x = coarse
         for skip, join in zip(finer, self.join, strict=False):

@@ -1,4 +1,4 @@
-"""The paper's simple convolutional network."""
+"""The simple convolutional network of the paper."""
 
 import torch
 from detectron2.config import configurable
@@ -10,19 +10,20 @@ from dsb2018.modeling.dense import DenseModel
 
 @META_ARCH_REGISTRY.register()
 class SimpleCNN(DenseModel):
-    """One batch normalisation, convolutions with ReLU at full resolution, and a sigmoid output.
+    """Batch normalization, convolutions with ReLU at full resolution, and a sigmoid output.
 
-    The paper describes "6 fully connected dense layers" between a batch normalisation of the input
+    The paper describes "6 fully connected dense layers" between a batch normalization of the input
     and a two-dimensional convolution as output. A layer that is fully connected over all pixels
-    would fix the size of the image and have billions of weights, so they are read as 3×3
-    convolutions, connected over all channels. Each pixel sees 15 × 15 pixels around it.
+    would fix the size of the image and have billions of weights. The layers are therefore
+    implemented as 3×3 convolutions, which are fully connected over the channels. The receptive
+    field of an output pixel is 15 × 15 pixels.
     """
 
     @configurable
     def __init__(self, *, width: int, depth: int, **kwargs):
         """
         Args:
-            width: channels of each convolution.
+            width: number of channels of each convolution.
             depth: number of convolutions before the output.
             **kwargs: see `DenseModel`.
         """
@@ -31,7 +32,7 @@ class SimpleCNN(DenseModel):
         channels = 3
         for _ in range(depth):
             conv = nn.Conv2d(channels, width, 3, padding=1)
-            # Without a normalisation in between, torch's own start fades a little in each layer.
+            # With torch's default weights, activations shrink in each layer without normalization.
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)
             layers += [conv, nn.ReLU(inplace=True)]
@@ -43,7 +44,7 @@ class SimpleCNN(DenseModel):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             **super().from_config(cfg),
             "width": cfg.MODEL.SIMPLE_CNN.WIDTH,

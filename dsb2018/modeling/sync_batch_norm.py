@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all processes."""
+"""Batch normalization over the batches of all processes."""
 
 import torch
 from detectron2.layers.batch_norm import NaiveSyncBatchNorm
@@ -7,14 +7,14 @@ from torch import nn
 
 
 class _SyncBatchNorm(NaiveSyncBatchNorm):
-    """Detectron2's layer, its statistics in float32 whatever the precision of the network."""
+    """Detectron2's layer with statistics in float32, in any precision of the network."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.float()).to(x.dtype)
 
 
 class _SyncBatchNormAct(_SyncBatchNorm):
-    """timm's layer, which has an activation at its end."""
+    """timm's layer, which includes an activation."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(self.drop(super().forward(x)))
@@ -24,12 +24,16 @@ _REPLACEMENTS = {nn.BatchNorm2d: _SyncBatchNorm, BatchNormAct2d: _SyncBatchNormA
 
 
 def synchronize_batch_norm(model: nn.Module, device: str) -> nn.Module:
-    """The model, its batch normalisation replaced by one whose statistics are those of all
-    processes; frozen ones stay. Names and values of the weights stay too.
+    """Replaces batch normalization by layers that compute statistics over all processes.
+
+    Detectron2's `FrozenBatchNorm2d` is kept. The names and values of the weights do not change.
 
     Args:
-        model: to be trained by several processes.
-        device: as in `MODEL.DEVICE`; torch's own layer is for GPUs alone.
+        model: a model that several processes train.
+        device: see `MODEL.DEVICE`. torch's own synchronized layer supports GPUs only.
+
+    Returns:
+        The changed model.
     """
     if torch.device(device).type == "cuda":
         return convert_sync_batchnorm(model)

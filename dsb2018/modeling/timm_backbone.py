@@ -1,4 +1,4 @@
-"""Any model of the `timm` library as a Detectron2 backbone."""
+"""Models of the `timm` library as Detectron2 backbones."""
 
 import timm
 import torch
@@ -12,8 +12,8 @@ NORMS = ("BN", "FrozenBN")
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that stays in float32 under autocast on a CPU.
 
-    There its backward pass takes 3 to 5 times as long in bfloat16 as in float32 (oneDNN of torch
-    2.14, AVX-512), which more than eats up what bfloat16 saves elsewhere in the network.
+    On a CPU, its backward pass takes 3 to 5 times as long in bfloat16 as in float32 (oneDNN of
+    torch 2.14, AVX-512). This costs more time than bfloat16 saves in the rest of the network.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -25,23 +25,22 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class TimmBackbone(Backbone):
-    """Feature maps of a timm model, named `stride4`, `stride8`, … after their stride."""
+    """A timm model whose feature maps are named by their stride: `stride4`, `stride8`, …"""
 
     takes_imagenet_weights = True
 
     def __init__(self, name: str, strides: list[int], in_channels: int = 3, norm: str = "BN"):
         """
         Args:
-            name: a timm model that can give feature maps (`timm.list_models()`); its weights are
-                random, `MODEL.WEIGHTS` loads others.
-            strides: input pixels per pixel of each feature map that is wanted, rising.
-            in_channels: channels of the input image.
-            norm: "BN": batch normalisation as timm has it; "FrozenBN": the same, but its statistics
-                stay as they were loaded; scales and shifts are still learned.
+            name: a timm model with feature maps (`timm.list_models()`). Its weights are random;
+                `MODEL.WEIGHTS` loads others.
+            strides: strides of the returned feature maps in input pixels, in ascending order.
+            in_channels: number of channels of the input image.
+            norm: "BN": timm's batch normalization; "FrozenBN": the same with the statistics of the
+                loaded weights, while scales and shifts are trained.
 
         Raises:
-            ValueError: timm has no such model, or it has no feature map of such a stride; another
-                norm.
+            ValueError: unknown model, a stride without a feature map, or unknown norm.
         """
         super().__init__()
         if norm not in NORMS:
@@ -57,36 +56,40 @@ class TimmBackbone(Backbone):
             raise ValueError(f"{name} has no feature map of stride {missing}; it has {reductions}")
         used = [reductions.index(stride) for stride in strides]
         network = timm.create_model(name, out_indices=used, **options)
-        if hasattr(network, "blocks"):  # else timm itself leaves out the stages beyond the last map
-            stages = [each["stage"] for each in network.feature_info.get_dicts(keys=["stage"])]
+        if hasattr(network, "blocks"):  # timm keeps the unused last stages of these models
+            stages = [info["stage"] for info in network.feature_info.get_dicts(keys=["stage"])]
             network.blocks = network.blocks[: max(stages)]
         reductions = network.feature_info.reduction()
         channels = dict(zip(reductions, network.feature_info.channels(), strict=True))
         for module in network.modules():
             if type(module) is nn.Conv2d and module.groups == module.in_channels > 1:
-                module.__class__ = DepthwiseConv2d  # same weights, same names
+                module.__class__ = DepthwiseConv2d  # keeps the weights and their names
         self.network = network
-        self._wanted = {f"stride{s}": reductions.index(s) for s in strides}
-        self._out_features = list(self._wanted)
-        self._out_feature_strides = {f"stride{s}": s for s in strides}
-        self._out_feature_channels = {f"stride{s}": channels[s] for s in strides}
+        self._map_indices = {f"stride{stride}": reductions.index(stride) for stride in strides}
+        self._out_features = list(self._map_indices)
+        self._out_feature_strides = {f"stride{stride}": stride for stride in strides}
+        self._out_feature_channels = {f"stride{stride}": channels[stride] for stride in strides}
 
     def train(self, mode: bool = True) -> "TimmBackbone":
-        """As in `nn.Module`; frozen statistics stay so."""
+        """Sets the training mode, see `nn.Module.train`. Frozen statistics stay frozen."""
         super().train(mode)
         if self._frozen_statistics:
             for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # also synchronised ones
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # also synchronized
                     module.eval()
         return self
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(N, C, H, W) float → feature maps by name, each (N, channels, H / stride, W / stride)."""
+        """Computes the feature maps of (N, C, H, W) float images.
+
+        Returns:
+            {name: (N, channels, H / stride, W / stride)}.
+        """
         maps = self.network(image)
-        return {name: maps[index] for name, index in self._wanted.items()}
+        return {name: maps[index] for name, index in self._map_indices.items()}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each feature map."""
+        """Returns the channels and the stride of each feature map."""
         return {
             name: ShapeSpec(
                 self._out_feature_channels[name], stride=self._out_feature_strides[name]
@@ -97,17 +100,17 @@ class TimmBackbone(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
-    """The feature maps of a timm model as they are."""
-    return _build(cfg, input_shape)
+    """Builds a timm model without a feature pyramid."""
+    return _build_timm_model(cfg, input_shape)
 
 
 @BACKBONE_REGISTRY.register()
 def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
-    """A timm model under a feature pyramid; one level a stride, no level on top.
+    """Builds a timm model with a feature pyramid that has one level per stride.
 
-    Detectron2 adds a level of stride 64 for objects of 512 pixels; no nucleus is as large.
+    Detectron2 would add a level of stride 64 for objects of 512 pixels. No nucleus is that large.
     """
-    bottom_up = _build(cfg, input_shape)
+    bottom_up = _build_timm_model(cfg, input_shape)
     return FPN(
         bottom_up=bottom_up,
         in_features=bottom_up._out_features,
@@ -117,6 +120,6 @@ def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     )
 
 
-def _build(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+def _build_timm_model(cfg, input_shape: ShapeSpec) -> TimmBackbone:
     timm_cfg = cfg.MODEL.TIMM
     return TimmBackbone(timm_cfg.NAME, list(timm_cfg.STRIDES), input_shape.channels, timm_cfg.NORM)

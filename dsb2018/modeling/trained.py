@@ -1,4 +1,4 @@
-"""The one way from weights to predictions: for evaluation, comparison, tuning and prediction."""
+"""Loads trained models and predicts with them: in evaluation, comparison, tuning and prediction."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +18,18 @@ from dsb2018.structures.nuclei import Prediction
 
 
 class TrainedModel:
-    """A model that predicts, with the precision and thresholds of its config.
+    """A model that predicts nuclei with the precision and the thresholds of its config.
 
-    Inputs are Detectron2's: a list of dicts with `image` (3, H', W') uint8, and `height` and
-    `width` of the output in pixels; see `dsb2018.data.Preprocessing`.
+    Inputs have Detectron2's format: a list of dicts with `image` (3, H', W') uint8, and with
+    `height` and `width` of the output in pixels; see `dsb2018.data.Preprocessing`.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module):
         """
         Args:
-            cfg: of the model.
-            model: any meta-architecture. One without `predict` returns Detectron2's `instances`.
+            cfg: config of the model.
+            model: any meta-architecture. Without a method `predict`, it must return Detectron2's
+                `instances`.
         """
         self.model = model
         self.parameter_count = sum(parameter.numel() for parameter in model.parameters())
@@ -37,10 +38,10 @@ class TrainedModel:
         self._precision = inference_precision(cfg.SOLVER.PRECISION, self._device)
 
     def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """The nuclei of each image.
+        """Returns the nuclei of each image.
 
         Raises:
-            FloatingPointError: the network's output is NaN or infinite.
+            FloatingPointError: the output of the network has NaN or infinite values.
         """
         with self._inference():
             if hasattr(self.model, "predict"):
@@ -49,10 +50,10 @@ class TrainedModel:
             return [read_output(output, self._score_thresh) for output in outputs]
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
-        """The probability maps of each image.
+        """Returns the probability maps of each image.
 
         Raises:
-            UsageError: the model finds nuclei without such maps.
+            UsageError: the model is not a dense model, so it has no probability maps.
         """
         if not hasattr(self.model, "predict_maps"):
             raise UsageError(
@@ -73,7 +74,7 @@ class TrainedModel:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """In this context a model is in evaluation mode."""
+    """Puts a model into evaluation mode inside of the context."""
     was_training = model.training
     if was_training:
         model.eval()
@@ -85,21 +86,21 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def load_model(cfg: CfgNode) -> TrainedModel:
-    """Builds a model, loads its weights and makes it ready to predict.
+    """Builds a model, loads its weights and prepares it for prediction.
 
-    On a CPU, batch normalisation is fused into the convolutions before it.
+    On a CPU, batch normalization is fused into the preceding convolutions.
 
     Args:
-        cfg: complete, with `MODEL.WEIGHTS`.
+        cfg: complete config with `MODEL.WEIGHTS`.
 
     Raises:
-        FileNotFoundError: no such weights.
+        FileNotFoundError: the weights do not exist.
         UsageError: `MODEL.WEIGHTS` is empty.
-        ValueError: damaged weights, or those of another model.
+        ValueError: the weights are damaged or belong to another model.
     """
     model = build_model(cfg).eval()
     NucleiCheckpointer(model).load_trained(cfg.MODEL.WEIGHTS)
-    trained = TrainedModel(cfg, model)  # counts the parameters before some are fused
+    trained = TrainedModel(cfg, model)  # counts the parameters before the fusion
     if cfg.MODEL.DEVICE == "cpu":
         trained.model = fuse_batch_norm(model)
     return trained

@@ -1,4 +1,4 @@
-"""The U-Net of Ronneberger et al. (2015), in the small form of the paper that this rebuilds."""
+"""The U-Net of Ronneberger et al. (2015), in the small form that the reimplemented paper uses."""
 
 import torch
 from detectron2.config import configurable
@@ -8,13 +8,13 @@ from torch import nn
 
 from dsb2018.modeling.dense import DenseModel
 
-# Norms that Detectron2 has no name for. Instance normalisation as one group for each channel is the
-# same as nn.InstanceNorm2d, and in memory layout NHWC 1.5 times as fast.
+# Norms that Detectron2's `get_norm` lacks. Group normalization with one group per channel equals
+# nn.InstanceNorm2d and is 1.5 times as fast in the memory layout NHWC.
 NORMS = {"IN": lambda channels: nn.GroupNorm(channels, channels)}
 
 
 def double_conv(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
-    """Two 3×3 convolutions, each with normalisation and ReLU; the size stays."""
+    """Builds two 3×3 convolutions, each with normalization and ReLU, that keep the image size."""
     layers = []
     for channels in (in_channels, out_channels):
         layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=not norm))
@@ -25,11 +25,12 @@ def double_conv(in_channels: int, out_channels: int, norm: str) -> nn.Sequential
 
 
 class UNetNetwork(nn.Module):
-    """Contracting and expanding path with skip connections.
+    """A contracting and an expanding path with skip connections.
 
-    Each of `depth` levels halves the size by max pooling and doubles the channels; on the way back
-    a transposed convolution doubles the size, and the skip is joined on. With a depth of 4 these
-    are 18 convolutions of 3×3, 4 transposed ones of 2×2, and one of 1×1 at the end.
+    On the contracting path, each of `depth` levels halves the size by max pooling and doubles the
+    number of channels. On the expanding path, a transposed convolution doubles the size, and the
+    skip connection is concatenated. With a depth of 4, there are 18 convolutions of 3×3, 4
+    transposed convolutions of 2×2, and one convolution of 1×1 at the end.
     """
 
     def __init__(
@@ -37,16 +38,16 @@ class UNetNetwork(nn.Module):
     ):
         """
         Args:
-            in_channels, out_channels: of the image and of the maps.
-            width: channels of the first level.
-            depth: number of times that the size is halved.
-            norm: "IN" (instance normalisation), or as in Detectron2's `get_norm`; "" for none.
+            in_channels, out_channels: number of channels of the image and of the maps.
+            width: number of channels of the first level.
+            depth: number of downsampling steps.
+            norm: "IN" (instance normalization), a norm of Detectron2's `get_norm`, or "" for none.
         """
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
-            double_conv(before, after, norm)
-            for before, after in zip([in_channels, *widths], widths, strict=False)
+            double_conv(channels_in, channels, norm)
+            for channels_in, channels in zip([in_channels, *widths], widths, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
@@ -59,8 +60,10 @@ class UNetNetwork(nn.Module):
         self.size_divisibility = 2**depth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, H, W); H and W multiples of
-        `size_divisibility`."""
+        """Converts (N, in_channels, H, W) images to (N, out_channels, H, W) maps.
+
+        H and W are multiples of `size_divisibility`.
+        """
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
@@ -73,7 +76,7 @@ class UNetNetwork(nn.Module):
 
 @META_ARCH_REGISTRY.register()
 class UNet(DenseModel):
-    """U-Net as a Detectron2 meta-architecture; input and output as in `DenseModel`."""
+    """The U-Net as a Detectron2 meta-architecture. See `DenseModel` for input and output."""
 
     @configurable
     def __init__(self, *, width: int, depth: int, norm: str, **kwargs):
@@ -89,7 +92,7 @@ class UNet(DenseModel):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The constructor's arguments, from a config."""
+        """Returns the arguments of the constructor for a config."""
         return {
             **super().from_config(cfg),
             "width": cfg.MODEL.UNET.WIDTH,
@@ -99,7 +102,7 @@ class UNet(DenseModel):
 
     @property
     def size_divisibility(self) -> int:
-        """Images are padded to a multiple of this, pixels."""
+        """Height and width of the input are padded to multiples of this number of pixels."""
         return self.network.size_divisibility
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""Masks, label images, nuclei, ground truth and contrast: NumPy only, no torch."""
+"""Masks, label images, nuclei, ground truth and contrast. Only `instances` imports torch."""

@@ -1,4 +1,4 @@
-"""The truth of one image, from a dataset dict of Detectron2."""
+"""Reads the ground truth of an image from a Detectron2 dataset dict."""
 
 from collections.abc import Mapping
 
@@ -9,26 +9,26 @@ from dsb2018.structures.labels import stack_rles
 
 
 def has_ground_truth(dataset_dict: Mapping) -> bool:
-    """Whether the nuclei of an image are known; an image known to have none counts too."""
+    """Whether the true nuclei of an image are known. The image may be known to have none."""
     return "label_file" in dataset_dict or "annotations" in dataset_dict
 
 
 def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
-    """The nuclei of one image as label layers.
+    """Reads the true nuclei of an image as label layers.
 
-    They are read from the `label_file` of a prepared dataset; a dict without one, as other COCO
-    datasets give it, is painted from the RLEs of its `annotations`.
+    A prepared dataset has a `label_file`. Other COCO datasets do not; their layers are painted from
+    the RLEs in `annotations`.
 
     Args:
-        dataset_dict: with `height` and `width`, and `label_file` or `annotations`.
+        dataset_dict: a dict with `height` and `width`, and with `label_file` or `annotations`.
 
     Returns:
         (L, H, W) unsigned integer, 0 is background; each nucleus has one label in one layer.
 
     Raises:
-        FileNotFoundError: the label file is missing.
-        ValueError: a label file that is damaged or of another size than the image, a segmentation
-            that is no RLE of the image's size, or a dict without any truth.
+        FileNotFoundError: the label file does not exist.
+        ValueError: the label file is damaged or not of the image's size, a segmentation is not an
+            RLE of the image's size, or the dict has no ground truth.
     """
     height, width = dataset_dict["height"], dataset_dict["width"]
     if "label_file" in dataset_dict:
@@ -41,7 +41,9 @@ def read_label_layers(dataset_dict: Mapping) -> np.ndarray:
             )
         return layers
     if not has_ground_truth(dataset_dict):
-        raise ValueError(f"{dataset_dict.get('file_name')}: no truth is known of this image")
+        raise ValueError(
+            f"{dataset_dict.get('file_name')}: no ground truth, expected label_file or annotations"
+        )
     rles = [annotation["segmentation"] for annotation in dataset_dict["annotations"]]
     if not all(isinstance(rle, dict) for rle in rles):
         raise ValueError(f"{dataset_dict.get('file_name')}: polygons, expected compressed RLE")

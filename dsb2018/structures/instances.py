@@ -1,4 +1,4 @@
-"""Between Detectron2's `Instances`, which hold a full mask for each nucleus, and crops."""
+"""Converts between crops and Detectron2's `Instances`, which hold full-size masks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,15 +11,16 @@ from dsb2018.structures.nuclei import Detections, Prediction
 
 
 def to_instances(detections: Detections, limit: int | None = None) -> Instances:
-    """Detections as a Detectron2 model returns them.
+    """Converts detections to the output format of Detectron2's models.
 
     Args:
-        detections: of an image of (H, W).
-        limit: at most so many, those of the highest scores; None: all.
+        detections: detections of an image of (H, W).
+        limit: maximum number of instances, those with the highest scores; None: no limit.
 
     Returns:
-        Instances by falling score: `pred_boxes` (float32 x0, y0, x1, y1), `scores` (float32, 0 to
-        1), `pred_classes` (int64, all 0) and `pred_masks` (N, H, W) bool, on the CPU.
+        Instances on the CPU, in descending order of their scores: `pred_boxes` (float32 x0, y0, x1,
+        y1), `scores` (float32, 0 to 1), `pred_classes` (int64, all 0) and `pred_masks` (N, H, W)
+        bool.
     """
     order = np.argsort(-detections.scores, kind="stable")[:limit]
     crops = [detections.crops[index] for index in order]
@@ -32,7 +33,7 @@ def to_instances(detections: Detections, limit: int | None = None) -> Instances:
 
 
 def from_instances(instances: Instances) -> Detections:
-    """The reverse of `to_instances`."""
+    """Converts the output of Detectron2's models to detections, the inverse of `to_instances`."""
     instances = instances.to("cpu")
     crops = [crop_mask(mask) or EMPTY for mask in instances.pred_masks.numpy()]
     scores, boxes = instances.scores.float(), instances.pred_boxes.tensor.float()
@@ -40,10 +41,14 @@ def from_instances(instances: Instances) -> Detections:
 
 
 def to_ground_truth(crops: Sequence[Crop], size: tuple[int, int]) -> Instances:
-    """True nuclei as Detectron2's models take them in training.
+    """Converts true nuclei to the training input of Detectron2's models.
+
+    Args:
+        crops: the masks of the nuclei.
+        size: (H, W) of the image, pixels.
 
     Returns:
-        N instances with `gt_boxes` (float32 x0, y0, x1, y1 tight around the pixels), `gt_classes`
+        N instances with `gt_boxes` (float32 x0, y0, x1, y1, tight around the pixels), `gt_classes`
         (int64, all 0) and `gt_masks` (BitMasks of N × H × W).
     """
     boxes = [(crop.x, crop.y, crop.right, crop.bottom) for crop in crops]
@@ -55,19 +60,18 @@ def to_ground_truth(crops: Sequence[Crop], size: tuple[int, int]) -> Instances:
 
 
 def read_output(output: Mapping | Prediction, score_thresh: float) -> Prediction:
-    """A model's output for one image as a `Prediction`.
+    """Converts the output of a model for one image to a `Prediction`.
 
     Args:
-        output: a dict as Detectron2's models return it: `instances` and, where the model has it,
-            `sem_seg` (2, H, W), scores of background and nucleus. A `Prediction` is returned as it
-            is.
-        score_thresh: nuclei of a lower score do not count, 0 to 1.
+        output: a dict of a Detectron2 model with `instances` and optionally `sem_seg`, (2, H, W)
+            scores of background and nucleus. A `Prediction` is returned unchanged.
+        score_thresh: minimum score of `Prediction.nuclei`, 0 to 1.
     """
     if isinstance(output, Prediction):
         return output
     detections = from_instances(output["instances"])
     nuclei = detections.without_overlaps(score_thresh)
     if "sem_seg" in output:
-        background, nucleus = output["sem_seg"]  # comparing is 20 times as fast as argmax
+        background, nucleus = output["sem_seg"]  # comparison is 20 times faster than argmax
         return Prediction(detections, nuclei, (nucleus > background).cpu().numpy())
     return Prediction(detections, nuclei, nuclei.labels > 0)

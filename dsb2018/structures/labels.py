@@ -1,8 +1,8 @@
 """Label images: 0 is background, each other number is a nucleus.
 
-A label image holds one nucleus per pixel. Where nuclei overlap, the ground truth is kept as several
-label images, called layers. Shapes: H, W are the height and width of the image, L is the number of
-layers.
+A label image holds one nucleus per pixel. The ground truth of overlapping nuclei therefore consists
+of several label images, called layers. Shapes: H, W are the height and width of the image, L is the
+number of layers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ MOST_LAYERS = 100
 
 
 def crop_labels(labels: np.ndarray) -> list[tuple[int, Crop]]:
-    """The label and the mask of each nucleus in a (H, W) label image, by rising label."""
+    """Returns the label and the mask of each nucleus in a (H, W) label image, sorted by label."""
     boxes = enumerate(ndimage.find_objects(labels), start=1)
     return [
         (label, Crop(box[1].start, box[0].start, labels[box] == label))
@@ -28,30 +28,30 @@ def crop_labels(labels: np.ndarray) -> list[tuple[int, Crop]]:
 
 
 def crop_layers(layers: np.ndarray, min_area: int = 1) -> list[Crop]:
-    """The masks of all nuclei in (L, H, W) label layers, by layer and rising label.
+    """Returns the masks of all nuclei in (L, H, W) label layers, sorted by layer and label.
 
     Args:
-        layers: unsigned integers; each label is in one layer.
-        min_area: nuclei of fewer pixels are left out.
+        layers: unsigned integers. Each label is in one layer only.
+        min_area: nuclei with fewer pixels are left out.
     """
     crops = [crop for layer in layers for _, crop in crop_labels(layer)]
     return [crop for crop in crops if crop.area >= min_area] if min_area > 1 else crops
 
 
 def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.ndarray, int]:
-    """Paints nuclei into as few label images as keep every pixel of every nucleus.
+    """Paints nuclei into label layers. Overlapping nuclei are painted into different layers.
 
     Args:
-        crops: the nuclei; nucleus k of the sequence is painted with the value k + 1.
-        height, width: of the image, in pixels.
+        crops: masks of the nuclei. The nucleus at index k gets the label k + 1.
+        height, width: size of the image, pixels.
 
     Returns:
         (L, height, width) uint8 or uint16, 0 is background, L ≥ 1; and the number of nuclei
-        that went to a layer above the first, since they share a pixel with one in it.
+        that are not in the first layer, because they overlap a nucleus in it.
 
     Raises:
-        ValueError: more than 65535 nuclei, or so many that overlap each other that they would
-            need more than `MOST_LAYERS`.
+        ValueError: there are more than 65535 nuclei, or their overlaps need more than
+            `MOST_LAYERS` layers.
     """
     if len(crops) > np.iinfo(np.uint16).max:
         raise ValueError(f"{len(crops)} nuclei in one image, expected at most 65535")
@@ -60,33 +60,35 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
     overlapping = 0
     for label, crop in enumerate(crops, start=1):
         box = crop.window
-        free = (d for d, layer in enumerate(layers) if not layer[box][crop.mask].any())
-        depth = next(free, len(layers))
-        if depth == len(layers):
-            if depth == MOST_LAYERS:
+        free = (n for n, layer in enumerate(layers) if not layer[box][crop.mask].any())
+        index = next(free, len(layers))
+        if index == len(layers):
+            if index == MOST_LAYERS:
                 raise ValueError(f"more than {MOST_LAYERS} nuclei lie on top of each other")
             layers.append(np.zeros((height, width), dtype))
-        layers[depth][box][crop.mask] = label
-        overlapping += depth > 0
+        layers[index][box][crop.mask] = label
+        overlapping += index > 0
     return np.stack(layers), overlapping
 
 
 def stack_rles(rles: Iterable[RLE], height: int, width: int) -> np.ndarray:
-    """Like `stack_labels`, from RLEs; an empty RLE takes a label and paints nothing.
+    """Paints nuclei into label layers as `stack_labels` does, from RLEs.
+
+    An empty RLE has a label, but no pixels.
 
     Raises:
-        ValueError: see `stack_labels` and `decode`, or an RLE of another size.
+        ValueError: see `stack_labels` and `decode`, or the size of an RLE is not that of the image.
     """
     crops = []
     for rle in rles:
-        if list(rle.get("size", ())) != [height, width]:  # looked at before memory is taken
+        if list(rle.get("size", ())) != [height, width]:  # checked before memory is allocated
             raise ValueError(f"an RLE of size {rle.get('size')}, expected {[height, width]}")
         crops.append(crop_mask(decode(rle)) or EMPTY)
     return stack_labels(crops, height, width)[0]
 
 
 def flatten_labels(layers: np.ndarray) -> np.ndarray:
-    """One (H, W) label image of (L, H, W) layers; where nuclei overlap, the upper layer wins."""
+    """Merges (L, H, W) layers into one (H, W) label image. Later layers cover earlier ones."""
     flat = layers[0].copy()
     for layer in layers[1:]:
         flat[layer > 0] = layer[layer > 0]
@@ -94,9 +96,9 @@ def flatten_labels(layers: np.ndarray) -> np.ndarray:
 
 
 def distance_to_background(mask: np.ndarray) -> np.ndarray:
-    """The Euclidean distance of each pixel to the nearest background pixel.
+    """Computes the Euclidean distance of each pixel to the nearest background pixel.
 
-    The result has the same bits in every thread and process, see `opencv_without_ipp`.
+    The result is identical to the last bit in every thread and process, see `opencv_without_ipp`.
 
     Args:
         mask: (H, W) bool.
@@ -110,15 +112,15 @@ def distance_to_background(mask: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def opencv_without_ipp() -> Iterator[None]:
-    """Runs OpenCV's own code in this thread, without Intel's IPP library.
+    """Disables Intel's IPP library in OpenCV, for this thread.
 
-    With one thread, or an image below 128 × 128 pixels, OpenCV 4 and 5 leave the distance transform
-    to IPP, whose last bit depends on the address of the array in memory: two runs of the same
-    program then differ. OpenCV's own code is exact, and no slower.
+    With one thread, or for images below 128 × 128 pixels, OpenCV 4 and 5 use IPP for the distance
+    transform. The last bit of IPP's result depends on the memory address of the array, so that two
+    runs of the same program differ. OpenCV's own code is exact and as fast.
     """
-    before = cv2.ipp.useIPP()
+    uses_ipp = cv2.ipp.useIPP()
     cv2.ipp.setUseIPP(False)
     try:
         yield
     finally:
-        cv2.ipp.setUseIPP(before)
+        cv2.ipp.setUseIPP(uses_ipp)

@@ -1,7 +1,8 @@
-"""The mask of one nucleus: as a tight crop, as a full mask, and as COCO run-length encoding (RLE).
+"""The mask of a nucleus as a tight crop, a full-size mask, or a COCO run-length encoding (RLE).
 
-Shapes: H, W are the height and width of the image; h, w those of a nucleus's bounding box; N is the
-number of nuclei. Arrays are indexed (row, column); boxes are (x, y, width, height) in pixels.
+Shapes: H, W are the height and width of the image, h, w those of the bounding box of a nucleus, and
+N is the number of nuclei. Arrays are indexed (row, column). Boxes are (x, y, width, height) in
+pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ class Crop(NamedTuple):
 
     Args:
         x, y: left and top of the bounding box, pixels.
-        mask: (h, w) bool. Each row and column at its edges has a pixel of the nucleus.
+        mask: (h, w) bool. Its first and last rows and columns contain pixels of the nucleus.
     """
 
     x: int
@@ -29,7 +30,7 @@ class Crop(NamedTuple):
 
     @property
     def box(self) -> list[int]:
-        """[x, y, width, height] in pixels, as COCO's `bbox`."""
+        """[x, y, width, height] in pixels, as in COCO's `bbox`."""
         height, width = self.mask.shape
         return [self.x, self.y, width, height]
 
@@ -45,7 +46,7 @@ class Crop(NamedTuple):
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the box, which index an array of the image's size."""
+        """Index of the box in an array of the image's size: rows, columns."""
         return slice(self.y, self.bottom), slice(self.x, self.right)
 
     @property
@@ -54,22 +55,23 @@ class Crop(NamedTuple):
         return int(np.count_nonzero(self.mask))
 
     def moved(self, x: int, y: int) -> "Crop":
-        """The same mask, `x` pixels further right and `y` pixels further down."""
+        """Returns the mask moved by `x` pixels to the right and `y` pixels down."""
         return Crop(self.x + x, self.y + y, self.mask)
 
     def keep(self, mask: np.ndarray) -> "Crop | None":
-        """The nucleus with another (h, w) bool mask, cropped again; None if the mask is empty."""
-        kept = crop_mask(mask)
-        return kept and kept.moved(self.x, self.y)
+        """Returns the nucleus with another (h, w) bool mask, cropped again; None if it is empty."""
+        crop = crop_mask(mask)
+        return crop and crop.moved(self.x, self.y)
 
 
 EMPTY = Crop(0, 0, np.zeros((0, 0), bool))
 
 
 def crop_mask(mask: np.ndarray) -> Crop | None:
-    """Cuts the tight box of the non-zero pixels out of a (H, W) bool or uint8 mask.
+    """Crops a (H, W) bool or uint8 mask to the bounding box of its nonzero pixels.
 
-    Returns None where the mask is empty.
+    Returns:
+        The crop; None if the mask is empty.
     """
     pixels = mask.view(np.uint8) if mask.dtype == bool else mask
     x, y, width, height = cv2.boundingRect(pixels)
@@ -79,28 +81,31 @@ def crop_mask(mask: np.ndarray) -> Crop | None:
 
 
 def shared_part(a: Crop, b: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """The intersection of two boxes as an index into each mask; None if they do not intersect."""
+    """Returns the intersection of two boxes as an index into each mask; None if there is none."""
     top, left = max(a.y, b.y), max(a.x, b.x)
     bottom, right = min(a.bottom, b.bottom), min(a.right, b.right)
     if top >= bottom or left >= right:
         return None
-    in_a, in_b = ((slice(top - c.y, bottom - c.y), slice(left - c.x, right - c.x)) for c in (a, b))
+    in_a, in_b = (
+        (slice(top - crop.y, bottom - crop.y), slice(left - crop.x, right - crop.x))
+        for crop in (a, b)
+    )
     return in_a, in_b
 
 
 def common_pixels(a: Crop, b: Crop) -> int:
-    """Number of pixels that two nuclei share."""
+    """Returns the number of pixels in the intersection of two nuclei."""
     shared = shared_part(a, b)
     return int(np.count_nonzero(a.mask[shared[0]] & b.mask[shared[1]])) if shared else 0
 
 
 def union_size(a: Crop, b: Crop) -> tuple[int, int]:
-    """Height and width of the box around two nuclei."""
+    """Returns the height and width of the bounding box of two nuclei."""
     return max(a.bottom, b.bottom) - min(a.y, b.y), max(a.right, b.right) - min(a.x, b.x)
 
 
 def union(a: Crop, b: Crop) -> Crop:
-    """Two nuclei as one."""
+    """Joins two nuclei into one."""
     left, top = min(a.x, b.x), min(a.y, b.y)
     mask = np.zeros(union_size(a, b), bool)
     for crop in (a, b):
@@ -109,7 +114,7 @@ def union(a: Crop, b: Crop) -> Crop:
 
 
 def paint_masks(crops: Sequence[Crop], height: int, width: int) -> np.ndarray:
-    """(N, height, width) bool: a full mask for each nucleus."""
+    """Paints a full-size mask for each nucleus: (N, height, width) bool."""
     masks = np.zeros((len(crops), height, width), bool)
     for mask, crop in zip(masks, crops, strict=True):
         mask[crop.window] = crop.mask
@@ -117,26 +122,28 @@ def paint_masks(crops: Sequence[Crop], height: int, width: int) -> np.ndarray:
 
 
 def cells(y: int, x: int, height: int, width: int, edge: int) -> Iterator[tuple[int, int]]:
-    """Row and column of each cell of a grid of `edge` pixels that a box has pixels in: what lies in
-    none of them need not be looked at."""
+    """Yields row and column of the cells that a box overlaps, in a grid of `edge` × `edge` pixels.
+
+    The grid is an index of positions: only nuclei in these cells can overlap the box.
+    """
     for row in range(y // edge, (y + height - 1) // edge + 1):
         for column in range(x // edge, (x + width - 1) // edge + 1):
             yield row, column
 
 
 def encode_crop(crop: Crop, height: int, width: int) -> RLE:
-    """The RLE of a nucleus in an image of (height, width), byte for byte as pycocotools makes it.
+    """Encodes a nucleus in an image of (height, width) as RLE, byte for byte as pycocotools does.
 
-    Only the pixels of the box are looked at, so the time does not grow with the image.
+    Only the pixels of the box are processed, so the run time does not depend on the image size.
     """
     h, w = crop.mask.shape
     columns = np.zeros((w, h + 2), bool)
     columns[:, 1:-1] = crop.mask.T
-    # Where a column changes: in turn the start of a run and the first pixel after it.
+    # Positions where a column changes: alternately the start of a run and the first pixel after it.
     edges = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
     column, row = np.divmod(edges, h + 1)
     edges = (crop.x + column) * height + crop.y + row
-    if h == height:  # a run that fills a column to its end goes on in the next one
+    if h == height:  # a run that reaches the end of a column continues in the next one
         joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
         edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     bounds = np.empty(len(edges) + 2, np.int64)
@@ -150,7 +157,7 @@ def encode_crop(crop: Crop, height: int, width: int) -> RLE:
 
 
 def encode(mask: np.ndarray) -> RLE:
-    """The RLE of a (H, W) bool or uint8 mask; an empty mask gives one run of zeros."""
+    """Encodes a (H, W) bool or uint8 mask as RLE. The RLE of an empty mask is one run of zeros."""
     crop = crop_mask(mask)
     if crop is None:
         crop = Crop(0, 0, np.zeros((1, 1), bool))
@@ -158,16 +165,16 @@ def encode(mask: np.ndarray) -> RLE:
 
 
 def decode(rle: RLE) -> np.ndarray:
-    """The (H, W) bool mask of an RLE.
+    """Decodes an RLE to a (H, W) bool mask.
 
     Raises:
-        ValueError: run lengths that do not fit the size.
+        ValueError: the RLE is damaged, or its run lengths do not fit its size.
     """
     try:
         mask, area = coco_mask.decode(rle), int(coco_mask.area(rle))
     except (ValueError, TypeError, KeyError, MemoryError) as error:
-        raise ValueError(f"a run-length code that cannot be decoded ({error})") from error
-    # Of a code that ends early, pycocotools leaves the other pixels as they were in memory.
+        raise ValueError(f"the RLE of a mask cannot be decoded ({error})") from error
+    # If the RLE ends early, pycocotools does not initialize the remaining pixels.
     if mask.max(initial=0) > 1 or np.count_nonzero(mask) != area:
-        raise ValueError("a run-length code that does not fit the size of its image")
+        raise ValueError("the RLE of a mask does not fit the size of its image")
     return mask.view(bool)

@@ -1,4 +1,4 @@
-"""The nuclei of one image, as models find them and as they are counted, measured and exported."""
+"""The nuclei of one image, from the prediction of a model to measurement and export."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,20 +10,21 @@ import numpy as np
 from dsb2018.structures.labels import crop_labels
 from dsb2018.structures.masks import Crop, cells
 
-CELL = 256  # edge of the cells by which nuclei are looked up, pixels
+CELL = 256  # edge of the grid cells that index the nuclei, pixels
 
 
 @dataclass(frozen=True)
 class Detections:
-    """All nuclei that a model proposes for an image. They may overlap.
+    """All nuclei that a model predicts for an image. They may overlap.
 
-    They are kept as crops, so a slide of a million nuclei needs no array of the image's size.
+    The masks are stored as crops, so that a slide with a million nuclei needs no array of the
+    image's size.
 
     Args:
         size: (H, W) of the image, pixels.
-        crops: the mask of each of the N nuclei.
+        crops: masks of the N nuclei.
         scores: (N,) float32 confidence, 0 to 1.
-        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, of models that predict boxes; None: the
+        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, if the model predicts boxes; None: the
             bounding boxes of the masks.
     """
 
@@ -37,26 +38,26 @@ class Detections:
 
     @property
     def areas(self) -> np.ndarray:
-        """(N,) int64 pixels."""
+        """Area of each nucleus, (N,) int64 pixels."""
         return np.array([crop.area for crop in self.crops], np.int64)
 
     def corners(self) -> np.ndarray:
-        """(N, 4) float32 x0, y0, x1, y1 of the boxes, pixels."""
+        """Returns the boxes, (N, 4) float32 x0, y0, x1, y1 in pixels."""
         if self.boxes is not None:
             return self.boxes
         corners = [(crop.x, crop.y, crop.right, crop.bottom) for crop in self.crops]
         return np.array(corners, np.float32).reshape(-1, 4)
 
     def without_overlaps(self, score_thresh: float) -> "Nuclei":
-        """The nuclei that count: where two overlap, the pixels go to the one of higher score.
+        """Removes overlaps: shared pixels are assigned to the nucleus with the highest score.
 
-        A nucleus of which more than half is hidden by others is a duplicate and is left out.
+        A nucleus that loses more than half of its pixels is a duplicate and is removed.
 
         Args:
-            score_thresh: nuclei of a lower score are left out, 0 to 1.
+            score_thresh: nuclei with a lower score are removed, 0 to 1.
 
         Returns:
-            Nuclei by falling score.
+            Nuclei in descending order of their scores.
         """
         occupied = np.zeros(self.size, bool)
         crops, scores = [], []
@@ -74,15 +75,15 @@ class Detections:
 
 @dataclass(frozen=True)
 class Nuclei(Detections):
-    """Nuclei that do not overlap. The k-th has the label k + 1; background is 0."""
+    """Nuclei that do not overlap. The nucleus at index k has the label k + 1; background is 0."""
 
     @classmethod
     def from_labels(cls, labels: np.ndarray, scores: np.ndarray | None = None) -> "Nuclei":
-        """The nuclei of a label image.
+        """Creates the nuclei of a label image.
 
         Args:
             labels: (H, W) integers, 0 is background.
-            scores: (N,) of the labels in rising order; None: all 1.
+            scores: (N,) scores in ascending order of the labels; None: all 1.
         """
         crops = [crop for _, crop in crop_labels(labels)]
         scores = np.ones(len(crops)) if scores is None else np.asarray(scores)
@@ -90,21 +91,24 @@ class Nuclei(Detections):
 
     @property
     def labels(self) -> np.ndarray:
-        """(H, W) int32 label image."""
+        """The label image, (H, W) int32."""
         return self._paint(range(len(self)), 0, 0, *self.size)
 
     def window(self, y: int, x: int, height: int, width: int) -> np.ndarray:
-        """(height, width) int32: a part of the label image, background outside of the image."""
+        """Returns a window of the label image, (height, width) int32.
+
+        Pixels outside of the image are background.
+        """
         return self._paint(self.near(y, x, height, width), y, x, height, width)
 
     def near(self, y: int, x: int, height: int, width: int) -> list[int]:
-        """Rising indices of the nuclei that may have pixels in a window, and of few others."""
+        """Returns the sorted indices of the nuclei that may have pixels in a window."""
         window_cells = cells(y, x, height, width, CELL)
         return sorted({index for cell in window_cells for index in self._by_cell.get(cell, ())})
 
     @cached_property
     def _by_cell(self) -> dict[tuple[int, int], list[int]]:
-        """An index by place: the time for a window does not depend on nuclei outside of it."""
+        """Indices of the nuclei by grid cell, so that only nearby nuclei are searched."""
         by_cell = defaultdict(list)
         for index, crop in enumerate(self.crops):
             for cell in cells(crop.y, crop.x, *crop.mask.shape, CELL):
@@ -125,12 +129,12 @@ class Nuclei(Detections):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model predicts for one image.
+    """The prediction of a model for one image.
 
     Args:
-        detections: all proposals with their scores, from which COCO AP is computed.
-        nuclei: those that count, which do not overlap.
-        foreground: (H, W) bool, True in nuclei: the semantic map.
+        detections: all nuclei that the model predicts, for COCO AP. They may overlap.
+        nuclei: the final nuclei, which have a sufficient score and do not overlap.
+        foreground: semantic map, (H, W) bool, True in nuclei.
     """
 
     detections: Detections

@@ -30,8 +30,8 @@ def seed():
         *[QuarterTurnTransform(turns, 67, 93) for turns in range(4)],
     ],
 )
-def test_image_labels_and_points_stay_in_step(transform):
-    # A dot in the image, its label and its coordinates must end at the same place.
+def test_image_labels_and_points_are_transformed_alike(transform):
+    # A dot in the image, its label and its coordinates must move to the same position.
     image, labels = np.zeros((67, 93, 3), np.uint8), np.zeros((67, 93, 1), np.uint8)
     image[20:26, 30:36], labels[20:26, 30:36] = 255, 1
     moved, moved_labels = transform.apply_image(image), transform.apply_segmentation(labels)
@@ -44,18 +44,18 @@ def test_image_labels_and_points_stay_in_step(transform):
         np.testing.assert_allclose(center, point, atol=0.6)
 
 
-def test_labels_are_never_mixed():
+def test_resized_labels_are_not_interpolated():
     transform = CropResizeTransform(3, 5, 70, 50, 133, 77)
     assert set(np.unique(transform.apply_segmentation(LABELS))) == {0, 7, 300}
 
 
-def test_zoom_crop_has_the_size_asked_for_or_that_of_the_image():
+def test_zoom_crop_size():
     for _ in range(50):
         transform = RandomZoomCrop(64, (0.5, 3.0)).get_transform(IMAGE, LABELS)
         height, width = transform.apply_image(IMAGE).shape[:2]
         assert height <= 64
         assert width <= 64
-        # Zoomed by 0.5 the whole image is 34 × 46 pixels; it is never less than that.
+        # With the smallest zoom, 0.5, the whole image has 34 × 46 pixels.
         assert height >= 33
         assert width >= 46
         assert (height, width) == transform.apply_segmentation(LABELS).shape[:2]
@@ -66,12 +66,12 @@ def test_zoom_crop_prefers_windows_with_nuclei():
     labels[10:20, 10:20] = 1
     image = np.zeros((400, 400, 3), np.uint8)
 
-    def share(tries):
+    def share_with_nuclei(tries):
         augmentation = RandomZoomCrop(200, (1.0, 1.0), tries)
         windows = [augmentation.get_transform(image, labels) for _ in range(300)]
         return np.mean([window.apply_segmentation(labels).any() for window in windows])
 
-    assert share(1) < 0.1 < share(20)
+    assert share_with_nuclei(1) < 0.1 < share_with_nuclei(20)
 
 
 @pytest.mark.parametrize(
@@ -90,30 +90,30 @@ def test_zoom_to_limit(shape, zoom, limit, expected):
 
 
 @pytest.mark.parametrize("augmentation", [RandomStain(), RandomOptics(1.0)])
-def test_colour_changes_leave_form_and_labels_alone(augmentation):
+def test_color_changes_keep_shape_and_labels(augmentation):
     transform = augmentation.get_transform(IMAGE)
     changed = transform.apply_image(IMAGE)
     assert (changed.shape, changed.dtype) == (IMAGE.shape, np.uint8)
     assert (changed != IMAGE).any()
     assert transform.apply_segmentation(LABELS) is LABELS
-    np.testing.assert_array_equal(transform.apply_image(IMAGE), changed)  # drawn once
+    np.testing.assert_array_equal(transform.apply_image(IMAGE), changed)  # same noise
 
 
-def test_stain_of_no_strength_does_nothing_and_inversion_inverts():
-    calm = RandomStain(strength=0, inversion=0).get_transform(IMAGE)
-    np.testing.assert_array_equal(calm.apply_image(IMAGE), IMAGE)
+def test_stain_without_strength_and_with_inversion():
+    identity = RandomStain(strength=0, inversion=0).get_transform(IMAGE)
+    np.testing.assert_array_equal(identity.apply_image(IMAGE), IMAGE)
     inverted = RandomStain(strength=0, inversion=1).get_transform(IMAGE)
     np.testing.assert_array_equal(inverted.apply_image(IMAGE), 255 - IMAGE)
 
 
-def test_the_same_seed_draws_the_same():
-    def draw():
+def test_equal_seeds_give_equal_augmentations():
+    def augment():
         np.random.seed(7)
         augmentations = [RandomZoomCrop(40, (1, 2)), RandomQuarterTurn(), RandomStain()]
         inputs = T.AugInput(IMAGE, sem_seg=LABELS)
         T.AugmentationList([*augmentations, RandomOptics(1.0)])(inputs)
         return inputs
 
-    one, two = draw(), draw()
-    np.testing.assert_array_equal(one.image, two.image)
-    np.testing.assert_array_equal(one.sem_seg, two.sem_seg)
+    first, second = augment(), augment()
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(first.sem_seg, second.sem_seg)

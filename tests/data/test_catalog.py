@@ -20,14 +20,14 @@ def test_registration_is_lazy_and_repeatable(tmp_path):
             FileNotFoundError, match=r"prepare_dsb2018\.py --input … --output .*absent"
         ):
             DatasetCatalog.get("dsb2018_train")
-        with pytest.raises(ValueError, match="dsb2018_train is registered already, from .*absent"):
+        with pytest.raises(ValueError, match="dsb2018_train is already registered from .*absent"):
             register_dsb2018(tmp_path / "other")
     finally:
         unregister_dsb2018()
     assert not set(NAMES) & set(DatasetCatalog.list())
 
 
-def test_root_from_the_environment(sample_root, monkeypatch):
+def test_root_from_environment_variable(sample_root, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(sample_root.parent))
     unregister_dsb2018()
     try:
@@ -37,7 +37,7 @@ def test_root_from_the_environment(sample_root, monkeypatch):
         unregister_dsb2018()
 
 
-def test_other_prepared_names_are_registered(tmp_path):
+def test_all_prepared_datasets_are_registered(tmp_path):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "dsb2018_mine.json").write_text("{}")
     unregister_dsb2018()
@@ -47,7 +47,7 @@ def test_other_prepared_names_are_registered(tmp_path):
         unregister_dsb2018()
 
 
-def test_dicts_are_detectron2s_and_labels_are_the_annotations(registered):
+def test_dicts_have_detectron2_format_and_consistent_labels(registered):
     dicts = DatasetCatalog.get("dsb2018_sample_train")
     assert [item["image_id"] for item in dicts] == list(range(1, 25))
     assert {item["modality"] for item in dicts} == {"fluorescence", "histology", "brightfield"}
@@ -63,17 +63,17 @@ def test_dicts_are_detectron2s_and_labels_are_the_annotations(registered):
     assert MetadataCatalog.get("dsb2018_sample_train").thing_classes == ["nucleus"]
 
 
-def test_truth_errors(registered, tmp_path):
+def test_missing_and_invalid_ground_truth_raises(registered, tmp_path):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
     with pytest.raises(ValueError, match=r"of shape \(layers, 9, 256\); prepare the dataset again"):
         read_label_layers({**item, "height": 9})
-    with pytest.raises(ValueError, match="no truth is known"):
+    with pytest.raises(ValueError, match="no ground truth, expected label_file"):
         read_label_layers({"file_name": "x.png", "height": 4, "width": 4})
     polygons = [{"segmentation": [[0, 0, 1, 1, 2, 0]]}]
     with pytest.raises(ValueError, match="polygons, expected compressed RLE"):
         read_label_layers({"height": 4, "width": 4, "annotations": polygons})
 
 
-def test_images_lie_where_the_json_says(registered):
+def test_image_root_in_json(registered):
     coco = json.loads((registered / "annotations" / "dsb2018_sample_val.json").read_text())
     assert coco["info"]["image_root"] == "sample/stage1_train"

@@ -19,8 +19,8 @@ def sort_by_mask(instances):
     )
 
 
-def test_agrees_with_detectron2s_own_mapper(registered):
-    """The stock mapper, which carries one mask a nucleus, is the judge."""
+def test_samples_equal_those_of_detectron2s_mapper(registered):
+    """The stock mapper, which transforms one mask per nucleus, gives the expected samples."""
     augmentations = [T.RandomFlip(), T.RandomCrop("absolute", (150, 170))]
     ours = TrainingMapper(augmentations=augmentations, image_format="BGR")
     stock = DatasetMapper(
@@ -33,16 +33,16 @@ def test_agrees_with_detectron2s_own_mapper(registered):
     )
     for item in DatasetCatalog.get("dsb2018_sample_val"):
         np.random.seed(3)
-        found = ours(item)
+        sample = ours(item)
         np.random.seed(3)
         expected = stock(item)
-        torch.testing.assert_close(found["image"], expected["image"])
-        assert sort_by_mask(found["instances"]) == sort_by_mask(expected["instances"])
+        torch.testing.assert_close(sample["image"], expected["image"])
+        assert sort_by_mask(sample["instances"]) == sort_by_mask(expected["instances"])
         union = expected["instances"].gt_masks.tensor.any(dim=0)
-        torch.testing.assert_close(found["sem_seg"], union.long())
+        torch.testing.assert_close(sample["sem_seg"], union.long())
 
 
-def test_everything_is_in_step_under_the_projects_augmentations(registered):
+def test_augmented_targets_are_consistent(registered):
     cfg = get_dsb2018_cfg()
     cfg.INPUT.CROP_TRAIN, cfg.INPUT.MIN_AREA, cfg.MODEL.MASK_ON = 128, 1, True
     cfg.MODEL.DENSE.SEPARATION = "distance"
@@ -61,10 +61,10 @@ def test_everything_is_in_step_under_the_projects_augmentations(registered):
         boxes = instances.gt_masks.get_bounding_boxes().tensor
         torch.testing.assert_close(boxes, instances.gt_boxes.tensor)
         assert "annotations" not in sample
-        assert item["annotations"]  # the dict that came in is as it was
+        assert item["annotations"]  # the input dict has not changed
 
 
-def test_inference_keeps_what_evaluation_needs(registered):
+def test_evaluation_mapper_keeps_the_ground_truth(registered):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
     sample = EvaluationMapper(get_dsb2018_cfg())(item)
     assert sample["image"].shape == (3, 256, 256)
@@ -75,7 +75,7 @@ def test_inference_keeps_what_evaluation_needs(registered):
     assert sample["annotations"] == item["annotations"]
 
 
-def test_image_of_another_size(registered):
+def test_wrong_image_size_raises(registered):
     item = DatasetCatalog.get("dsb2018_sample_val")[0]
     mapper = TrainingMapper(augmentations=[], image_format="RGB")
     with pytest.raises(ValueError, match=r"\(256, 256\) pixels, expected \(256, 99\)"):
@@ -92,18 +92,18 @@ def test_image_without_nuclei(registered):
     assert sample["sem_seg"].sum() == 0
 
 
-def test_overlapping_nuclei_stay_whole():
+def test_overlapping_nuclei_keep_all_pixels():
     layers = np.zeros((2, 9, 9), np.uint8)
     layers[0, 1:5, 1:5], layers[1, 3:8, 3:8] = 1, 2
     instances = to_ground_truth(crop_layers(layers), (9, 9))
-    assert [encode(m.numpy()) for m in instances.gt_masks.tensor] == [
+    assert [encode(mask.numpy()) for mask in instances.gt_masks.tensor] == [
         encode(layers[0] == 1),
         encode(layers[1] == 2),
     ]
     assert instances.gt_boxes.tensor.tolist() == [[1, 1, 5, 5], [3, 3, 8, 8]]
 
 
-def test_specks_are_no_instances():
+def test_small_nuclei_are_not_instances():
     layers = np.zeros((1, 9, 9), np.uint8)
     layers[0, 0, 0], layers[0, 3:6, 3:6] = 1, 2
     assert len(crop_layers(layers, min_area=2)) == 1

@@ -6,7 +6,7 @@ import torch
 from dsb2018.data.loader import draw_indices
 from dsb2018.data.sampling import modality_repeat_factors
 
-# 16 images of one modality, 4 of another, 1 without
+# 16 images of one modality, 4 of another, and 1 without modality.
 DICTS = [{"modality": "a"}] * 16 + [{"modality": "b"}] * 4 + [{}]
 
 
@@ -19,13 +19,13 @@ def test_rare_modalities_are_drawn_more_often(power, expected):
 
 def test_power_0_draws_every_modality_equally_often():
     indices = draw_indices(modality_repeat_factors(DICTS, 0), seed=0)
-    drawn = list(itertools.islice(indices, 48))  # one round
-    assert sum(index < 16 for index in drawn) == 16
-    assert sum(16 <= index < 20 for index in drawn) == 16
-    assert drawn.count(20) == 16
+    first_round = list(itertools.islice(indices, 48))
+    assert sum(index < 16 for index in first_round) == 16
+    assert sum(16 <= index < 20 for index in first_round) == 16
+    assert first_round.count(20) == 16
 
 
 @pytest.mark.parametrize("power", [-0.1, 1.1])
-def test_bad_power(power):
+def test_power_out_of_range_raises(power):
     with pytest.raises(ValueError, match="MODALITY_POWER"):
         modality_repeat_factors(DICTS, power)

@@ -77,7 +77,7 @@ def test_a_dataset_that_is_broken(sample_root, tmp_path, capfd):
     coco["annotations"][0]["image_id"] = 999
     path.write_text(json.dumps(coco))
     assert train_net(tmp_path / "root", tmp_path / "out") == 1
-    assert "has image_id 999, no such image" in capfd.readouterr().err
+    assert "has image_id 999, expected the id of an image" in capfd.readouterr().err
     assert "Traceback" in (tmp_path / "out" / "log.txt").read_text()
 
 

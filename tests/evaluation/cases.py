@@ -1,4 +1,4 @@
-"""Predictions as models give them, for the tests of the evaluators."""
+"""Predictions in the format of model outputs, for the tests of the evaluators."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from detectron2.structures import Boxes, Instances
 
 
 def to_instances(masks: np.ndarray, scores=None, boxes=None) -> Instances:
-    """Instances of (N, H, W) bool masks; scores fall from 0.99 where none are given."""
+    """Converts (N, H, W) bool masks to instances. The default scores descend from 0.99 to 0.6."""
     masks = np.asarray(masks, bool)
     if scores is None:
         scores = np.linspace(0.99, 0.6, len(masks))
@@ -21,31 +21,33 @@ def to_instances(masks: np.ndarray, scores=None, boxes=None) -> Instances:
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of a mask that is not empty."""
+    """Returns x0, y0, x1, y1 of a mask that is not empty."""
     rows, columns = np.nonzero(mask)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def to_output(instances: Instances) -> dict:
-    """A model's output: the instances, and their union as a semantic map."""
+    """Returns the output of a model: instances, and their union as a semantic map."""
     nuclei = instances.pred_masks.any(dim=0)
     return {"instances": instances, "sem_seg": torch.stack([~nuclei, nuclei]).float()}
 
 
 def masks_of(layers: np.ndarray) -> np.ndarray:
-    """(N, H, W) bool of (L, H, W) label layers."""
+    """Converts (L, H, W) label layers to (N, H, W) bool masks."""
     labels = [label for label in np.unique(layers) if label]
     return np.array([(layers == label).any(axis=0) for label in labels]).reshape(
         -1, *layers.shape[1:]
     )
 
 
-def spoiled(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Masks as a fair model would find them: moved a little, some missed, some made up."""
-    found = [np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) for mask in masks if rng.random() < 0.85]
+def imperfect_masks(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Simulates the masks of a model: moved a little, some missed, and two false ones."""
+    predicted = [
+        np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) for mask in masks if rng.random() < 0.85
+    ]
     for _ in range(2):
-        extra = np.zeros(masks.shape[1:], bool)
-        y, x = rng.integers(0, extra.shape[0] - 8), rng.integers(0, extra.shape[1] - 8)
-        extra[y : y + 8, x : x + 8] = True
-        found.append(extra)
-    return np.array(found)
+        false_mask = np.zeros(masks.shape[1:], bool)
+        y, x = rng.integers(0, false_mask.shape[0] - 8), rng.integers(0, false_mask.shape[1] - 8)
+        false_mask[y : y + 8, x : x + 8] = True
+        predicted.append(false_mask)
+    return np.array(predicted)

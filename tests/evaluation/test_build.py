@@ -15,7 +15,7 @@ from dsb2018.structures.ground_truth import read_label_layers
 from tests.evaluation.cases import masks_of, to_instances, to_output
 
 
-def test_a_dataset_gets_its_evaluators_and_pictures(registered, tmp_path):
+def test_evaluators_write_scores_labels_and_overlays(registered, tmp_path):
     cfg = get_dsb2018_cfg()
     cfg.OUTPUT_DIR = str(tmp_path)
     cfg.TEST.OVERLAYS = 2
@@ -32,31 +32,31 @@ def test_a_dataset_gets_its_evaluators_and_pictures(registered, tmp_path):
     names = sorted(os.listdir(folder / "labels"))
     assert names == [f"sample_val_0{number}.png" for number in range(3)]
     labels = cv2.imread(str(folder / "labels" / names[1]), cv2.IMREAD_UNCHANGED)
-    truth = masks_of(read_label_layers(DatasetCatalog.get("dsb2018_sample_val")[1]))
+    true_masks = masks_of(read_label_layers(DatasetCatalog.get("dsb2018_sample_val")[1]))
     assert labels.dtype == np.uint16
-    assert [np.array_equal(labels == n + 1, mask) for n, mask in enumerate(truth)] == [
-        True for _ in truth
+    assert [np.array_equal(labels == n + 1, mask) for n, mask in enumerate(true_masks)] == [
+        True for _ in true_masks
     ]
-    pictures = sorted(os.listdir(folder / "overlays"))
-    assert pictures == ["sample_val_00.png", "sample_val_01.png"]
-    picture = cv2.imread(str(folder / "overlays" / pictures[0]))
-    assert picture.shape == (512, 3 * 512 + 16, 3)
-    panels = [picture[:, start : start + 512] for start in (0, 520, 1040)]
-    true, found = ((panel != panels[0]).any(axis=2) for panel in panels[1:])
-    assert true.any()
-    np.testing.assert_array_equal(true, found)  # the prediction is the truth, so are its outlines
+    overlays = sorted(os.listdir(folder / "overlays"))
+    assert overlays == ["sample_val_00.png", "sample_val_01.png"]
+    overlay = cv2.imread(str(folder / "overlays" / overlays[0]))
+    assert overlay.shape == (512, 3 * 512 + 16, 3)
+    panels = [overlay[:, start : start + 512] for start in (0, 520, 1040)]
+    true_outlines, outlines = ((panel != panels[0]).any(axis=2) for panel in panels[1:])
+    assert true_outlines.any()
+    np.testing.assert_array_equal(outlines, true_outlines)  # the prediction is perfect
 
 
-def test_unknown_evaluator_type():
-    MetadataCatalog.get("strange").evaluator_type = "lvis"
+def test_unknown_evaluator_type_raises():
+    MetadataCatalog.get("unknown_type").evaluator_type = "lvis"
     try:
         with pytest.raises(ValueError, match="'lvis', expected 'nuclei'"):
-            build_evaluators(get_dsb2018_cfg(), "strange")
+            build_evaluators(get_dsb2018_cfg(), "unknown_type")
     finally:
-        MetadataCatalog.remove("strange")
+        MetadataCatalog.remove("unknown_type")
 
 
-def test_images_without_truth_have_pictures_and_no_scores(dsb, tmp_path):
+def test_images_without_ground_truth_have_overlays_but_no_scores(dsb, tmp_path):
     for name in ("a", "b"):
         shutil.rmtree(dsb.add(name, []) / "masks")
     output = tmp_path / "prepared"

@@ -12,7 +12,7 @@ from dsb2018.evaluation import CocoEvaluator
 from dsb2018.evaluation.coco_evaluator import CocoMatches, read_coco_eval, to_coco_results
 from dsb2018.structures.instances import from_instances
 from dsb2018.structures.masks import encode
-from tests.evaluation.cases import masks_of, spoiled, tight_box, to_instances, to_output
+from tests.evaluation.cases import imperfect_masks, masks_of, tight_box, to_instances, to_output
 
 SIZE = 160  # pixels: large enough for a nucleus of COCO's area "large"
 
@@ -28,8 +28,8 @@ def random_masks(rng, count, size=SIZE):
     return np.array(masks)
 
 
-def make_truth(images):
-    """The COCO dict of (N, H, W) masks, one image each."""
+def make_ground_truth(images):
+    """Returns the COCO dict of images, each given as (N, H, W) masks."""
     annotations = []
     for image_id, masks in enumerate(images, start=1):
         for mask in masks:
@@ -63,13 +63,13 @@ def coco_ap(*arguments):
     return CocoMatches(*arguments).scores()
 
 
-def judge(truth, detections, image_ids, kind):
-    """pycocotools, called directly; without boxes it takes the area of a mask from the mask."""
+def pycocotools_ap(ground_truth, detections, image_ids, kind):
+    """Scores of pycocotools. Without boxes, the area of a detection is that of its mask."""
     if kind == "segm":
-        detections = [{k: v for k, v in each.items() if k != "bbox"} for each in detections]
+        detections = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = json.loads(json.dumps(truth))
+        coco.dataset = json.loads(json.dumps(ground_truth))
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(json.loads(json.dumps(detections))), kind)
         evaluation.params.imgIds = sorted(image_ids)
@@ -81,72 +81,75 @@ def judge(truth, detections, image_ids, kind):
 
 @pytest.fixture(scope="module")
 def crowded():
-    """Truth and detections of six images: sizes of all three areas, and more than 100 nuclei."""
+    """Ground truth and detections of six images: all of COCO's sizes, and over 100 nuclei."""
     rng = np.random.default_rng(3)
     images = [random_masks(rng, count) for count in (4, 12, 30, 150, 1, 8)]
     detections = []
     for image_id, masks in enumerate(images, start=1):
-        found = spoiled(masks, rng)
-        found = found[found.any(axis=(1, 2))]
-        scores = rng.uniform(0.05, 1, len(found)).round(2)  # rounded, so that some are equal
-        detections += results_of(to_instances(found, scores), image_id)
-    return make_truth(images), detections
+        predicted = imperfect_masks(masks, rng)
+        predicted = predicted[predicted.any(axis=(1, 2))]
+        scores = rng.uniform(0.05, 1, len(predicted)).round(2)  # some are equal after rounding
+        detections += results_of(to_instances(predicted, scores), image_id)
+    return make_ground_truth(images), detections
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_the_numbers_are_those_of_pycocotools(crowded, kind):
-    truth, detections = crowded
-    found = coco_ap(truth, detections, list(range(1, 7)), kind)
-    expected = judge(truth, detections, list(range(1, 7)), kind)
-    assert 10 < found["AP"] < 90
-    assert not np.isnan(list(found.values())).any()
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=1e-10)
+def test_scores_equal_those_of_pycocotools(crowded, kind):
+    ground_truth, detections = crowded
+    scores = coco_ap(ground_truth, detections, list(range(1, 7)), kind)
+    expected = pycocotools_ap(ground_truth, detections, list(range(1, 7)), kind)
+    assert 10 < scores["AP"] < 90
+    assert not np.isnan(list(scores.values())).any()
+    np.testing.assert_allclose(list(scores.values()), list(expected.values()), rtol=0, atol=1e-10)
 
 
-def test_only_the_images_that_were_evaluated_count(crowded):
-    truth, detections = crowded
-    some = [detection for detection in detections if detection["image_id"] in (2, 3)]
-    found, expected = coco_ap(truth, some, [2, 3], "segm"), judge(truth, some, [2, 3], "segm")
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-10)
-    assert found["AP"] > coco_ap(truth, some, list(range(1, 7)), "segm")["AP"]
+def test_only_evaluated_images_count(crowded):
+    ground_truth, detections = crowded
+    detections = [detection for detection in detections if detection["image_id"] in (2, 3)]
+    scores = coco_ap(ground_truth, detections, [2, 3], "segm")
+    expected = pycocotools_ap(ground_truth, detections, [2, 3], "segm")
+    np.testing.assert_allclose(list(scores.values()), list(expected.values()), atol=1e-10)
+    assert scores["AP"] > coco_ap(ground_truth, detections, list(range(1, 7)), "segm")["AP"]
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_images_can_count_several_times(crowded, kind):
-    """As in a dataset that has a copy of the image for each time."""
-    truth, detections = crowded
+def test_images_can_be_drawn_several_times(crowded, kind):
+    """The expected scores are those of a dataset with copies of the images."""
+    ground_truth, detections = crowded
     draw = [4, 1, 1, 2, 4, 4]  # the images 5, 2, 2, 3, 5, 5
-    copies, found = {**truth, "images": [], "annotations": []}, []
+    copies, copied_detections = {**ground_truth, "images": [], "annotations": []}, []
     for number, index in enumerate(draw, start=1):
-        copies["images"].append({**truth["images"][index], "id": number})
-        for each in truth["annotations"]:
-            if each["image_id"] == index + 1:
-                name = len(copies["annotations"]) + 1
-                copies["annotations"].append({**each, "image_id": number, "id": name})
-        found += [{**d, "image_id": number} for d in detections if d["image_id"] == index + 1]
-    matches = CocoMatches(truth, detections, list(range(1, 7)), kind)
-    expected = judge(copies, found, list(range(1, 7)), kind)
+        copies["images"].append({**ground_truth["images"][index], "id": number})
+        for annotation in ground_truth["annotations"]:
+            if annotation["image_id"] == index + 1:
+                new_id = len(copies["annotations"]) + 1
+                copies["annotations"].append({**annotation, "image_id": number, "id": new_id})
+        copied_detections += [
+            {**d, "image_id": number} for d in detections if d["image_id"] == index + 1
+        ]
+    matches = CocoMatches(ground_truth, detections, list(range(1, 7)), kind)
+    expected = pycocotools_ap(copies, copied_detections, list(range(1, 7)), kind)
     assert matches.scores(draw) == pytest.approx(expected, abs=1e-10, nan_ok=True)
-    whole = coco_ap(truth, detections, list(range(1, 7)), kind)
-    assert matches.scores() == whole
-    without = CocoMatches(truth, detections, list(range(1, 7)), kind, by_area=False).scores()
-    assert without == {name: whole[name] for name in ("AP", "AP50", "AP75", "AR")}
+    all_scores = coco_ap(ground_truth, detections, list(range(1, 7)), kind)
+    assert matches.scores() == all_scores
+    scores = CocoMatches(ground_truth, detections, list(range(1, 7)), kind, by_area=False).scores()
+    assert scores == {name: all_scores[name] for name in ("AP", "AP50", "AP75", "AR")}
 
 
-def test_an_image_of_more_than_100_nuclei_can_be_perfect():
+def test_more_than_100_nuclei_can_score_100():
     masks = np.zeros((144, SIZE, SIZE), bool)
     for number, mask in enumerate(masks):
         y, x = divmod(number, 12)
         mask[8 * y : 8 * y + 7, 8 * x : 8 * x + 7] = True
-    found = coco_ap(make_truth([masks]), results_of(to_instances(masks), 1), [1], "segm")
-    assert (found["AP"], found["AR"]) == (100, 100)
+    scores = coco_ap(make_ground_truth([masks]), results_of(to_instances(masks), 1), [1], "segm")
+    assert (scores["AP"], scores["AR"]) == (100, 100)
 
 
-def test_nothing_found_and_nothing_to_find():
+def test_no_detections_and_no_true_nuclei():
     rng = np.random.default_rng(0)
-    truth = make_truth([random_masks(rng, 5)])
-    assert coco_ap(truth, [], [1], "segm")["AP"] == 0
-    empty = make_truth([np.zeros((0, SIZE, SIZE), bool)])
+    ground_truth = make_ground_truth([random_masks(rng, 5)])
+    assert coco_ap(ground_truth, [], [1], "segm")["AP"] == 0
+    empty = make_ground_truth([np.zeros((0, SIZE, SIZE), bool)])
     assert np.isnan(coco_ap(empty, [], [1], "segm")["AP"])
 
 
@@ -160,12 +163,12 @@ def test_evaluator_on_the_sample(registered, tmp_path):
     rng = np.random.default_rng(0)
     for item in DatasetCatalog.get("dsb2018_sample_val"):
         masks = masks_of(read_label_layers(item))
-        evaluator.process([item], [to_output(to_instances(spoiled(masks, rng)))])
+        evaluator.process([item], [to_output(to_instances(imperfect_masks(masks, rng)))])
     results = evaluator.evaluate()
-    truth = json.loads(Path(json_file).read_text())
+    ground_truth = json.loads(Path(json_file).read_text())
     detections = json.loads((tmp_path / "coco_instances.json").read_text())
     for kind in ("bbox", "segm"):
-        expected = judge(truth, detections, list(range(1, 9)), kind)
+        expected = pycocotools_ap(ground_truth, detections, list(range(1, 9)), kind)
         np.testing.assert_allclose(list(results[kind].values()), list(expected.values()))
     evaluator.reset()
     for item in DatasetCatalog.get("dsb2018_sample_val"):
@@ -174,24 +177,25 @@ def test_evaluator_on_the_sample(registered, tmp_path):
     assert evaluator.evaluate()["segm"]["AP"] == 100
 
 
-def test_the_area_of_a_detection_is_that_of_its_mask():
-    """A made-up disc of 36 pixels is small as a mask (1018 < 32²) and medium as a box."""
+def test_area_of_a_detection_is_that_of_its_mask():
+    """A false disc, 36 pixels wide, is small as a mask (1018 < 32²) and medium as a box."""
     y, x = np.mgrid[:SIZE, :SIZE]
-    true = np.array([(y < 40) & (x < 40)])
+    true_masks = np.array([(y < 40) & (x < 40)])
     disc = (y - 100) ** 2 + (x - 100) ** 2 <= 18**2
     assert disc.sum() < 32**2 < 36**2
-    detections = results_of(to_instances(np.array([disc, true[0]]), [0.9, 0.8]), 1)
-    assert coco_ap(make_truth([true]), detections, [1], "segm")["APm"] == 100
-    assert coco_ap(make_truth([true]), detections, [1], "bbox")["APm"] == 50
+    detections = results_of(to_instances(np.array([disc, true_masks[0]]), [0.9, 0.8]), 1)
+    assert coco_ap(make_ground_truth([true_masks]), detections, [1], "segm")["APm"] == 100
+    assert coco_ap(make_ground_truth([true_masks]), detections, [1], "bbox")["APm"] == 50
 
 
-def test_other_categories_are_refused():
-    truth = {**make_truth([random_masks(np.random.default_rng(0), 2)]), "categories": [{"id": 7}]}
+def test_other_categories_raise():
+    ground_truth = make_ground_truth([random_masks(np.random.default_rng(0), 2)])
+    ground_truth["categories"] = [{"id": 7}]
     with pytest.raises(ValueError, match=r"categories \[7\], expected one, with id 1"):
-        coco_ap(truth, [], [1], "segm")
+        coco_ap(ground_truth, [], [1], "segm")
 
 
-def test_the_ground_truth_is_that_of_the_dataset_dicts():
+def test_ground_truth_is_read_from_the_dataset_dicts():
     masks = random_masks(np.random.default_rng(0), 3)
     item = {"image_id": 1, "height": SIZE, "width": SIZE}
     annotations = [{"segmentation": encode(mask)} for mask in masks]

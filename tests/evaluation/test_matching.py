@@ -8,18 +8,19 @@ from dsb2018.evaluation import matching
 from dsb2018.evaluation.metrics import compute_scores
 
 rng = np.random.default_rng(0)
-# One row of pixels each; truth has one layer. Expected: Kaggle mAP, StarDist AP50, F1@50, PQ, AJI.
-HAND = {
+# Rows of pixels: ground truth, prediction, expected Kaggle mAP, StarDist AP50, F1@50, PQ, AJI.
+EXAMPLES = {
     "perfect": ([1, 1, 0, 2], [2, 2, 0, 1], (100, 100, 100, 100, 100)),
     "disjoint": ([1, 1, 0, 0], [0, 0, 1, 1], (0, 0, 0, 0, 0)),
     "missed": ([1, 1, 0, 2], [1, 1, 0, 0], (50, 50, 200 / 3, 200 / 3, 200 / 3)),
-    # Halves of IoU 0.5: no match for Kaggle and PQ (IoU > 0.5), one for StarDist (IoU ≥ 0.5):
-    # TP 1, FP 1, FN 0. AJI: 2 of 4 pixels, and the other half counts to the union: 2 / (4 + 2).
+    # Each half has IoU 0.5: no match for Kaggle and PQ (IoU > 0.5), one match for StarDist
+    # (IoU ≥ 0.5) with TP 1, FP 1, FN 0. AJI: 2 of 4 pixels, and the area of the other half is added
+    # to the union: 2 / (4 + 2).
     "split": ([1, 1, 1, 1], [1, 1, 2, 2], (0, 50, 200 / 3, 0, 100 / 3)),
-    # One prediction over two: IoU 0.5 with each, one of them may have it. AJI: each true nucleus
-    # has 2 common pixels in a union of 4.
+    # One prediction covers two nuclei with IoU 0.5 each, and can match one of them. AJI: each true
+    # nucleus has 2 common pixels in a union of 4.
     "merged": ([1, 1, 2, 2], [1, 1, 1, 1], (0, 50, 200 / 3, 0, 50)),
-    # IoU 3/4: above 0.50 to 0.70 for Kaggle (5 of 10), 0.75 is not above 0.75.
+    # IoU 0.75: for Kaggle it exceeds 5 of 10 thresholds, 0.50 to 0.70, but not 0.75.
     "three of four": ([1, 1, 1, 1], [1, 1, 1, 0], (50, 100, 100, 75, 75)),
     "no truth": ([0, 0, 0], [0, 1, 1], (0, 0, 0, 0, 0)),
     "no prediction": ([0, 1, 1], [0, 0, 0], (0, 0, 0, 0, 0)),
@@ -27,26 +28,26 @@ HAND = {
 }
 
 
-def layers(row):
+def row_layers(row):
     return np.array([[row]], np.int32)
 
 
-@pytest.mark.parametrize("name", HAND)
-def test_scores_of_hand_made_rows(name):
-    truth, predicted, expected = HAND[name]
-    images = [matching.compare(layers(truth), layers(predicted)[0])]
-    found = (
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_scores_of_small_examples(name):
+    ground_truth, predicted, expected = EXAMPLES[name]
+    images = [matching.compare(row_layers(ground_truth), row_layers(predicted)[0])]
+    scores = (
         matching.kaggle_map(images),
         matching.average_precision(images, 0.5),
         matching.f1(images, 0.5),
         matching.panoptic_quality(images),
         matching.aji(images),
     )
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(scores, expected, atol=1e-9)
 
 
-def test_thresholds_are_above_for_kaggle_and_at_least_for_stardist():
-    images = [matching.compare(layers([1, 1, 1, 1]), layers([1, 1, 1, 0])[0])]  # IoU 0.75
+def test_kaggle_and_stardist_thresholds():
+    images = [matching.compare(row_layers([1, 1, 1, 1]), row_layers([1, 1, 1, 0])[0])]  # IoU 0.75
     assert images[0].kaggle_tp.tolist() == [1] * 5 + [0] * 5
     assert images[0].stardist_tp.tolist() == [1] * 6 + [0] * 3
     assert matching.average_precision(images, 0.75) == 100
@@ -60,30 +61,30 @@ def disc(radius, shift, size=64):
 
 @pytest.mark.parametrize("shift", [1, 3, 5])
 def test_disc_moved_by_a_known_shift(shift):
-    truth, moved = disc(10, 0), disc(10, shift)
-    expected = (truth & moved).sum() / (truth | moved).sum()
-    iou = matching.iou_matrix(*matching.overlap_table(truth[None], moved))
+    ground_truth, moved = disc(10, 0), disc(10, shift)
+    expected = (ground_truth & moved).sum() / (ground_truth | moved).sum()
+    iou = matching.iou_matrix(*matching.overlap_table(ground_truth[None], moved))
     np.testing.assert_allclose(iou, [[expected]])
-    counts = matching.compare(truth[None], moved)
+    counts = matching.compare(ground_truth[None], moved)
     assert counts.kaggle_tp.tolist() == [int(expected > t) for t in matching.KAGGLE_THRESHOLDS]
 
 
-def test_matches_are_as_many_as_there_can_be():
-    # A greedy choice of the best pair (0.9) would leave the other true nucleus alone.
+def test_number_of_matches_is_maximal():
+    # A greedy choice of the best pair (0.9) would leave the other true nucleus without a match.
     iou = np.array([[0.9, 0.5], [0.6, 0.0]])
     true, predicted = matching.match(iou, iou >= 0.5)
     assert sorted(zip(true.tolist(), predicted.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
-def test_overlapping_true_nuclei_stand_in_layers():
-    truth = np.array([[[1, 1, 1, 0]], [[0, 0, 2, 2]]], np.uint8)
-    table, true_areas, areas = matching.overlap_table(truth, np.array([[7, 7, 7, 9]]))
+def test_overlapping_true_nuclei_in_layers():
+    ground_truth = np.array([[[1, 1, 1, 0]], [[0, 0, 2, 2]]], np.uint8)
+    table, true_areas, areas = matching.overlap_table(ground_truth, np.array([[7, 7, 7, 9]]))
     assert table.tolist() == [[3, 0], [1, 1]]
     assert (true_areas.tolist(), areas.tolist()) == ([3, 2], [3, 1])
 
 
 def random_labels(count):
-    """(40, 50) labels of rectangles painted over each other, with gaps in the numbering."""
+    """(40, 50) labels of rectangles that cover each other, with gaps in the numbering."""
     labels = np.zeros((40, 50), np.int32)
     for label in range(1, count + 1):
         y, x = rng.integers(0, 32), rng.integers(0, 40)
@@ -91,50 +92,51 @@ def random_labels(count):
     return labels
 
 
-def brute_force(truth, predicted):
-    """Scores by the definitions, with loops and masks; nothing is shared with the package."""
-    true = [truth == label for label in set(truth.ravel().tolist()) - {0}]
-    found = [predicted == label for label in set(predicted.ravel().tolist()) - {0}]
-    iou = [[(a & b).sum() / (a | b).sum() for b in found] for a in true]
-    pairs = list(itertools.product(range(len(true)), range(len(found))))
-    # Above IoU 0.5 no nucleus has two partners, so counting pairs is matching.
+def brute_force(ground_truth, predicted):
+    """Computes the scores by their definitions, with loops over masks and without the package."""
+    true_masks = [ground_truth == label for label in set(ground_truth.ravel().tolist()) - {0}]
+    masks = [predicted == label for label in set(predicted.ravel().tolist()) - {0}]
+    iou = [[(a & b).sum() / (a | b).sum() for b in masks] for a in true_masks]
+    pairs = list(itertools.product(range(len(true_masks)), range(len(masks))))
+    # Above IoU 0.5, no nucleus can have two matches. The matches are the pairs above a threshold.
     precision = []
     for threshold in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
         tp = sum(iou[t][p] > threshold for t, p in pairs)
-        precision.append(tp / (len(true) + len(found) - tp))
+        precision.append(tp / (len(true_masks) + len(masks) - tp))
     matched = [iou[t][p] for t, p in pairs if iou[t][p] > 0.5]
-    quality = sum(matched) / (len(matched) + 0.5 * (len(true) + len(found) - 2 * len(matched)))
+    unmatched = len(true_masks) + len(masks) - 2 * len(matched)
+    quality = sum(matched) / (len(matched) + 0.5 * unmatched)
     intersection = union = 0
     used = set()
-    for t, mask in enumerate(true):
-        best = max(range(len(found)), key=lambda p: iou[t][p])
+    for t, true_mask in enumerate(true_masks):
+        best = max(range(len(masks)), key=lambda p: iou[t][p])
         if iou[t][best] > 0:
             used.add(best)
-            intersection += (mask & found[best]).sum()
-            union += (mask | found[best]).sum()
+            intersection += (true_mask & masks[best]).sum()
+            union += (true_mask | masks[best]).sum()
         else:
-            union += mask.sum()
-    union += sum(found[p].sum() for p in range(len(found)) if p not in used)
+            union += true_mask.sum()
+    union += sum(masks[p].sum() for p in range(len(masks)) if p not in used)
     return [100 * np.mean(precision), 100 * quality, 100 * intersection / union]
 
 
 @pytest.mark.parametrize("case", range(8))
-def test_brute_force_agrees(case):
-    truth = random_labels(25)
-    predicted = np.roll(truth, (case % 3, case // 3), (0, 1))
+def test_scores_equal_brute_force(case):
+    ground_truth = random_labels(25)
+    predicted = np.roll(ground_truth, (case % 3, case // 3), (0, 1))
     predicted[:, 40:] = random_labels(10)[:, 40:]
-    images = [matching.compare(truth[None], predicted)]
-    found = [
+    images = [matching.compare(ground_truth[None], predicted)]
+    scores = [
         matching.kaggle_map(images),
         matching.panoptic_quality(images),
         matching.aji(images),
     ]
-    np.testing.assert_allclose(found, brute_force(truth, predicted), rtol=1e-12)
+    np.testing.assert_allclose(scores, brute_force(ground_truth, predicted), rtol=1e-12)
 
 
-def test_dataset_scores_pool_or_average_as_they_say():
-    good = matching.compare(layers([1, 2, 3]), layers([1, 2, 3])[0])  # 3 of 3 found
-    bad = matching.compare(layers([1, 0, 0]), layers([0, 0, 0])[0])  # 0 of 1
+def test_dataset_scores_are_pooled_or_averaged():
+    good = matching.compare(row_layers([1, 2, 3]), row_layers([1, 2, 3])[0])  # 3 of 3 matched
+    bad = matching.compare(row_layers([1, 0, 0]), row_layers([0, 0, 0])[0])  # 0 of 1 matched
     scores = compute_scores("nuclei", [good, bad])
     assert scores["mAP"] == 50  # mean over images
     assert scores["AP50"] == 75  # pooled: 3 / (3 + 0 + 1)
@@ -148,19 +150,19 @@ def test_no_images_give_nan():
 
 
 @pytest.mark.parametrize(
-    ("truth", "predicted", "message"),
+    ("ground_truth", "predicted", "message"),
     [
-        (np.zeros((1, 2, 2)), np.zeros((2, 2), int), "truth: labels of dtype float64"),
-        (np.zeros((2, 2), int), np.zeros((2, 2), int), "truth: labels of 2 dimensions"),
-        (np.zeros((1, 2, 2), int), np.zeros((2, 2), bool), "predicted: labels of dtype bool"),
-        (np.zeros((1, 2, 2), int), -np.ones((2, 2), int), "predicted: negative label -1"),
-        (np.zeros((1, 2, 2), int), np.zeros((2, 3), int), r"truth has \(2, 2\) pixels"),
+        (np.zeros((1, 2, 2)), np.zeros((2, 2), int), "ground truth: labels of dtype float64"),
+        (np.zeros((2, 2), int), np.zeros((2, 2), int), "ground truth: labels with 2 dimensions"),
+        (np.zeros((1, 2, 2), int), np.zeros((2, 2), bool), "prediction: labels of dtype bool"),
+        (np.zeros((1, 2, 2), int), -np.ones((2, 2), int), "prediction: negative label -1"),
+        (np.zeros((1, 2, 2), int), np.zeros((2, 3), int), r"\(2, 3\) pixels, expected \(2, 2\)"),
     ],
 )
-def test_bad_labels(truth, predicted, message):
+def test_bad_labels_raise(ground_truth, predicted, message):
     with pytest.raises(ValueError, match=message):
-        matching.compare(truth, predicted)
+        matching.compare(ground_truth, predicted)
 
 
-def test_the_docstrings_example_runs():
+def test_example_in_docstring():
     assert doctest.testmod(matching).failed == 0

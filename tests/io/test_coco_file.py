@@ -14,15 +14,15 @@ ANNOTATION = {
 }
 
 
-def write(tmp_path, images=(IMAGE,), annotations=(ANNOTATION,), **more):
+def write_coco(tmp_path, images=(IMAGE,), annotations=(ANNOTATION,)):
     path = tmp_path / "data.json"
-    content = {"images": list(images), "annotations": list(annotations), **more}
+    content = {"images": list(images), "annotations": list(annotations)}
     path.write_text(json.dumps(content))
     return path
 
 
-def test_what_is_missing_is_added(tmp_path):
-    coco = read_coco(write(tmp_path))
+def test_missing_entries_are_added(tmp_path):
+    coco = read_coco(write_coco(tmp_path))
     assert coco["info"] == {}
     assert coco["categories"] == [{"id": 1, "name": "nucleus"}]
     assert coco["annotations"] == [ANNOTATION]
@@ -36,10 +36,10 @@ def test_what_is_missing_is_added(tmp_path):
         ("[]", "a JSON list, expected a COCO dict"),
         ("{}", "no list 'images'"),
         ('{"images": [], "annotations": 3}', "no list 'annotations'"),
-        ('{"images": [], "annotations": [], "info": 3}', "`info` is no dict"),
+        ('{"images": [], "annotations": [], "info": 3}', "`info` is not a dict"),
     ],
 )
-def test_files_that_are_no_coco(tmp_path, text, message):
+def test_files_without_coco_content_raise(tmp_path, text, message):
     path = tmp_path / "data.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
@@ -50,9 +50,9 @@ def test_files_that_are_no_coco(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([5], r"images\[0\] is no dict"),
+        ([5], r"images\[0\] is not a dict"),
         ([{**IMAGE, "id": "a"}], r"the id 'a', expected a whole number"),
-        ([IMAGE, IMAGE], r"images\[1\] has the id 1, which another image has too"),
+        ([IMAGE, IMAGE], r"images\[1\] has the id 1 of another image"),
         ([{**IMAGE, "height": 0}], "height 0, expected 1 or more"),
         ([{**IMAGE, "width": True}], "width True, expected 1 or more"),
         ([{**IMAGE, "height": 10**6, "width": 10**6}], "at most 134 million"),
@@ -61,21 +61,21 @@ def test_files_that_are_no_coco(tmp_path, text, message):
         ([{**IMAGE, "label_file": "../a.npy"}], "label_file '../a.npy', expected a path inside"),
     ],
 )
-def test_bad_images(tmp_path, images, message):
+def test_bad_images_raise(tmp_path, images, message):
     with pytest.raises(ValueError, match=message):
-        read_coco(write(tmp_path, images=images))
+        read_coco(write_coco(tmp_path, images=images))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 999}, r"annotations\[0\] has image_id 999, no such image"),
-        ({"image_id": [1]}, r"has image_id \[1\], no such image"),
+        ({"image_id": 999}, r"annotations\[0\] has image_id 999, expected the id of an image"),
+        ({"image_id": [1]}, r"has image_id \[1\], expected the id of an image"),
         ({"bbox": [1, 2]}, "expected .x, y, width, height."),
         ({"bbox": [0, 0, float("nan"), 1]}, "expected .x, y, width, height."),
-        ({"segmentation": "x"}, "no segmentation"),
+        ({"segmentation": "x"}, "no segmentation, expected RLE or polygons"),
     ],
 )
-def test_bad_annotations(tmp_path, change, message):
+def test_bad_annotations_raise(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        read_coco(write(tmp_path, annotations=[{**ANNOTATION, **change}]))
+        read_coco(write_coco(tmp_path, annotations=[{**ANNOTATION, **change}]))

@@ -14,16 +14,16 @@ def test_formulas_are_quoted(text):
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=b", "'a", "5", "'"])
-def test_other_text_stays(text):
+def test_other_text_is_not_quoted(text):
     assert quote_cell(text) == text == unquote_cell(text)
 
 
 @given(st.text())
-def test_quoting_is_undone(text):
+def test_unquote_is_the_inverse_of_quote(text):
     assert unquote_cell(quote_cell(text)) == text
 
 
-def test_a_table_comes_back(tmp_path):
+def test_written_rows_are_read_unchanged(tmp_path):
     path = tmp_path / "table.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         write_rows(file, [["name", "number"], ["=cmd|x", -1.5], ['a "b", c', None]])

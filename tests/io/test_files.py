@@ -7,7 +7,7 @@ import pytest
 from dsb2018.io.files import MARK, staging_folder, write_atomically
 
 
-def test_write_replaces_the_whole_file(tmp_path):
+def test_write_replaces_an_old_file(tmp_path):
     path = tmp_path / "folder" / "file.txt"
     write_atomically(path, "old")
     write_atomically(path, b"new")
@@ -15,7 +15,7 @@ def test_write_replaces_the_whole_file(tmp_path):
     assert os.listdir(path.parent) == ["file.txt"]
 
 
-def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     write_atomically(path, "old")
 
@@ -29,7 +29,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
-def test_staging_is_gone_after_an_error(tmp_path):
+def test_staging_folder_is_deleted_after_an_error(tmp_path):
     def fail_halfway():
         with staging_folder(tmp_path) as folder:
             (folder / "half").write_text("x")
@@ -40,7 +40,7 @@ def test_staging_is_gone_after_an_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
+def test_staging_folder_of_a_killed_process_is_deleted(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\n"
         "from dsb2018.io.files import MARK, staging_folder\n"
@@ -53,7 +53,7 @@ def test_staging_of_a_killed_process_is_removed_by_the_next(tmp_path):
         assert os.listdir(tmp_path) == [folder.name]
 
 
-def test_staging_of_an_earlier_process_of_the_same_number_is_removed(tmp_path):
+def test_staging_folder_of_an_earlier_process_with_the_same_id_is_deleted(tmp_path):
     left_over = tmp_path / f".partial-{os.getpid()}-abc"
     left_over.mkdir()
     (left_over / MARK).touch()
@@ -63,7 +63,7 @@ def test_staging_of_an_earlier_process_of_the_same_number_is_removed(tmp_path):
         assert os.listdir(folder) == [MARK]
 
 
-def test_folders_that_only_look_like_staging_stay(tmp_path):
+def test_folders_with_similar_names_are_kept(tmp_path):
     (tmp_path / ".partial-999999-abc").mkdir()
     (tmp_path / ".partial-999999").mkdir()
     with staging_folder(tmp_path):

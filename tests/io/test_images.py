@@ -7,7 +7,7 @@ from dsb2018.structures.contrast import stretch_contrast
 from tests.hostile import png_header as png_bomb
 
 
-def test_alpha_is_dropped_and_grey_is_tripled(tmp_path):
+def test_alpha_is_dropped_and_gray_becomes_rgb(tmp_path):
     bgra = np.random.default_rng(0).integers(0, 255, (5, 6, 4), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), bgra)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", "BGR"), bgra[..., :3])
@@ -16,7 +16,7 @@ def test_alpha_is_dropped_and_grey_is_tripled(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "g.png"), np.dstack([bgra[..., 0]] * 3))
 
 
-def test_errors(tmp_path):
+def test_unreadable_files_raise(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"x\.png: not an image"):
         read_image(tmp_path / "x.png")
@@ -29,17 +29,17 @@ def test_errors(tmp_path):
         read_image(tmp_path / "x.png", "HSV")
 
 
-def test_stretch_spreads_values_and_keeps_hue():
+def test_stretch_uses_the_full_range_and_keeps_hue():
     image = np.zeros((10, 10, 3), np.uint8)
     image[...] = np.array([20, 40, 60])
     image[:5] //= 2
     stretched = stretch_contrast(image, 0)
     assert (stretched.min(), stretched.max()) == (0, 255)
-    np.testing.assert_array_equal(stretched[0, 0], [0, 51, 102])  # (10, 20, 30) of 10 to 60
+    np.testing.assert_array_equal(stretched[0, 0], [0, 51, 102])  # 10, 20, 30 of 10 to 60
     np.testing.assert_array_equal(stretched[9, 0], [51, 153, 255])
 
 
-def test_stretch_ignores_the_share_that_may_be_cut():
+def test_stretch_clips_a_percentage_of_pixels():
     image = np.full((100, 100, 3), 50, np.uint8)
     image[:50] = 100
     image[0, 0] = 255
@@ -48,16 +48,16 @@ def test_stretch_ignores_the_share_that_may_be_cut():
     assert stretch_contrast(image, 1)[1, 0, 0] == 255
 
 
-def test_flat_image_stays():
+def test_flat_image_is_unchanged():
     image = np.full((4, 4, 3), 9, np.uint8)
     np.testing.assert_array_equal(stretch_contrast(image, 0.1), image)
 
 
 def png(width=4, height=3, length=None) -> bytes:
     data = bytearray(cv2.imencode(".png", np.zeros((height, width), np.uint8))[1].tobytes())
-    if length is not None:  # of the pixels' part
-        place = data.index(b"IDAT") - 4
-        data[place : place + 4] = length.to_bytes(4, "big")
+    if length is not None:  # the length that the chunk of the pixels claims
+        position = data.index(b"IDAT") - 4
+        data[position : position + 4] = length.to_bytes(4, "big")
     return bytes(data)
 
 
@@ -78,7 +78,7 @@ def test_png_header():
         (png_bomb(11_000, 11_000), "damaged PNG file: 11000 × 11000 pixels in .* bytes"),
     ],
 )
-def test_png_headers_that_are_refused(tmp_path, data, message):
+def test_bad_png_headers_raise(tmp_path, data, message):
     with pytest.raises(ValueError, match=message):
         png_header(data)
     path = tmp_path / "a.png"

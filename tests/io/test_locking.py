@@ -21,7 +21,7 @@ with lock_folder(Path(sys.argv[1]), "training", "OUTPUT_DIR"):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the folder."""
+    """Another process that has locked the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -31,27 +31,27 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_a_second_process_is_told(tmp_path, holder):
+def test_second_process_raises(tmp_path, holder):
     message = rf"another training \(process {holder.pid} on .* choose another OUTPUT_DIR"
     with pytest.raises(UsageError, match=message), lock_folder(tmp_path, "training", "OUTPUT_DIR"):
         pass
 
 
-def test_the_folder_of_a_killed_process_is_free(tmp_path, holder):
+def test_folder_of_a_killed_process_is_unlocked(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with lock_folder(tmp_path, "training", "OUTPUT_DIR"):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
-def test_a_folder_is_free_again_at_the_end(tmp_path):
+def test_folder_is_unlocked_at_the_end(tmp_path):
     for _ in range(2):
         with lock_folder(tmp_path / "new", "prediction", "--output"):
             pass
     assert (tmp_path / "new" / LOCK_FILE).read_text() == ""
 
 
-def test_a_lock_file_that_says_nothing(tmp_path, holder):
+def test_damaged_lock_file(tmp_path, holder):
     (tmp_path / LOCK_FILE).write_text("noise")
     with (
         pytest.raises(UsageError, match="another process is using this folder"),
@@ -60,19 +60,19 @@ def test_a_lock_file_that_says_nothing(tmp_path, holder):
         pass
 
 
-def test_links_and_pipes_are_no_lock(tmp_path):
+def test_links_and_pipes_as_lock_file_raise(tmp_path):
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
-    for make in (lambda path: path.symlink_to(victim), os.mkfifo):
-        folder = tmp_path / make.__name__
+    for create in (lambda path: path.symlink_to(victim), os.mkfifo):
+        folder = tmp_path / create.__name__
         folder.mkdir()
-        make(folder / LOCK_FILE)
+        create(folder / LOCK_FILE)
         with pytest.raises(ValueError, match="lock"), lock_folder(folder, "training", "x"):
             pass
     assert victim.read_text() == "mine"
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_file_instead_of_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UsageError, match="OUTPUT_DIR .*file: not a folder"),

@@ -32,7 +32,7 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_names_stay_as_they_are(name):
+def test_ordinary_names_are_unchanged(name):
     assert file_name(name) == name
 
 
@@ -46,7 +46,7 @@ def test_unsafe_names_become_one_visible_component(name, tmp_path):
 
 
 @given(st.text(max_size=300))
-def test_any_text_gives_a_name_that_stays_in_its_folder(name):
+def test_any_text_gives_a_safe_name(name):
     safe = file_name(name)
     assert os.path.basename(safe) == safe not in ("", ".", "..")
     assert len(safe.encode()) <= LONGEST
@@ -77,7 +77,7 @@ def test_paths_outside(path):
 
 
 @pytest.mark.parametrize("address", ["a.pth", "dsb2018://unet_light", "https://a.org/x/y.pth?a=1"])
-def test_addresses_of_weights(address):
+def test_valid_addresses_of_weights(address):
     check_address(address)
 
 
@@ -92,7 +92,7 @@ def test_addresses_of_weights(address):
         "foo://x.pth",
     ],
 )
-def test_unsafe_addresses_of_weights(address):
+def test_invalid_addresses_of_weights_raise(address):
     with pytest.raises(UsageError, match="weights .*(unsafe path|expected a file)"):
         check_address(address)
 

@@ -1,4 +1,4 @@
-"""What every model must keep, whatever it is."""
+"""The contract that all models fulfill."""
 
 import pytest
 import torch
@@ -20,20 +20,20 @@ def model(family):
     return Trainer.build_model(small_cfg(family=family))
 
 
-def losses_of(model, samples):
+def compute_losses(model, samples):
     model.train()
     with EventStorage():
         return model(samples)
 
 
-def outputs_of(model, inputs):
+def predict(model, inputs):
     model.eval()
     with torch.no_grad():
         return model(inputs)
 
 
 def test_losses_are_named_finite_and_have_gradients(model):
-    losses = losses_of(model, [training_sample(), training_sample(96, 64)])
+    losses = compute_losses(model, [training_sample(), training_sample(96, 64)])
     assert losses
     assert all(name.startswith("loss_") for name in losses)
     total = sum(losses.values())
@@ -43,17 +43,17 @@ def test_losses_are_named_finite_and_have_gradients(model):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
-def test_an_image_without_nuclei_has_losses(model):
-    losses = losses_of(model, [training_sample(nuclei=False)])
+def test_image_without_nuclei_has_losses(model):
+    losses = compute_losses(model, [training_sample(nuclei=False)])
     assert torch.isfinite(sum(losses.values()))
 
 
 @pytest.mark.parametrize(("height", "width"), [(67, 93), (64, 64), (31, 200)])
 @pytest.mark.parametrize("zoom", [1, 2])
-def test_output_has_the_images_own_size(model, height, width, zoom):
-    # The image was zoomed for the model: what comes out is as large as the file.
+def test_output_size_is_the_requested_size(model, height, width, zoom):
+    # The model gets a zoomed image, but the output has the size of the file.
     image = torch.randint(0, 255, (3, zoom * height, zoom * width), dtype=torch.uint8)
-    (output,) = outputs_of(model, [{"image": image, "height": height, "width": width}])
+    (output,) = predict(model, [{"image": image, "height": height, "width": width}])
     assert output["sem_seg"].shape == (2, height, width)
     assert output["sem_seg"].dtype == torch.float32
     instances = output["instances"]
@@ -62,50 +62,50 @@ def test_output_has_the_images_own_size(model, height, width, zoom):
     assert instances.pred_masks.dtype == torch.bool
     assert instances.pred_boxes.tensor.shape == (len(instances), 4)
     assert ((instances.scores >= 0) & (instances.scores <= 1)).all()
-    assert (instances.scores.diff() <= 0).all()  # the best first
+    assert (instances.scores.diff() <= 0).all()  # sorted by score
     assert not instances.pred_classes.any()
 
 
-def test_without_a_size_the_input_is_the_size(model):
+def test_default_output_size_is_the_input_size(model):
     image = torch.randint(0, 255, (3, 40, 56), dtype=torch.uint8)
-    (output,) = outputs_of(model, [{"image": image}])
+    (output,) = predict(model, [{"image": image}])
     assert output["sem_seg"].shape == (2, 40, 56)
 
 
-def test_a_batch_gives_what_its_images_give_alone(model):
+def test_batch_and_single_images_give_equal_outputs(model):
     torch.manual_seed(1)
     images = torch.randint(0, 255, (2, 3, 64, 96), dtype=torch.uint8)
     inputs = [{"image": image, "height": 64, "width": 96} for image in images]
-    together = outputs_of(model, inputs)
-    alone = [outputs_of(model, [each])[0] for each in inputs]
-    for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one["sem_seg"], other["sem_seg"], rtol=1e-3, atol=1e-3)
+    batch_outputs = predict(model, inputs)
+    single_outputs = [predict(model, [sample])[0] for sample in inputs]
+    for batch, single in zip(batch_outputs, single_outputs, strict=True):
+        torch.testing.assert_close(batch["sem_seg"], single["sem_seg"], rtol=1e-3, atol=1e-3)
 
 
-def test_images_of_different_sizes_can_be_in_one_batch(model):
+def test_batch_of_different_image_sizes(model):
     inputs = [{"image": torch.zeros(3, size, 96, dtype=torch.uint8)} for size in (64, 96)]
-    sizes = [output["sem_seg"].shape[1:] for output in outputs_of(model, inputs)]
+    sizes = [output["sem_seg"].shape[1:] for output in predict(model, inputs)]
     assert sizes == [(64, 96), (96, 96)]
 
 
-def test_the_memory_layout_changes_no_number(model, family):
+def test_memory_layout_does_not_change_the_output(model, family):
     inputs = [{"image": torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)}]
-    plain = Trainer.build_model(small_cfg("MODEL.CHANNELS_LAST", False, family=family))
-    plain.load_state_dict(model.state_dict())
-    one, other = (outputs_of(each, inputs)[0]["sem_seg"] for each in (model, plain))
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    channels_first = Trainer.build_model(small_cfg("MODEL.CHANNELS_LAST", False, family=family))
+    channels_first.load_state_dict(model.state_dict())
+    nhwc, nchw = (predict(network, inputs)[0]["sem_seg"] for network in (model, channels_first))
+    torch.testing.assert_close(nhwc, nchw, rtol=1e-3, atol=1e-3)
     images = model.preprocess_image(inputs).tensor
     assert images.is_contiguous(memory_format=torch.channels_last)
-    assert plain.preprocess_image(inputs).tensor.is_contiguous()
+    assert channels_first.preprocess_image(inputs).tensor.is_contiguous()
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(family):
+def test_training_and_inference_on_gpu(family):
     model = Trainer.build_model(small_cfg("MODEL.DEVICE", "cuda", family=family))
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-            total = sum(losses_of(model, [training_sample()]).values())
-            (output,) = outputs_of(model, [{"image": training_sample()["image"]}])
+            total = sum(compute_losses(model, [training_sample()]).values())
+            (output,) = predict(model, [{"image": training_sample()["image"]}])
         total.backward()
         assert torch.isfinite(total)
         assert output["sem_seg"].shape == (2, 67, 93)

@@ -1,4 +1,4 @@
-"""What dense models do with their maps; what all models share is in test_contract."""
+"""Losses and nuclei of dense models. The contract of all models is tested in test_contract."""
 
 import math
 
@@ -20,21 +20,21 @@ ARGUMENTS = {
 }
 
 
-class Fixed(DenseModel):
-    """Gives the maps that a test wants, padded as a network would."""
+class FixedMaps(DenseModel):
+    """A model that returns fixed maps, padding included."""
 
     def __init__(self, maps, losses=("iou",), separation="none", **kwargs):
         super().__init__(losses=list(losses), separation=separation, **{**ARGUMENTS, **kwargs})
-        self.given = maps
+        self.fixed_maps = maps
 
     size_divisibility = 8
 
     def maps(self, images):
-        assert images.shape[-2:] == self.given.shape[-2:]
-        return self.given
+        assert images.shape[-2:] == self.fixed_maps.shape[-2:]
+        return self.fixed_maps
 
 
-def sample(height, width):
+def random_sample(height, width):
     rng = torch.Generator().manual_seed(height)
     return {
         "image": torch.zeros(3, height, width, dtype=torch.uint8),
@@ -43,38 +43,39 @@ def sample(height, width):
     }
 
 
-def test_losses_do_not_see_the_padding():
-    samples = [sample(5, 8), sample(8, 6)]
+def test_losses_ignore_padding():
+    samples = [random_sample(5, 8), random_sample(8, 6)]
     maps = torch.randn(2, 3, 8, 8)
     maps[0, :, 5:], maps[1, :, :, 6:] = 1e4, -1e4
-    model = Fixed(maps, LOSSES, "distance").train()
+    model = FixedMaps(maps, LOSSES, "distance").train()
     losses = model(samples)
     nucleus = maps[:, 1] - maps[:, 0]
     logits = torch.cat([nucleus[0, :5].flatten(), nucleus[1, :, :6].flatten()])
-    truth = torch.cat([each["sem_seg"].float().flatten() for each in samples])
+    target = torch.cat([sample["sem_seg"].float().flatten() for sample in samples])
     assert set(losses) == {"loss_iou", "loss_dice", "loss_cross_entropy", "loss_interior"}
     for name, loss in LOSSES.items():
-        torch.testing.assert_close(losses[f"loss_{name}"], loss(logits, truth))
+        torch.testing.assert_close(losses[f"loss_{name}"], loss(logits, target))
     logits = torch.cat([maps[0, 2, :5].flatten(), maps[1, 2, :, :6].flatten()])
-    interior = torch.cat([each["interior"].flatten() for each in samples])
+    interior = torch.cat([sample["interior"].flatten() for sample in samples])
     torch.testing.assert_close(losses["loss_interior"], cross_entropy_loss(logits, interior))
 
 
-def test_pixels_between_nuclei_count_more():
-    """Of four pixels one is border, one background; probabilities of interior are 1/2 and 3/4."""
-    each = {
+def test_border_weight():
+    """One of four pixels is border, one background. Interior probabilities are 1/2 and 3/4."""
+    training_sample = {
         "image": torch.zeros(3, 1, 4, dtype=torch.uint8),
         "sem_seg": torch.tensor([[1, 1, 1, 0]]),
         "interior": torch.tensor([[1.0, 1.0, 0.0, 0.0]]),
     }
     maps = torch.zeros(1, 3, 8, 8)  # padded
     maps[0, 2, 0, 2] = math.log(3)
-    loss = Fixed(maps, separation="border", border_weight=5).train()([each])["loss_interior"]
+    model = FixedMaps(maps, separation="border", border_weight=5).train()
+    loss = model([training_sample])["loss_interior"]
     expected = (3 * -math.log(1 / 2) + 5 * -math.log(1 / 4)) / (3 + 5)
     assert loss.item() == pytest.approx(expected)
 
 
-def test_probability_is_the_sigmoid_of_the_difference():
+def test_probability_is_sigmoid_of_logit_difference():
     maps = torch.randn(3, 5, 7)
     nucleus, interior = read_maps(maps)
     np.testing.assert_allclose(nucleus, maps[:2].softmax(dim=0)[1], rtol=1e-5)
@@ -82,19 +83,19 @@ def test_probability_is_the_sigmoid_of_the_difference():
     assert read_maps(maps[:2])[1] is None
 
 
-def test_nuclei_come_from_the_maps_without_their_padding():
+def test_nuclei_ignore_padding():
     maps = torch.zeros(1, 2, 8, 8)
     maps[0, 1] = -5
     maps[0, 1, 1:4, 2:5] = 5
     maps[0, 1, :, 6:] = 5  # padding
-    (output,) = Fixed(maps).eval()([{**sample(8, 6), "height": 8, "width": 6}])
+    (output,) = FixedMaps(maps).eval()([{**random_sample(8, 6), "height": 8, "width": 6}])
     assert len(output["instances"]) == 1
     np.testing.assert_array_equal(output["instances"].pred_boxes.tensor, [[2, 1, 5, 4]])
     torch.testing.assert_close(output["sem_seg"], maps[0, :, :, :6])
 
 
-def test_images_are_normalised_and_padded_with_grey():
-    model = Fixed(torch.zeros(1, 2, 8, 8))
+def test_images_are_normalized_and_padded_with_gray():
+    model = FixedMaps(torch.zeros(1, 2, 8, 8))
     image = torch.full((3, 5, 8), 255, dtype=torch.uint8)
     batch = model.preprocess_image([{"image": image}]).tensor
     assert batch.shape == (1, 3, 8, 8)
@@ -102,8 +103,8 @@ def test_images_are_normalised_and_padded_with_grey():
     assert not batch[0, :, 5:].any()
 
 
-def test_unknown_losses_and_separations_are_refused():
+def test_unknown_losses_and_separations_raise():
     with pytest.raises(ValueError, match="MODEL.DENSE.LOSSES"):
-        Fixed(None, ["focal"])
+        FixedMaps(None, ["focal"])
     with pytest.raises(ValueError, match="SEPARATION 'star', expected one of"):
-        Fixed(None, separation="star")
+        FixedMaps(None, separation="star")

@@ -7,8 +7,8 @@ from dsb2018.modeling.fuse import fuse_conv_bn
 from dsb2018.modeling.timm_backbone import TimmBackbone
 
 
-def with_random_statistics(model: nn.Module) -> nn.Module:
-    """In evaluation mode; scales, shifts and statistics are not 1 and 0."""
+def randomize_norms(model: nn.Module) -> nn.Module:
+    """Sets random scales, shifts and statistics, and evaluation mode."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             for values in (module.weight.data, module.bias.data, module.running_mean):
@@ -17,15 +17,15 @@ def with_random_statistics(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def norms(model: nn.Module) -> int:
+def count_norms(model: nn.Module) -> int:
     return sum(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-class Shared(nn.Module):
-    """The convolution's output goes around the normalisation, too."""
+class UnnormalizedOutput(nn.Module):
+    """The output of the convolution is also used without the normalization."""
 
     def __init__(self):
         super().__init__()
@@ -36,8 +36,8 @@ class Shared(nn.Module):
         return x + self.norm(x)
 
 
-class Twice(nn.Module):
-    """One convolution under two normalisations."""
+class SharedConvolution(nn.Module):
+    """One convolution is used twice, with two normalizations."""
 
     def __init__(self):
         super().__init__()
@@ -49,25 +49,25 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_same_with_less(layout):
+def test_fused_model_has_no_norms_and_equal_output(layout):
     torch.manual_seed(0)
-    model = with_random_statistics(TimmBackbone("efficientnet_lite0", [2, 4, 8, 16]))
+    model = randomize_norms(TimmBackbone("efficientnet_lite0", [2, 4, 8, 16]))
     model = model.to(memory_format=layout)
 
     def run(model: nn.Module) -> torch.Tensor:
-        return torch.cat([each.flatten() for each in model(IMAGE).values()])
+        return torch.cat([level.flatten() for level in model(IMAGE).values()])
 
     before = run(model)
     fused = fuse_conv_bn(model, run)
-    assert norms(fused) == 0 < norms(model)
+    assert count_norms(fused) == 0 < count_norms(model)
     assert torch.allclose(run(fused), before, rtol=1e-3, atol=1e-3)
-    assert torch.equal(run(model), before)  # a copy was fused
+    assert torch.equal(run(model), before)  # the model itself is not fused
 
 
-@pytest.mark.parametrize("kind", [Shared, Twice])
-def test_what_cannot_be_fused_stays(kind):
+@pytest.mark.parametrize("kind", [UnnormalizedOutput, SharedConvolution])
+def test_models_that_cannot_be_fused_are_unchanged(kind):
     torch.manual_seed(0)
-    model = with_random_statistics(kind())
-    fused = fuse_conv_bn(model, lambda m: m(IMAGE))
-    assert norms(fused) == norms(model)
+    model = randomize_norms(kind())
+    fused = fuse_conv_bn(model, lambda network: network(IMAGE))
+    assert count_norms(fused) == count_norms(model)
     assert torch.equal(fused(IMAGE), model(IMAGE))

@@ -15,7 +15,7 @@ from tests.inference.test_predictor import micrograph
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The package's model as ONNX, in floats and in integers."""
+    """A folder with the packaged model as ONNX, in float and in 8-bit integers."""
     folder = tmp_path_factory.mktemp("onnx")
     (folder / "images").mkdir()
     for seed in range(8):
@@ -26,26 +26,27 @@ def exported(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "least"), [("fp32", 0.999), ("int8", 0.98)])
-def test_as_torch(exported, name, least):
-    ours = Predictor()
-    other = Predictor(weights=exported / f"{name}.onnx", backend="onnxruntime")
-    common = either = 0
+@pytest.mark.parametrize(("name", "min_iou"), [("fp32", 0.999), ("int8", 0.98)])
+def test_foreground_equals_that_of_torch(exported, name, min_iou):
+    torch_predictor = Predictor()
+    onnx_predictor = Predictor(weights=exported / f"{name}.onnx", backend="onnxruntime")
+    intersection = union = 0
     for seed, size in enumerate([(128, 128), (200, 173), (64, 300)], start=20):
         image, _ = micrograph(size, seed)
-        a, b = ours(image).labels > 0, other(image).labels > 0
-        assert b.shape == size
-        common, either = common + (a & b).sum(), either + (a | b).sum()
-    assert common / either >= least
+        expected, foreground = torch_predictor(image).labels > 0, onnx_predictor(image).labels > 0
+        assert foreground.shape == size
+        intersection += (expected & foreground).sum()
+        union += (expected | foreground).sum()
+    assert intersection / union >= min_iou
 
 
-def test_integers_are_smaller(exported):
-    floats, integers = (exported / f"{name}.onnx" for name in ("fp32", "int8"))
-    assert integers.stat().st_size < 0.6 * floats.stat().st_size
+def test_quantized_file_is_smaller(exported):
+    fp32, int8 = (exported / f"{name}.onnx" for name in ("fp32", "int8"))
+    assert int8.stat().st_size < 0.6 * fp32.stat().st_size
 
 
-@pytest.mark.parametrize("family", [each for each in FAMILIES if "rcnn" not in each])
-def test_every_dense_model(tmp_path, family):
+@pytest.mark.parametrize("family", [family for family in FAMILIES if "rcnn" not in family])
+def test_all_dense_models_can_be_exported(tmp_path, family):
     torch.manual_seed(0)
     cfg = small_cfg(family=family)
     model = Trainer.build_model(cfg).eval()
@@ -54,20 +55,20 @@ def test_every_dense_model(tmp_path, family):
     cfg.MODEL.WEIGHTS = str(tmp_path / "a.onnx")
     session = OnnxModel(cfg)._session
     divisor = model.size_divisibility
-    for count, height, width in ((1, 2, 3), (3, 5, 2)):  # others than it was traced with
+    for count, height, width in ((1, 2, 3), (3, 5, 2)):  # not the sizes of the export
         images = torch.randn(count, 3, height * divisor, width * divisor)
         with torch.no_grad():
             expected = model.maps(images).float().numpy()
-        (found,) = session.run(None, {"image": images.numpy()})
-        assert np.abs(found - expected).max() < 1e-3
+        (logits,) = session.run(None, {"image": images.numpy()})
+        assert np.abs(logits - expected).max() < 1e-3
 
 
-def test_mask_rcnn_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="only models that give each pixel a class"):
+def test_mask_rcnn_raises(tmp_path):
+    with pytest.raises(ValueError, match="cannot be exported to ONNX, expected a dense model"):
         export(Trainer.build_model(small_cfg()), tmp_path / "a.onnx")
 
 
-def test_bad_files(tmp_path, capsys):
+def test_missing_and_damaged_files_raise(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="write one with tools/export_model.py"):
         Predictor(weights=tmp_path / "none.onnx", backend="onnxruntime")
     (tmp_path / "noise.onnx").write_bytes(bytes(100))
@@ -85,7 +86,7 @@ def test_pad():
 
 
 @pytest.mark.parametrize("divisor", ["-8", "0", "100000", "8"])
-def test_networks_of_other_shapes(tmp_path, divisor):
+def test_networks_with_other_outputs_raise(tmp_path, divisor):
     node = onnx.helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3])
     shapes = [["n", 3, "h", "w"], ["n", 3, 1, 1]]
     values = [

@@ -1,4 +1,4 @@
-"""Mask R-CNN for nuclei; what it shares with the other models is in test_contract."""
+"""Mask R-CNN for nuclei. The contract of all models is tested in test_contract."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def model():
     return Trainer.build_model(small_cfg())
 
 
-def test_its_losses(model):
+def test_losses(model):
     model.train()
     with EventStorage():
         losses = model([training_sample(), training_sample(96, 64)])
@@ -32,7 +32,7 @@ def test_its_losses(model):
         assert model([training_sample(nuclei=False)])["loss_mask"] == 0
 
 
-def test_semantic_map_is_the_union_of_the_sure_instances():
+def test_semantic_map_is_the_union_of_confident_instances():
     instances = Instances((2, 3))
     instances.scores = torch.tensor([0.9, 0.2])
     instances.pred_masks = torch.tensor(

@@ -27,11 +27,10 @@ def features(height=32, width=48):
     }
 
 
-def test_a_panoptic_fpn_of_the_model_zoo_fills_all_but_the_class_layer(tmp_path):
-    """The files of the model zoo are large and far away: one of their form stands in, made by
-    Detectron2's own `PanopticFPN`."""
+def test_model_zoo_weights_load_except_for_the_class_layer(tmp_path):
+    """A small file from Detectron2's `PanopticFPN` replaces the large files of the model zoo."""
     path = CONFIGS / "semantic_fpn/R_101.yaml"
-    ours = load_cfg(path, *SMALL_RESNET)
+    cfg = load_cfg(path, *SMALL_RESNET)
     zoo_cfg = get_cfg()
     zoo_cfg.merge_from_file(get_config_file("COCO-PanopticSegmentation/panoptic_fpn_R_101_3x.yaml"))
     zoo_cfg.MODEL.DEVICE = "cpu"
@@ -40,7 +39,7 @@ def test_a_panoptic_fpn_of_the_model_zoo_fills_all_but_the_class_layer(tmp_path)
     file = tmp_path / "model_final_cafdb1.pkl"
     content = {"model": zoo, "__author__": "Detectron2 Model Zoo", "matching_heuristics": True}
     file.write_bytes(pickle.dumps(content))
-    model = Trainer.build_model(ours)
+    model = Trainer.build_model(cfg)
     NucleiCheckpointer(model).resume_or_load(str(file), resume=False)
     loaded = model.state_dict()
     differing = {name for name in loaded if loaded[name].shape != zoo[name].shape}
@@ -50,7 +49,7 @@ def test_a_panoptic_fpn_of_the_model_zoo_fills_all_but_the_class_layer(tmp_path)
 
 
 @pytest.mark.parametrize("depth", [50, 101])
-def test_the_configs_ask_for_the_model_zoos_files(depth):
+def test_configs_name_files_of_the_model_zoo(depth):
     from detectron2.model_zoo.model_zoo import _ModelZooUrls
 
     cfg = load_cfg(CONFIGS / f"semantic_fpn/R_{depth}.yaml")
@@ -61,35 +60,35 @@ def test_the_configs_ask_for_the_model_zoos_files(depth):
     assert url.endswith(f"COCO-PanopticSegmentation/{name}")
 
 
-def test_the_papers_resnet_trains_as_the_paper_says():
+def test_training_schedule_of_the_papers_resnet():
     cfg = load_cfg(CONFIGS / "semantic_fpn/R_101.yaml")
     assert cfg.MODEL.RESNETS.DEPTH == 101
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD) == (20000, 1000)
 
 
-def test_fcn_adds_the_scores_of_all_strides():
+def test_fcn_head_adds_scores_of_all_strides():
     head = FCNHead(SHAPES, num_classes=3)
     maps = features()
     scores = {name: head.scores[name](maps[name]) for name in maps}
-    kind = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
-    expected = scores["middle"] + F.interpolate(scores["coarse"], **kind)
-    expected = scores["fine"] + F.interpolate(expected, **kind)
+    options = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
+    expected = scores["middle"] + F.interpolate(scores["coarse"], **options)
+    expected = scores["fine"] + F.interpolate(expected, **options)
     torch.testing.assert_close(head.layers(maps), expected)
 
 
-def test_u_net_head_ends_at_twice_the_finest_size():
+def test_unet_head_output_has_twice_the_finest_size():
     head = UNetHead(SHAPES, num_classes=3, widths=[16, 8, 4], norm="BN")
     assert head.layers(features()).shape == (1, 3, 32, 48)
     assert [join[0].in_channels for join in head.join] == [8 + 6, 16 + 4, 8]
     assert [join[0].out_channels for join in head.join] == [16, 8, 4]
 
 
-def test_u_net_head_wants_a_width_for_each_map():
+def test_unet_head_needs_one_width_per_feature_map():
     with pytest.raises(ValueError, match=r"HEAD_WIDTHS \[16, 8\], expected 3: one for each of"):
         UNetHead(SHAPES, num_classes=2, widths=[16, 8], norm="BN")
 
 
-def test_the_light_u_net_is_light():
+def test_parameter_count_of_the_light_unet():
     model = Trainer.build_model(load_cfg(CONFIGS / "unet/unet_light.yaml"))
     assert sum(parameter.numel() for parameter in model.parameters()) <= 2.5e6
 
@@ -97,13 +96,13 @@ def test_the_light_u_net_is_light():
 @pytest.mark.parametrize(
     ("config", "stride"), [("semantic_fpn/R_50", 32), ("fcn/R_50", 32), ("unet/unet_light", 16)]
 )
-def test_images_are_padded_no_more_than_must_be(config, stride):
+def test_size_divisibility(config, stride):
     model = Trainer.build_model(load_cfg(CONFIGS / f"{config}.yaml", *SMALL_RESNET))
     assert model.size_divisibility == stride
 
 
-def test_logits_are_enlarged_in_float32():
-    """In bfloat16 neighbouring pixels would take the same few values."""
+def test_logits_are_upsampled_in_float32():
+    """In bfloat16, neighboring pixels would have equal values."""
     model = Trainer.build_model(load_cfg(CONFIGS / "fcn/R_50.yaml", *SMALL_RESNET)).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         maps = model.maps(torch.randn(1, 3, 64, 64))

@@ -5,7 +5,7 @@ from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, load_cfg
 
 
-def test_the_papers_layers_in_their_order():
+def test_layers_of_the_paper():
     model = Trainer.build_model(load_cfg(CONFIGS / "simple_cnn/simple_cnn.yaml"))
     kinds = [type(module) for module in model.network]
     assert kinds == [nn.BatchNorm2d, *[nn.Conv2d, nn.ReLU] * 6]
@@ -13,7 +13,7 @@ def test_the_papers_layers_in_their_order():
     assert all(m.kernel_size == (3, 3) for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
-def test_each_pixel_sees_15_pixels_around_it():
+def test_receptive_field_is_15_pixels():
     model = Trainer.build_model(load_cfg(CONFIGS / "simple_cnn/simple_cnn.yaml")).eval()
     image = torch.randn(1, 3, 31, 31, requires_grad=True)
     model.maps(image)[0, 1, 15, 15].backward()

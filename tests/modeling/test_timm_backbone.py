@@ -12,7 +12,7 @@ from dsb2018.modeling.timm_backbone import (
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "mobilenetv3_small_050"])
 @pytest.mark.parametrize("strides", [[4, 8, 16, 32], [8, 32]])
-def test_feature_maps_have_the_strides_asked_for(name, strides):
+def test_feature_maps_have_the_requested_strides(name, strides):
     backbone = TimmBackbone(name, strides).eval()
     shapes = backbone.output_shape()
     assert list(shapes) == [f"stride{stride}" for stride in strides]
@@ -24,7 +24,7 @@ def test_feature_maps_have_the_strides_asked_for(name, strides):
         assert maps[f"stride{stride}"].shape == (1, shape.channels, 64 // stride, 96 // stride)
 
 
-def test_errors_name_what_there_is():
+def test_error_messages_list_the_available_values():
     with pytest.raises(ValueError, match="no model 'efficientnet_lite9'; it has .*efficientnet"):
         TimmBackbone("efficientnet_lite9", [4])
     with pytest.raises(ValueError, match=r"no feature map of stride \[64\]; it has \[2, 4,"):
@@ -33,20 +33,20 @@ def test_errors_name_what_there_is():
         TimmBackbone("efficientnet_lite0", [4], norm="IN")
 
 
-@pytest.mark.parametrize(("norm", "moves"), [("BN", True), ("FrozenBN", False)])
-def test_statistics_can_stay_as_they_are(norm, moves):
+@pytest.mark.parametrize(("norm", "changes"), [("BN", True), ("FrozenBN", False)])
+def test_statistics_change_only_without_frozen_bn(norm, changes):
     backbone = TimmBackbone("mobilenetv3_small_050", [4, 8], norm=norm).train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     maps = backbone(5 * torch.randn(2, 3, 32, 32))
-    moved = [
+    changed = [
         name
         for name, value in backbone.state_dict().items()
         if "running" in name and not torch.equal(value, before[name])
     ]
-    assert bool(moved) == moves
-    sum(each.sum() for each in maps.values()).backward()
+    assert bool(changed) == changes
+    sum(level.sum() for level in maps.values()).backward()
     layer = next(m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
-    assert layer.weight.grad.abs().sum() > 0  # scales and shifts are learned all the same
+    assert layer.weight.grad.abs().sum() > 0  # scales and shifts are trained in both cases
     assert backbone.training
 
 

@@ -7,24 +7,24 @@ from dsb2018.modeling.unet import UNetNetwork
 from tests.configs import CONFIGS, load_cfg
 
 
-def count(model, kind):
+def count_layers(model, kind):
     return sum(type(module) is kind for module in model.modules())
 
 
 @pytest.mark.parametrize(("config", "outputs"), [("unet", 2), ("unet_border", 3)])
-def test_the_papers_u_net(config, outputs):
+def test_unet_of_the_paper(config, outputs):
     cfg = load_cfg(CONFIGS / f"unet/{config}.yaml")
     model = Trainer.build_model(cfg)
-    assert count(model, nn.Conv2d) == 19
-    assert count(model, nn.ConvTranspose2d) == 4
-    assert count(model, nn.MaxPool2d) == 1  # used four times
+    assert count_layers(model, nn.Conv2d) == 19
+    assert count_layers(model, nn.ConvTranspose2d) == 4
+    assert count_layers(model, nn.MaxPool2d) == 1  # used four times
     assert model.size_divisibility == 16
     assert model.network.predictor.out_channels == outputs
     assert 1.9e6 < sum(p.numel() for p in model.parameters()) < 2e6
     assert isinstance(Trainer.build_optimizer(cfg, model), torch.optim.Adam)
 
 
-def test_every_level_has_its_size_and_channels():
+def test_sizes_and_channels_of_all_levels():
     network = UNetNetwork(3, 2, width=4, depth=3, norm="")
     shapes = []
     for block in (*network.down, *network.join):
@@ -34,24 +34,24 @@ def test_every_level_has_its_size_and_channels():
     assert shapes == down + down[-2::-1]
 
 
-def test_the_skips_carry_what_pooling_loses():
+def test_skip_connections_carry_full_resolution():
     torch.manual_seed(0)
     network = UNetNetwork(1, 1, width=8, depth=2, norm="").eval()
-    for up in network.up:  # nothing comes from below: only the first skip is left
+    for up in network.up:  # only the first skip connection contributes to the output
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
-    one = torch.zeros(1, 1, 16, 16)
-    other = one.clone()
-    other[0, 0, 5, 5] = 1
+    black = torch.zeros(1, 1, 16, 16)
+    dot = black.clone()
+    dot[0, 0, 5, 5] = 1
     with torch.no_grad():
-        changed = (network(one) != network(other))[0, 0]
+        changed = (network(black) != network(dot))[0, 0]
     assert changed[5, 5]
     rows, columns = torch.nonzero(changed, as_tuple=True)
     assert 1 <= rows.min() <= rows.max() <= 9  # four convolutions of 3×3 reach 4 pixels
     assert 1 <= columns.min() <= columns.max() <= 9
 
 
-def test_without_normalisation_there_is_a_bias():
+def test_convolutions_without_norm_have_a_bias():
     convolutions = [m for m in UNetNetwork(3, 2, norm="").modules() if isinstance(m, nn.Conv2d)]
     assert all(m.bias is not None for m in convolutions)
     convolutions = [m for m in UNetNetwork(3, 2, norm="BN").modules() if isinstance(m, nn.Conv2d)]

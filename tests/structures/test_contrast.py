@@ -12,21 +12,21 @@ def random_image(seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("percent", [0.0, 0.1, 2.0])
-def test_eight_bits_as_in_training(seed, percent):
+def test_find_range_agrees_with_stretch_contrast(seed, percent):
     image = random_image(seed)
-    found = find_range([image], percent).apply(image)
-    assert found.dtype == np.uint8
-    assert (found == stretch_contrast(image, percent)).all()
+    stretched = find_range([image], percent).apply(image)
+    assert stretched.dtype == np.uint8
+    assert (stretched == stretch_contrast(image, percent)).all()
 
 
-def test_windows_give_what_the_whole_gives():
+def test_windows_and_whole_image_have_equal_range():
     image = random_image(3)
-    parts = [image[:20], image[20:50, :30], image[20:50, 30:], image[50:]]
-    assert find_range(parts, 0.1) == find_range([image], 0.1)
+    windows = [image[:20], image[20:50, :30], image[20:50, 30:], image[50:]]
+    assert find_range(windows, 0.1) == find_range([image], 0.1)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "factor", "shift", "allowed"),
+    ("dtype", "factor", "shift", "tolerance"),
     [
         (np.uint16, 16, 0, 1),  # 12 bits in 16
         (np.uint16, 257, 0, 0),
@@ -36,39 +36,39 @@ def test_windows_give_what_the_whole_gives():
         (np.float16, 1 / 2**17, 0, 1),
     ],
 )
-def test_other_kinds_of_pixels_give_the_same_picture(dtype, factor, shift, allowed):
+def test_all_dtypes_give_the_same_image(dtype, factor, shift, tolerance):
     image = random_image(1)
     expected = stretch_contrast(image, 0.1).astype(int)
-    other = (image.astype(np.float64) * factor + shift).astype(dtype)
-    found = find_range([other], 0.1).apply(other).astype(int)
-    assert np.abs(found - expected).max() <= allowed
+    converted = (image.astype(np.float64) * factor + shift).astype(dtype)
+    stretched = find_range([converted], 0.1).apply(converted).astype(int)
+    assert np.abs(stretched - expected).max() <= tolerance
 
 
-def test_hardly_more_than_one_value():
+def test_images_of_almost_one_value():
     flat = np.full((50, 50, 1), 7, np.uint8)
     assert (find_range([flat], 0.1).apply(flat) == flat).all()
     black = np.zeros((50, 50, 1), np.uint16)
     assert not find_range([black], 0.1).apply(black).any()
     constant = np.full((9, 9, 1), 3.5, np.float32)
     assert not find_range([constant], 0.1).apply(constant).any()
-    few = np.zeros((100, 100, 1), np.uint16)  # one bright pixel of 10,000
-    few[3, 4] = 900
-    assert find_range([few], 0.1).apply(few)[3, 4] == 255
+    dot = np.zeros((100, 100, 1), np.uint16)  # one bright pixel of 10,000
+    dot[3, 4] = 900
+    assert find_range([dot], 0.1).apply(dot)[3, 4] == 255
 
 
 @pytest.mark.parametrize("outlier", [1e4, 1e9, -1e15, 1e30])
-def test_a_hot_pixel_of_a_float_image_does_not_make_the_rest_black(outlier):
+def test_outlier_of_a_float_image_does_not_darken_the_rest(outlier):
     image = random_image(1)
     expected = stretch_contrast(image, 0.1).astype(int)
-    other = image / np.float32(255)
-    other[5, 6] = outlier
-    found = find_range([other], 0.1).apply(other).astype(int)
-    found[5, 6] = expected[5, 6]
-    assert np.abs(found - expected).max() <= 3  # three of the brightest values are now another's
+    float_image = image / np.float32(255)
+    float_image[5, 6] = outlier
+    stretched = find_range([float_image], 0.1).apply(float_image).astype(int)
+    stretched[5, 6] = expected[5, 6]
+    assert np.abs(stretched - expected).max() <= 3  # the outlier changes which pixels are clipped
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_refuses_what_is_no_number(value):
+def test_nan_and_infinity_raise(value):
     image = np.zeros((4, 4, 1), np.float32)
     image[1, 2] = value
     with pytest.raises(ValueError, match="NaN or infinite"):

@@ -15,8 +15,8 @@ from dsb2018.structures.labels import (
 from dsb2018.structures.masks import decode
 
 
-def shapes():
-    """Masks that have been trouble: one pixel, full, columns that join, holes, edges."""
+def example_masks():
+    """Masks that are difficult to encode: one pixel, full, joined columns, holes, edges."""
     donut = np.zeros((20, 30), bool)
     donut[4:16, 5:20] = True
     donut[8:12, 9:14] = False
@@ -41,14 +41,14 @@ def shapes():
     }
 
 
-@pytest.mark.parametrize("name", shapes())
-def test_encode_is_what_pycocotools_makes(name):
-    mask = shapes()[name]
+@pytest.mark.parametrize("name", example_masks())
+def test_encode_equals_pycocotools(name):
+    mask = example_masks()[name]
     expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    found = masks.encode(mask)
-    assert found["counts"].encode() == expected["counts"]
-    assert found["size"] == expected["size"]
-    np.testing.assert_array_equal(masks.decode(found), mask)
+    rle = masks.encode(mask)
+    assert rle["counts"].encode() == expected["counts"]
+    assert rle["size"] == expected["size"]
+    np.testing.assert_array_equal(masks.decode(rle), mask)
 
 
 def test_crop_is_tight():
@@ -62,15 +62,15 @@ def test_crop_is_tight():
 
 def test_stacked_labels_keep_every_pixel_of_overlapping_nuclei():
     rng = np.random.default_rng(1)
-    truth = [rng.random((20, 20)) < 0.2 for _ in range(6)]
-    layers, overlapping = stack_labels([masks.crop_mask(m) for m in truth], 20, 20)
+    full_masks = [rng.random((20, 20)) < 0.2 for _ in range(6)]
+    layers, overlapping = stack_labels([masks.crop_mask(mask) for mask in full_masks], 20, 20)
     assert layers.dtype == np.uint8
     assert overlapping > 0
-    for label, mask in enumerate(truth, start=1):
+    for label, mask in enumerate(full_masks, start=1):
         np.testing.assert_array_equal((layers == label).any(axis=0), mask)
 
 
-def test_nuclei_apart_share_one_layer_and_many_take_uint16():
+def test_separate_nuclei_share_one_layer_of_the_smallest_dtype():
     crops = [masks.Crop(x, y, np.ones((1, 1), bool)) for y in range(20) for x in range(20)]
     layers, overlapping = stack_labels(crops, 20, 20)
     assert (layers.shape, layers.dtype, overlapping) == ((1, 20, 20), np.uint16, 0)
@@ -79,7 +79,7 @@ def test_nuclei_apart_share_one_layer_and_many_take_uint16():
         stack_labels(crops * 164, 20, 20)
 
 
-def test_no_nuclei_make_one_empty_layer():
+def test_no_nuclei_give_one_empty_layer():
     layers, _ = stack_labels([], 4, 5)
     np.testing.assert_array_equal(layers, np.zeros((1, 4, 5)))
 
@@ -87,14 +87,14 @@ def test_no_nuclei_make_one_empty_layer():
 def test_stack_rles_and_flatten():
     a, b = np.zeros((6, 6), bool), np.zeros((6, 6), bool)
     a[:4, :4], b[2:, 2:] = True, True
-    layers = stack_rles([masks.encode(m) for m in (a, np.zeros_like(a), b)], 6, 6)
+    layers = stack_rles([masks.encode(mask) for mask in (a, np.zeros_like(a), b)], 6, 6)
     np.testing.assert_array_equal((layers == 1).any(axis=0), a)
     np.testing.assert_array_equal((layers == 3).any(axis=0), b)
     np.testing.assert_array_equal(flatten_labels(layers), np.where(b, 3, a * 1))
 
 
 def test_distance_to_background_is_correctly_rounded():
-    """Judged by SciPy's exact transform in float64."""
+    """SciPy's exact transform in float64 gives the expected distances."""
     mask = np.random.default_rng(0).random((200, 150)) > 0.02
     expected = ndimage.distance_transform_edt(mask).astype(np.float32)
     for threads in (1, 2):
@@ -102,20 +102,20 @@ def test_distance_to_background_is_correctly_rounded():
         np.testing.assert_array_equal(distance_to_background(mask), expected)
 
 
-def test_ipp_is_used_again_afterwards():
-    before = cv2.ipp.useIPP()
+def test_ipp_setting_is_restored():
+    uses_ipp = cv2.ipp.useIPP()
     with opencv_without_ipp():
         assert not cv2.ipp.useIPP()
-    assert cv2.ipp.useIPP() == before
+    assert cv2.ipp.useIPP() == uses_ipp
 
 
 @pytest.mark.parametrize("counts", ["0000000000", "o" * 50, "ppppppppppp", "PPYo1" * 100, "\x00ÿ"])
-def test_run_lengths_that_do_not_fit_are_refused(counts):
-    with pytest.raises(ValueError, match="a run-length code that"):
+def test_damaged_rles_raise(counts):
+    with pytest.raises(ValueError, match="the RLE of a mask (cannot be decoded|does not fit)"):
         decode({"size": [10, 10], "counts": counts})
 
 
-def test_rles_of_another_size_are_refused_before_they_are_decoded():
+def test_rle_of_another_size_raises_before_decoding():
     rle = {"size": [10**6, 10**6], "counts": "0"}
     with pytest.raises(ValueError, match=r"an RLE of size \[1000000, 1000000\], expected \[4, 5\]"):
         stack_rles([rle], 4, 5)

@@ -5,7 +5,7 @@ from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 
 
-def test_labels_there_and_back():
+def test_nuclei_from_labels_keep_the_labels():
     labels = draw_discs()
     nuclei = Nuclei.from_labels(labels, np.linspace(1, 0.5, labels.max()))
     assert len(nuclei) == labels.max() > 20
@@ -20,7 +20,7 @@ def test_labels_there_and_back():
 @pytest.mark.parametrize(
     "window", [(0, 0, 300, 400), (13, 250, 44, 150), (255, 255, 2, 2), (299, 399, 1, 1)]
 )
-def test_a_window_is_a_part_of_the_label_image(window):
+def test_window_of_the_label_image(window):
     labels = draw_discs()
     nuclei = Nuclei.from_labels(labels, np.ones(labels.max()))
     y, x, height, width = window
@@ -29,12 +29,12 @@ def test_a_window_is_a_part_of_the_label_image(window):
     assert set(np.unique(expected[expected > 0]) - 1) <= set(nuclei.near(*window))
 
 
-def test_a_window_beyond_the_image_is_background():
+def test_pixels_outside_of_the_image_are_background():
     nuclei = Nuclei.from_labels(np.ones((5, 6), np.int32), np.ones(1))
     assert (nuclei.window(3, 4, 4, 4) == np.pad(np.ones((2, 2)), (0, 2))).all()
 
 
-def test_an_image_without_nuclei():
+def test_image_without_nuclei():
     nuclei = Nuclei.from_labels(np.zeros((5, 6), np.int32), np.zeros(0))
     assert len(nuclei) == 0
     assert nuclei.labels.shape == (5, 6)
