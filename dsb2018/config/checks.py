@@ -5,7 +5,7 @@ Types are checked by Detectron2's `CfgNode` when a value is merged; here, what t
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
@@ -195,5 +195,6 @@ def _is_device(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"cpu|cuda(:\d+)?", value) is not None
 
 
-def _are_names(values: Sequence) -> bool:
-    return all(isinstance(value, str) and value for value in values)
+def _are_names(values: object) -> bool:
+    is_list = isinstance(values, (list, tuple))
+    return is_list and all(isinstance(value, str) and value for value in values)

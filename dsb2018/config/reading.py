@@ -96,7 +96,8 @@ def read_yaml(path: Path) -> dict:
             raise ConfigError(f"{path}: its aliases expand to more than {LARGEST} values")
         content = yaml.safe_load(text)
     except yaml.constructor.ConstructorError as error:
-        what = f"line {error.problem_mark.line + 1}: {error.problem}"
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        what = f"line {line}: {error.problem}"
         raise ConfigError(f"{path}: refused, {what} (no code in a config is run)") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({_first_line(error)})") from error

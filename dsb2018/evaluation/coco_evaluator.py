@@ -199,7 +199,7 @@ class CocoMatches:
             self._evaluation.evaluate()
         # One row per range of areas, one column per image.
         self._matches = np.empty((len(params.areaRng), len(image_ids)), object)
-        self._matches.flat = self._evaluation._evalImgs_cpp
+        self._matches.flat[:] = self._evaluation._evalImgs_cpp
 
     def scores(self, images: Sequence[int] | None = None) -> dict[str, float]:
         """Computes the scores of a draw of images.

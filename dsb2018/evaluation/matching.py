@@ -155,7 +155,7 @@ def kaggle_map(images: Sequence[Counts]) -> float:
     for image in images:
         totals = image.true + image.predicted - image.kaggle_tp  # TP + FP + FN
         scores.append(np.mean(image.kaggle_tp / totals) if totals.min() else 1.0)
-    return _percent(np.mean(scores)) if scores else float("nan")
+    return _percent(float(np.mean(scores))) if scores else float("nan")
 
 
 def average_precision(images: Sequence[Counts], threshold: float) -> float:
@@ -205,7 +205,7 @@ def aji(images: Sequence[Counts]) -> float:
     ratios = [
         image.aji_intersection / image.aji_union if image.aji_union else 1.0 for image in images
     ]
-    return _percent(np.mean(ratios))
+    return _percent(float(np.mean(ratios)))
 
 
 def count_error(images: Sequence[Counts]) -> float:

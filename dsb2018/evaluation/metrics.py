@@ -85,8 +85,11 @@ def compute_scores(task: str, images: Sequence) -> dict[str, float]:
     Returns:
         {short name of the metric: percent}.
     """
-    metrics = [metric for metric in METRICS.values() if metric.task == task and metric.compute]
-    return {metric.short_name: metric.compute(images) for metric in metrics}
+    return {
+        metric.short_name: metric.compute(images)
+        for metric in METRICS.values()
+        if metric.task == task and metric.compute
+    }
 
 
 def is_lower_better(name: str) -> bool:

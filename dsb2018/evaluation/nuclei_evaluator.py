@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
@@ -73,7 +74,7 @@ class NucleiEvaluator(DatasetEvaluator):
             self._images[sample["image_id"]] = ImageCounts(
                 image_name(sample),
                 sample.get("modality"),
-                semantic.count_pixels((ground_truth > 0).any(axis=0), prediction.foreground),
+                semantic.count_pixels(np.any(ground_truth > 0, axis=0), prediction.foreground),
                 matching.compare(ground_truth, prediction.nuclei.labels),
             )
 
@@ -105,7 +106,8 @@ def image_table(images: list[ImageCounts]) -> str:
 
     Scores are in percent. Undefined scores are empty.
     """
-    file, rows = io.StringIO(), []
+    file = io.StringIO()
+    rows: list[list] = []
     for image in images:
         scores = {
             **compute_scores("sem_seg", [image.pixels]),

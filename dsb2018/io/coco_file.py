@@ -46,7 +46,7 @@ def _check_images(images: list) -> set[int]:
         if not isinstance(image, Mapping):
             raise ValueError(f"{where} is not a dict")
         image_id = image.get("id")
-        if not _is_integer(image_id, 0):
+        if not isinstance(image_id, int) or not _is_integer(image_id, 0):
             raise ValueError(f"{where} has the id {image_id!r}, expected a whole number")
         if image_id in ids:
             raise ValueError(f"{where} has the id {image_id} of another image")

@@ -142,8 +142,9 @@ def staging_folder(root: Path) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".partial-*"):
         process = re.fullmatch(r"\.partial-(\d{1,9})-\w+", left_over.name)
-        is_ours = process and (left_over / MARK).is_file() and not left_over.is_symlink()
-        if is_ours and not is_other_process(int(process[1])):
+        if not process or left_over.is_symlink() or not (left_over / MARK).is_file():
+            continue  # not ours
+        if not is_other_process(int(process[1])):
             shutil.rmtree(left_over, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".partial-{os.getpid()}-", dir=root))
     (folder / MARK).touch()

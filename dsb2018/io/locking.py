@@ -15,7 +15,7 @@ from dsb2018.io.files import read_json
 try:
     import fcntl
 except ImportError:  # Windows: folders are not locked there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
 
@@ -74,7 +74,7 @@ def _open_lock(path: Path) -> TextIO:
 
 def _owner(path: Path) -> str:
     try:
-        owner = read_json(path)
+        owner = dict(read_json(path))  # type: ignore[call-overload]
         return f"another {owner['task']} (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):  # it has not written the file yet
         return "another process"

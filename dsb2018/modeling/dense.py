@@ -31,6 +31,9 @@ class DenseModel(nn.Module):
     nuclei without a full-size mask for each nucleus.
     """
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
     def __init__(
         self,
         *,

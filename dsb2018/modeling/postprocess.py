@@ -86,7 +86,7 @@ def postprocess(maps: Maps, options: InstanceOptions) -> Prediction:
     """
     labels = find_nuclei(maps, options)
     detections = Nuclei.from_labels(labels, score_nuclei(labels, maps.nucleus))
-    confident = np.flatnonzero(detections.scores >= options.score_thresh)
+    confident = np.flatnonzero(detections.scores >= options.score_thresh).tolist()
     crops = [detections.crops[index] for index in confident]
     nuclei = Nuclei(labels.shape, crops, detections.scores[confident])
     return Prediction(detections, nuclei, maps.nucleus > 0.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -31,7 +32,7 @@ class TrainedModel:
             model: any meta-architecture. Without a method `predict`, it must return Detectron2's
                 `instances`.
         """
-        self.model = model
+        self.model: Any = model
         self.parameter_count = sum(parameter.numel() for parameter in model.parameters())
         self._score_thresh = cfg.TEST.SCORE_THRESH
         self._device = cfg.MODEL.DEVICE

@@ -50,6 +50,16 @@ class Crop(NamedTuple):
         return slice(self.y, self.bottom), slice(self.x, self.right)
 
     @property
+    def height(self) -> int:
+        """The height of the box in pixels."""
+        return self.mask.shape[0]
+
+    @property
+    def width(self) -> int:
+        """The width of the box in pixels."""
+        return self.mask.shape[1]
+
+    @property
     def area(self) -> int:
         """Number of pixels."""
         return int(np.count_nonzero(self.mask))

@@ -111,7 +111,7 @@ class Nuclei(Detections):
         """Indices of the nuclei by grid cell, so that only nearby nuclei are searched."""
         by_cell = defaultdict(list)
         for index, crop in enumerate(self.crops):
-            for cell in cells(crop.y, crop.x, *crop.mask.shape, CELL):
+            for cell in cells(crop.y, crop.x, crop.height, crop.width, CELL):
                 by_cell[cell].append(index)
         return dict(by_cell)
 

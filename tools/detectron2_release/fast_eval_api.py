@@ -15,7 +15,7 @@ PARAMETERS = ("imgIds", "catIds", "iouThrs", "recThrs", "maxDets", "areaRng")
 FIELDS = {"id", "image_id", "category_id", "area", "iscrowd", "bbox", "segmentation"}
 
 
-class COCOeval_opt(COCOeval):  # noqa: N801 the name in Detectron2
+class COCOeval_opt(COCOeval):
     """Takes the objects of pycocotools, as the official class does."""
 
     _fast = None
