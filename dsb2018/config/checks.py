@@ -197,4 +197,4 @@ def _is_device(value: object) -> bool:
 
 def _are_names(values: object) -> bool:
     is_list = isinstance(values, (list, tuple))
-    return is_list and all(isinstance(value, str) and value for value in values)
+    return is_list and all(isinstance(name, str) and name for name in values)

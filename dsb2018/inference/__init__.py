@@ -1,4 +1,4 @@
-"""From image files to nuclei: reading, tiles, stacks, measuring and writing.
+"""From image files to nuclei: readers, tiling, stacks, measurements and output formats.
 
-`Predictor` is the Python side of it, `tools/predict.py` the command.
+`Predictor` is the Python interface, and `tools/predict.py` is the command.
 """

@@ -1,4 +1,4 @@
-"""Limits the memory of a thread that reads ahead."""
+"""A limit for the memory of the prefetch."""
 
 import sys
 import threading
@@ -7,24 +7,24 @@ from contextlib import contextmanager
 
 
 class ByteBudget:
-    """A number of bytes that may be in use at once. One item alone may always use more."""
+    """A limit on the bytes that are in use at the same time. A single item may exceed the limit."""
 
     def __init__(self, limit: int):
         """
         Args:
-            limit: bytes.
+            limit: maximum number of bytes.
         """
         self._free, self._used, self._changed = limit, 0, threading.Condition()
 
     def acquire(self, size: int) -> None:
-        """Waits until so many bytes are free, and takes them."""
+        """Waits until `size` bytes are free, and reserves them."""
         with self._changed:
             self._changed.wait_for(lambda: size <= self._free or not self._used)
             self._free, self._used = self._free - size, self._used + size
 
     @contextmanager
     def released_after(self, size: int) -> Iterator[None]:
-        """Frees so many bytes at the end of the block."""
+        """Releases `size` bytes at the end of the `with` block."""
         try:
             yield
         finally:
@@ -33,7 +33,7 @@ class ByteBudget:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Lets all waiting threads go on."""
+        """Removes the limit, so that all waiting threads continue."""
         with self._changed:
             self._free = sys.maxsize
             self._changed.notify_all()

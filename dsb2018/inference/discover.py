@@ -1,4 +1,4 @@
-"""Which files are images, and what their results are called."""
+"""Finds image files, and names their results."""
 
 import glob
 from collections import Counter
@@ -11,16 +11,19 @@ from dsb2018.io.names import file_name
 
 
 def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
-    """The image files of files, folders and glob patterns, each with a name for its results.
+    """Finds the image files of files, folders and glob patterns.
 
-    A folder gives the images in it; one in the form of the Data Science Bowl (`<id>/images/`) gives
-    those, under their ids; an OME-Zarr of a plate gives each field. A name is the file's without
-    its ending; where several would be the same, more of the path is kept.
+    Of a folder, these are the images in it, or in the folders of the Data Science Bowl's format
+    (`<id>/images/`). Of a plate in OME-Zarr, they are all fields.
+
+    Returns:
+        (name of the results, path) of each image file. The name is the file name without extension.
+        If several names would be equal, they contain more of the path.
 
     Raises:
-        FileNotFoundError: nothing there, or a folder without an image.
+        FileNotFoundError: a file or folder does not exist, or contains no image.
     """
-    found: list[Path] = []
+    image_paths: list[Path] = []
     for pattern in patterns:
         if not pattern.strip():
             raise FileNotFoundError("--input is empty, expected files, folders or patterns")
@@ -28,27 +31,32 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
         paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:
             raise FileNotFoundError(f"{pattern}: no such file or folder")
-        images = [image for each in paths for image in _images_at(each)]
-        if not images:
-            endings = " ".join((*READERS, ".zarr"))
+        new_paths = [image_path for path in paths for image_path in _find_at(path)]
+        if not new_paths:
+            extensions = " ".join((*READERS, ".zarr"))
             raise FileNotFoundError(
-                f"{pattern}: no image in it; images end in {endings}, and those of folders in it "
-                f'are found by a pattern, as "{pattern}/**/*.png"'
+                f"{pattern}: no images found, expected files with the extensions "
+                f'{extensions}; to search subfolders, use a pattern such as "{pattern}/**/*.png"'
             )
-        found += images
-    return _name(list(dict.fromkeys(found)))
+        image_paths += new_paths
+    return _unique_names(list(dict.fromkeys(image_paths)))
 
 
-def _images_at(path: Path) -> list[Path]:
+def _find_at(path: Path) -> list[Path]:
+    """Returns the image files of a file or folder."""
     if not path.is_dir():
         return [path]
     if is_zarr(path):
         return find_in_zarr(path)
-    here = [each for each in sorted(path.iterdir()) if _is_image(each)]
-    if not here:
+    images = [entry for entry in sorted(path.iterdir()) if _is_image(entry)]
+    if not images:
         pattern = "images/*" if (path / "images").is_dir() else "*/images/*"
-        here = [each for each in sorted(path.glob(pattern)) if _is_image(each)]
-    return [image for each in here for image in (find_in_zarr(each) if each.is_dir() else [each])]
+        images = [entry for entry in sorted(path.glob(pattern)) if _is_image(entry)]
+    return [
+        image_path
+        for image in images
+        for image_path in (find_in_zarr(image) if image.is_dir() else [image])
+    ]
 
 
 def _is_image(path: Path) -> bool:
@@ -58,34 +66,38 @@ def _is_image(path: Path) -> bool:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr store."""
-    marks = (".zgroup", ".zarray", "zarr.json")
-    return path.suffix == ".zarr" or any((path / mark).exists() for mark in marks)
+    """Returns whether a folder is a Zarr store."""
+    metadata_files = (".zgroup", ".zarray", "zarr.json")
+    return path.suffix == ".zarr" or any((path / name).exists() for name in metadata_files)
 
 
 def _stem(path: Path) -> str:
-    store = next((each for each in path.parents if each.suffix == ".zarr"), None)
-    if store:  # one of the images in it
+    """Returns the name of an image file without extension."""
+    store = next((parent for parent in path.parents if parent.suffix == ".zarr"), None)
+    if store:  # an image of a plate or series
         return "_".join([_stem(store), *path.relative_to(store).parts])
     name = path.name
-    for ending in (".ome.zarr", ".ome.tif", ".ome.tiff"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
+    for extension in (".ome.zarr", ".ome.tif", ".ome.tiff"):
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
     return path.stem
 
 
-def _name(found: list[Path]) -> list[tuple[str, Path]]:
-    """Names that differ: the stem; else the whole file name; else more and more of the path; else
-    with a number."""
-    names = {path: file_name(_stem(path)) for path in found}
-    for depth in range(1, 1 + max(len(path.parts) for path in found)):
-        often = Counter(names.values())
-        twice = [path for path, name in names.items() if often[name] > 1]
-        parts = {path: [each for each in path.parts if each != path.anchor] for path in twice}
-        longer = {path: file_name("_".join(each[-depth:])) for path, each in parts.items()}
-        names.update(longer)
-    seen: Counter[str] = Counter()
+def _unique_names(paths: list[Path]) -> list[tuple[str, Path]]:
+    """Returns a unique name for each path, and the path.
+
+    The name is the stem. Equal names are replaced by the whole file name, then by more and more of
+    the path; if that does not help, they get a number.
+    """
+    names = {path: file_name(_stem(path)) for path in paths}
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
+        counts = Counter(names.values())
+        duplicates = [path for path, name in names.items() if counts[name] > 1]
+        for path in duplicates:
+            parts = [part for part in path.parts if part != path.anchor]
+            names[path] = file_name("_".join(parts[-depth:]))
+    counts = Counter()
     for path, name in names.items():
-        seen[name] += 1
-        names[path] = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        counts[name] += 1
+        names[path] = name if counts[name] == 1 else f"{name}_{counts[name]}"
     return [(name, path) for path, name in names.items()]

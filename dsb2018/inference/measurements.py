@@ -1,7 +1,7 @@
-"""What is measured of nuclei: a row of numbers for each nucleus, and one for each image.
+"""Measurements of nuclei and of images.
 
-Shapes are measured by scikit-image's `regionprops`, of which the names are; lengths are in pixels,
-and, where the size of a pixel is known, in micrometres in columns of their own.
+Shapes are measured by scikit-image's `regionprops`, and the columns have its names. Lengths are in
+pixels. If the pixel size is known, additional columns contain them in micrometers.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ STATISTICS = {
     "std": ndimage.standard_deviation,
     "sum": ndimage.sum_labels,
 }
-# in micrometres: column → power of the edge of a pixel
+# {column that is also written in micrometers: exponent of the pixel size}
 LENGTHS = {
     "area": 2,
     "perimeter": 1,
@@ -30,8 +30,8 @@ LENGTHS = {
     "axis_minor_length": 1,
     "neighbour_distance": 1,
 }
-BLOCK = 1024  # edge of what is measured at once, pixels
-SAMPLE = 4e6  # pixels of which the background is taken
+BLOCK = 1024  # edge of the grid by which nuclei are grouped into blocks, pixels
+SAMPLE = 4e6  # approximate number of pixels from which the background is estimated
 
 Columns = dict[str, np.ndarray]
 
@@ -40,18 +40,24 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
     """Measures the nuclei of an image.
 
     Args:
-        nuclei: of the image.
-        image: 2-D, with all its channels; it is read in blocks.
+        nuclei: the N nuclei of the image.
+        image: the 2-D image with all channels; it is read in blocks.
 
     Returns:
-        {column: (N,) values}, the k-th of label k + 1: label, score, centroid_y, centroid_x (pixels
-        from the middle of the first pixel), box_y, box_x, box_height, box_width, those of `SHAPES`,
-        circularity (4 π area / perimeter²; at most 1), neighbour_distance (between centroids, NaN
-        for a single nucleus), touching (another nucleus), at_border (of the image), and for each
-        channel intensity_mean, _median, _std, _sum, above the background's median, of which the
-        column background tells; names of several channels end in _0, _1, … or the channel's name.
-        Those of `LENGTHS` also in micrometres, ending in _um or _um2, where the image's pixel
-        size is known.
+        {column: (N,) values}; the nucleus of label k is in row k - 1. The columns are
+
+        - label, and score (0 to 1);
+        - centroid_y, centroid_x in pixels (the center of the first pixel is 0);
+        - box_y, box_x, box_height, box_width in pixels;
+        - the columns of `SHAPES`, in pixels;
+        - touching (another nucleus), at_border (of the image);
+        - circularity (4 π area / perimeter², at most 1);
+        - neighbour_distance (between centroids, pixels; NaN for a single nucleus);
+        - for each channel intensity_mean, intensity_median, intensity_std and intensity_sum, above
+          the background, and background, the median of the pixels outside of nuclei. With several
+          channels, the names end in the name, the color or the index of the channel;
+        - if the pixel size is known, the columns of `LENGTHS` in micrometers; the names end in _um
+          or _um2.
     """
     count, channels = len(nuclei), _channel_names(image)
     backgrounds = background_levels(nuclei, image)
@@ -59,23 +65,32 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
         "label": np.arange(1, count + 1),
         "score": nuclei.scores.astype(np.float64),
     }
-    parts = [_measure_block(b, backgrounds, channels) for b in blocks(nuclei, image)]
-    order = np.argsort(np.concatenate([part.pop("label") for part in parts]))
-    for name in parts[0]:
-        columns[name] = np.concatenate([part[name] for part in parts])[order]
+    tables = [_measure_block(block, backgrounds, channels) for block in blocks(nuclei, image)]
+    order = np.argsort(np.concatenate([table.pop("label") for table in tables]))
+    for name in tables[0]:
+        columns[name] = np.concatenate([table[name] for table in tables])[order]
     columns["circularity"] = _circularity(columns["area"], columns["perimeter"])
     columns["neighbour_distance"] = _neighbour_distances(columns)
     columns["at_border"] = _at_border(nuclei)
     if image.pixel_size:
-        edge = float(np.sqrt(np.prod(image.pixel_size)))  # of a square pixel of the same area
+        edge = float(np.sqrt(np.prod(image.pixel_size)))  # of a square pixel with the same area
         for name, power in LENGTHS.items():
             columns[f"{name}_um{2 if power == 2 else ''}"] = columns[name] * edge**power
     return columns
 
 
 def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, float | int | str]:
-    """One row for an image: its size, the number and density of nuclei, means over them, share of
-    the area that they cover, and by channel the sum of their intensities."""
+    """Returns the row of an image in `images.csv`.
+
+    Args:
+        columns: the measurements of the nuclei, see `measure_nuclei`.
+        image: the image.
+
+    Returns:
+        height and width of the image, the number of nuclei, their density, the share of the image
+        that they cover, their mean area, and for each channel the mean and the sum of their
+        intensities. Densities and areas in micrometers are included if the pixel size is known.
+    """
     height, width = image.size
     count, area = len(columns["label"]), float(columns["area"].sum())
     row = {
@@ -101,94 +116,103 @@ def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, floa
 
 
 def background_levels(nuclei: Nuclei, image: MicroscopyImage) -> np.ndarray:
-    """(C,) float64: the median of each channel's pixels outside of nuclei; of very large images of
-    a sample of them; of all these where everything is nucleus."""
+    """Estimates the background of each channel: the median of the pixels outside of nuclei.
+
+    Very large images are subsampled. If nuclei cover all pixels, the median of all pixels is used.
+
+    Returns:
+        (C,) float64.
+    """
     step = max(1, int(np.sqrt(np.prod(image.size) / SAMPLE)))
-    everywhere, outside = [], []
+    all_samples, background_samples = [], []
     for (y, x), pixels in image.windows(BLOCK // step * step or step).with_positions():
         sample = pixels[::step, ::step]
-        free = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
-        everywhere.append(sample.reshape(-1, sample.shape[2]))
-        outside.append(sample[free])
-    chosen = outside if any(map(len, outside)) else everywhere
-    return np.median(np.concatenate(chosen), axis=0).astype(np.float64)
+        is_background = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
+        all_samples.append(sample.reshape(-1, sample.shape[2]))
+        background_samples.append(sample[is_background])
+    samples = background_samples if any(map(len, background_samples)) else all_samples
+    return np.median(np.concatenate(samples), axis=0).astype(np.float64)
 
 
 class Block(NamedTuple):
-    """A part of an image that is measured at once.
+    """A part of an image whose nuclei are measured together.
 
     Args:
-        top, left: its place, pixels.
-        labels: (h, w) int32 of all nuclei there.
+        top, left: position in the image, pixels.
+        labels: (h, w) int32 label image, which contains all nuclei of this part.
         pixels: (h, w, C).
-        wanted: the labels that are measured: they lie in it with all their pixels and neighbours.
+        targets: labels of the nuclei to measure. The block contains them and their neighborhood
+            completely.
     """
 
     top: int
     left: int
     labels: np.ndarray
     pixels: np.ndarray
-    wanted: list[int]
+    targets: list[int]
 
 
-def blocks(nuclei: Nuclei, image: MicroscopyImage, around: int = 1) -> Iterator[Block]:
-    """Blocks that together have each nucleus once, as large as those nuclei need that begin in the
-    same `BLOCK` × `BLOCK` pixels. There is a first one even without nuclei.
+def blocks(nuclei: Nuclei, image: MicroscopyImage, margin: int = 1) -> Iterator[Block]:
+    """Divides an image into blocks; each nucleus is a target of exactly one block.
+
+    The targets of a block are the nuclei whose boxes begin in the same `BLOCK` × `BLOCK` pixels.
+    The block contains all of their pixels. An image without nuclei has one block.
 
     Args:
-        nuclei: of the image.
-        image: 2-D, with all its channels.
-        around: pixels around each nucleus that its block has too, where the image has them.
+        nuclei: the nuclei of the image.
+        image: the 2-D image with all channels.
+        margin: margin of the block around its targets, clipped to the image, pixels.
     """
     height, width = nuclei.size
-    begun: dict[tuple[int, int], list[int]] = {} if len(nuclei) else {(0, 0): []}
+    by_cell: dict[tuple[int, int], list[int]] = {} if len(nuclei) else {(0, 0): []}
     for index, crop in enumerate(nuclei.crops):
-        begun.setdefault((crop.y // BLOCK, crop.x // BLOCK), []).append(index)
-    for _, indices in sorted(begun.items()):
+        by_cell.setdefault((crop.y // BLOCK, crop.x // BLOCK), []).append(index)
+    for _, indices in sorted(by_cell.items()):
         boxes = np.array([nuclei.crops[index].box for index in indices]).reshape(-1, 4)
-        left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - around, 0)
-        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + around
+        left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - margin, 0)
+        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + margin
         bottom, right = min(int(bottom), height), min(int(right), width)
         top, left = min(int(top), bottom - 1), min(int(left), right - 1)
-        place = top, left, bottom - top, right - left
-        labels, pixels = nuclei.window(*place), image.read(*place)
+        window = top, left, bottom - top, right - left
+        labels, pixels = nuclei.window(*window), image.read(*window)
         yield Block(top, left, labels, pixels, [index + 1 for index in indices])
 
 
 def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -> Columns:
     top, left, labels, pixels, _ = block
-    wanted = np.array(block.wanted, np.int64)
-    numbers = np.zeros(labels.max() + 1, np.int32)  # small ones: time goes with the greatest
-    numbers[wanted] = np.arange(1, len(wanted) + 1)
-    chosen = numbers[labels]
-    found = regionprops_table(chosen, properties=("label", "centroid", "bbox", *SHAPES))
-    own = wanted[found["label"] - 1]
+    targets = np.array(block.targets, np.int64)
+    # Renumber the targets from 1, because the time of `regionprops` grows with the largest label.
+    new_labels = np.zeros(labels.max() + 1, np.int32)
+    new_labels[targets] = np.arange(1, len(targets) + 1)
+    target_labels = new_labels[labels]
+    regions = regionprops_table(target_labels, properties=("label", "centroid", "bbox", *SHAPES))
+    original_labels = targets[regions["label"] - 1]
     columns = {
-        "label": own,
-        "centroid_y": found["centroid-0"] + top,
-        "centroid_x": found["centroid-1"] + left,
-        "box_y": found["bbox-0"] + top,
-        "box_x": found["bbox-1"] + left,
-        "box_height": found["bbox-2"] - found["bbox-0"],
-        "box_width": found["bbox-3"] - found["bbox-1"],
-        **{name: found[name] for name in SHAPES},
-        "touching": np.isin(own, _touching(labels)),
+        "label": original_labels,
+        "centroid_y": regions["centroid-0"] + top,
+        "centroid_x": regions["centroid-1"] + left,
+        "box_y": regions["bbox-0"] + top,
+        "box_x": regions["bbox-1"] + left,
+        "box_height": regions["bbox-2"] - regions["bbox-0"],
+        "box_width": regions["bbox-3"] - regions["bbox-1"],
+        **{name: regions[name] for name in SHAPES},
+        "touching": np.isin(original_labels, _touching(labels)),
     }
-    index, inside = found["label"], chosen > 0  # most pixels are of no nucleus
-    of_pixels = chosen[inside]
+    index, is_target = regions["label"], target_labels > 0  # most pixels are background
+    pixel_labels = target_labels[is_target]
     for channel, (name, background) in enumerate(zip(channels, backgrounds, strict=True)):
-        above = pixels[..., channel][inside].astype(np.float64) - background
-        for kind, function in STATISTICS.items():
-            with np.errstate(invalid="ignore"):  # of labels that are not in this block
-                values = function(above, of_pixels, index) if len(index) else []
-            columns[f"intensity_{kind}{name}"] = np.asarray(values, np.float64)
+        intensities = pixels[..., channel][is_target].astype(np.float64) - background
+        for statistic, function in STATISTICS.items():
+            with np.errstate(invalid="ignore"):  # labels without pixels in this block
+                values = function(intensities, pixel_labels, index) if len(index) else []
+            columns[f"intensity_{statistic}{name}"] = np.asarray(values, np.float64)
         columns[f"background{name}"] = np.full(len(index), background)
     return columns
 
 
 def _channel_names(image: MicroscopyImage) -> list[str]:
-    """Endings of the columns of each channel; of a single one none."""
-    axis = next((a for a in image.axes if a in "CS" and a not in image.fixed), None)
+    """Returns the suffix of the columns of each channel; "" if there is only one channel."""
+    axis = image.channel_axis
     count = image.length(axis) if axis else 1
     if count == 1:
         return [""]
@@ -200,17 +224,17 @@ def _channel_names(image: MicroscopyImage) -> list[str]:
 
 
 def _touching(labels: np.ndarray) -> np.ndarray:
-    """Labels that have a pixel beside, over or at a corner of another label's pixel."""
-    found = []
+    """Returns the labels that touch another label (8-connectivity)."""
+    touching = []
     for a, b in (
         (labels[1:], labels[:-1]),
         (labels[:, 1:], labels[:, :-1]),
         (labels[1:, 1:], labels[:-1, :-1]),
         (labels[1:, :-1], labels[:-1, 1:]),
     ):
-        meet = (a != b) & (a > 0) & (b > 0)
-        found += [a[meet], b[meet]]
-    return np.unique(np.concatenate(found))
+        is_contact = (a != b) & (a > 0) & (b > 0)
+        touching += [a[is_contact], b[is_contact]]
+    return np.unique(np.concatenate(touching))
 
 
 def _circularity(area: np.ndarray, perimeter: np.ndarray) -> np.ndarray:
@@ -229,8 +253,8 @@ def _at_border(nuclei: Nuclei) -> np.ndarray:
     height, width = nuclei.size
     return np.array(
         [
-            c.y == 0 or c.x == 0 or c.y + len(c.mask) == height or c.x + c.mask.shape[1] == width
-            for c in nuclei.crops
+            crop.y == 0 or crop.x == 0 or crop.bottom == height or crop.right == width
+            for crop in nuclei.crops
         ],
         bool,
     )

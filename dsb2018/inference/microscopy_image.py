@@ -1,4 +1,4 @@
-"""A microscope's image as inference sees it: read in windows, whatever file it comes from."""
+"""Microscopy images of any file format, which are read in windows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-SMALL = 1 << 26  # bytes; arrays up to this are read at once and handed from process to process
-CHANNEL_AXES = "CS"  # C: channels of a microscope; S: samples of a pixel, as red, green and blue
+SMALL = 1 << 26  # bytes; arrays up to this size are read as a whole and sent to other processes
+CHANNEL_AXES = "CS"  # C: microscope channels; S: samples of a pixel, such as red, green and blue
 
 
 class AbsentTiles(NamedTuple):
-    """Tiles that a file names but does not hold, as some scanners leave out empty glass.
+    """Tiles without data in the file. For example, some scanners do not store empty glass.
 
     Args:
-        absent: (rows, columns) bool, one for each tile.
-        height, width: of a tile, pixels.
+        absent: (rows, columns) bool, True for tiles without data.
+        height, width: size of a tile, pixels.
     """
 
     absent: np.ndarray
@@ -24,7 +24,7 @@ class AbsentTiles(NamedTuple):
     width: int
 
     def cover(self, y: int, x: int, height: int, width: int) -> bool:
-        """Whether no pixel of a window is in the file."""
+        """Returns whether a window lies completely in tiles without data."""
         rows = slice(y // self.height, -(-(y + height) // self.height))
         columns = slice(x // self.width, -(-(x + width) // self.width))
         return bool(self.absent[rows, columns].all())
@@ -35,16 +35,16 @@ class MicroscopyImage:
     """An image, or a stack of slices.
 
     Args:
-        name: what its results are called; unique among the images of a run.
-        path: of the file or Zarr folder.
-        array: of any of the axes, in memory, or of Zarr, of which only what is wanted is read.
-        axes: a letter for each axis of the array: Y, X, and any of Z, C, S, or T.
-        fixed: position on axes that are not run through.
-        pixel_size: (y, x) micrometres, where the file says.
-        slice_distance: micrometres between slices, where the file says.
-        channels: names of the channels, where the file says.
-        copies: channels of the file that are all the same, of which this is one.
-        absent: tiles that the file does not hold; None: it holds all.
+        name: name of the results; unique among the images of a run.
+        path: the file or Zarr folder.
+        array: the pixels: a NumPy array, a memory map or a Zarr array, which is read in windows.
+        axes: a letter for each axis of the array: Y, X, and any of Z, C, S and T.
+        fixed: index on each axis that is reduced to one position.
+        pixel_size: height and width of a pixel in micrometers; None: unknown.
+        slice_distance: distance between slices in micrometers; None: unknown.
+        channels: names of the channels; empty: unknown.
+        copies: number of identical channels in the file, of which the array contains one.
+        absent: tiles without data in the file; None: all tiles have data.
     """
 
     name: str
@@ -60,88 +60,100 @@ class MicroscopyImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W), pixels."""
+        """(H, W) in pixels."""
         return self.length("Y"), self.length("X")
 
     @property
     def depth(self) -> int | None:
-        """Number of slices; None: not a stack."""
+        """Number of slices; None if the image is not a stack."""
         return self.length("Z") if "Z" in self.axes and "Z" not in self.fixed else None
 
     @property
+    def channel_axis(self) -> str | None:
+        """C or S; None if the array has no channel axis or if it is fixed."""
+        return next((a for a in self.axes if a in CHANNEL_AXES and a not in self.fixed), None)
+
+    @property
     def dtype(self) -> np.dtype:
-        """Of the pixels, as they are read."""
+        """Data type of the pixels that `read` returns."""
         return np.dtype(self.array.dtype).newbyteorder("=")
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the pixels have been read."""
-        return type(self.array) is np.ndarray  # not a memory map, which is one too
+        """Whether all pixels are in memory."""
+        return type(self.array) is np.ndarray  # False for a memory map, a subclass
 
     def length(self, axis: str) -> int:
-        """Of an axis that the array has."""
+        """Returns the length of an axis of the array."""
         return int(self.array.shape[self.axes.index(axis)])
 
     def at(self, **positions: int) -> "MicroscopyImage":
-        """The same with axes held at a position, as `Z=3`."""
+        """Returns the image with axes fixed at an index, for example `at(Z=3)`."""
         return replace(self, fixed={**self.fixed, **positions})
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels that the axes that are held reach."""
+        """Bytes of the pixels that the fixed axes select."""
         free = [axis for axis in self.axes if axis not in self.fixed]
         return int(np.prod([self.length(axis) for axis in free])) * self.dtype.itemsize
 
     def loaded(self) -> "MicroscopyImage":
-        """The same in memory, without the axes that are held and what they do not reach.
+        """Returns the image in memory, without the fixed axes.
 
         Raises:
-            ValueError: the file is damaged there.
+            ValueError: the file is damaged.
         """
         free = "".join(axis for axis in self.axes if axis not in self.fixed)
         return replace(self, array=self._get(self.fixed), axes=free, fixed={})
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
-        """A window of a image that is no stack, (height, width, channels), of its own dtype; 0
-        where the file holds no pixels.
+        """Reads a window of an image that is not a stack.
+
+        Args:
+            y, x: position of the window, pixels.
+            height, width: size of the window, pixels.
+
+        Returns:
+            (height, width, channels) pixels in the dtype of the image. The result is 0 if the
+            window lies completely in tiles without data.
 
         Raises:
-            ValueError: the file is damaged there.
+            ValueError: the file is damaged.
         """
         if self.is_absent(y, x, height, width):
             return np.zeros((height, width, self._channel_count()), self.dtype)
         ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
         window = self._get(ranges)
-        left = [axis for axis in self.axes if axis not in self.fixed]
-        if len(left) == 2:
-            window, left = window[..., None], [*left, "S"]
-        channel = next(axis for axis in left if axis in CHANNEL_AXES)
-        return window.transpose([left.index(axis) for axis in ("Y", "X", channel)])
+        axes = [axis for axis in self.axes if axis not in self.fixed]
+        if len(axes) == 2:
+            window, axes = window[..., None], [*axes, "S"]
+        return window.transpose([axes.index(axis) for axis in ("Y", "X", self.channel_axis or "S")])
 
     def _channel_count(self) -> int:
-        axes = [a for a in self.axes if a in CHANNEL_AXES and a not in self.fixed]
-        return self.length(axes[0]) if axes else 1
+        return self.length(self.channel_axis) if self.channel_axis else 1
 
     def _get(self, ranges: dict[str, int | slice]) -> np.ndarray:
         key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
         try:
             return np.asarray(self.array[key], self.dtype)
-        except Exception as error:  # decoders raise whatever they like
+        except Exception as error:  # decoders raise errors of any type
             raise ValueError(f"{self.path}: damaged ({error})") from error
 
     def is_absent(self, y: int, x: int, height: int, width: int) -> bool:
-        """Whether the file holds no pixel of a window, see `AbsentTiles`."""
+        """Returns whether the file has no data for a window, see `AbsentTiles`."""
         return self.absent is not None and self.absent.cover(y, x, height, width)
 
     def windows(self, edge: int = 1024) -> "Windows":
-        """The whole image in windows of at most `edge` × `edge` pixels, without those that the
-        file does not hold; may be run through again and again."""
+        """Returns an iterable of windows of at most `edge` × `edge` pixels that cover the image.
+
+        Windows without data in the file are skipped. Each iteration reads the pixels again.
+        """
         return Windows(self, edge)
 
 
 @dataclass(frozen=True)
 class Windows:
-    """See `MicroscopyImage.windows`."""
+    """The windows of an image, see `MicroscopyImage.windows`."""
 
     image: MicroscopyImage
     edge: int
@@ -151,7 +163,7 @@ class Windows:
             yield window
 
     def with_positions(self) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-        """The (y, x) of each window's first pixel, and the window."""
+        """Iterates over the (y, x) of the first pixel of each window, and the window."""
         height, width = self.image.size
         for y in range(0, height, self.edge):
             for x in range(0, width, self.edge):
@@ -160,35 +172,36 @@ class Windows:
                     yield (y, x), self.image.read(y, x, h, w)
 
 
-def choose_channel(image: MicroscopyImage, wanted: str | None) -> MicroscopyImage:
-    """The channel that nuclei are looked for in.
+def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyImage:
+    """Selects the nuclear channel.
 
     Args:
-        image: with any number of channels.
-        wanted: a number from 0, or a name that the file gives; None: grey and colour images need
-            no choice.
+        image: an image with any number of channels.
+        channel: index, from 0, or name of the nuclear channel; None: only for images that have a
+            single channel or that are RGB images, which are returned with all three channels.
 
     Raises:
-        ValueError: no such channel; or there are several, and none is wanted.
+        ValueError: the channel does not exist, or `channel` is None and the image has several.
     """
-    axis = next((a for a in image.axes if a in CHANNEL_AXES and a not in image.fixed), None)
+    axis = image.channel_axis
     count = image.length(axis) if axis else image.copies
-    if wanted is None:
+    if channel is None:
         if axis is None or (axis == "S" and count in (1, 3)):
             return image
         if count == 1:
             return image.at(**{axis: 0})
         names = f" ({', '.join(image.channels)})" if image.channels else ""
         raise ValueError(
-            f"{image.path}: {count} channels{names}; say with --channel in which the nuclei are"
+            f"{image.path}: {count} channels{names}; name the nuclear channel with --channel"
         )
-    is_number = wanted.isascii() and wanted.isdigit()
+    is_number = channel.isascii() and channel.isdigit()
     if count == 1 and not image.channels and not is_number:
-        wanted, is_number = "0", True  # a name chooses among channels that have names
+        channel, is_number = "0", True  # a name is ignored if the only channel has no name
     names = [name.lower() for name in image.channels]
-    by_name = wanted.lower() in names
-    index = names.index(wanted.lower()) if by_name else int(wanted) if is_number else -1
+    is_name = channel.lower() in names
+    index = names.index(channel.lower()) if is_name else int(channel) if is_number else -1
     if not 0 <= index < count:
-        there = ", ".join(image.channels) or f"0 to {count - 1}"
-        raise ValueError(f"{image.path}: no channel {wanted!r}; there are {there}")
+        expected = f"{', '.join(image.channels)} or " if image.channels else ""
+        expected += f"an index from 0 to {count - 1}"
+        raise ValueError(f"{image.path}: no channel {channel!r}, expected {expected}")
     return image.at(**{axis: index}) if axis else image

@@ -1,4 +1,4 @@
-"""A trained model as one object: an image in, its nuclei out."""
+"""The Python interface of a trained model."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,17 +21,17 @@ from dsb2018.modeling import load_model
 from dsb2018.structures.nuclei import Nuclei, Prediction
 
 DEFAULT = "unet_light"  # name of packaged weights
-BATCH = 8  # images that the network gets at once, at most
+BATCH = 8  # maximum batch size, images
 
 
 class Predictor:
-    """Finds nuclei in images of any microscope.
+    """Segments the nuclei of microscopy images.
 
         from dsb2018 import Predictor
         nuclei = Predictor()(image)          # image: (H, W) or (H, W, 3), any dtype
         nuclei.labels                        # (H, W) int32, 0 is background
 
-    Images that are larger than a tile are computed tile by tile; each nucleus is found whole.
+    Large images are processed in tiles, see `Tiling`.
     """
 
     def __init__(
@@ -45,17 +45,18 @@ class Predictor:
     ):
         """
         Args:
-            config_file: of the model; None: the light U-Net that comes with the package.
-            weights: as `MODEL.WEIGHTS`; None: those in the config's OUTPUT_DIR, or the package's.
-                With the backend "onnxruntime" a file of `tools/export_model.py`.
-            options: KEY, VALUE, … that override the config, as `MODEL.DEVICE`, `cuda`.
+            config_file: config of the model; None: the light U-Net of the package.
+            weights: file or address, as for `MODEL.WEIGHTS`; None: the weights in the config's
+                OUTPUT_DIR, or else the packaged weights of the config. The backend "onnxruntime"
+                takes a file that `tools/export_model.py` wrote.
+            options: KEY, VALUE, … that override the config, such as `MODEL.DEVICE`, `cuda`.
             backend: "torch" or "onnxruntime".
             tiling: size and overlap of tiles; None: 1024 and 96 pixels.
 
         Raises:
-            FileNotFoundError: no such config or weights.
-            UsageError: another backend.
-            ValueError: weights of another model.
+            FileNotFoundError: the config or the weights do not exist.
+            UsageError: the backend is unknown.
+            ValueError: the weights belong to another model.
         """
         if weights is not None:
             options = [*options, "MODEL.WEIGHTS", str(weights)]
@@ -69,34 +70,37 @@ class Predictor:
         self._threads = torch.get_num_threads()
 
     def __call__(self, image: np.ndarray) -> Nuclei:
-        """The nuclei of an image.
+        """Segments one image.
 
         Args:
-            image: (H, W), (H, W, 1), (H, W, 3) or with alpha (H, W, 4), of any real dtype.
+            image: (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha, which is ignored; any
+                real dtype.
 
         Raises:
-            ValueError: another shape, an empty image, or NaN pixels.
+            ValueError: the image is empty or has another shape, or its pixels are NaN or infinite.
         """
         return self.batch([image])[0]
 
     def batch(self, images: Iterable[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of several images, each as `__call__` takes it. The network gets neighbours of
-        one size together, which is faster on a GPU."""
+        """Segments several images, see `__call__`.
+
+        Consecutive images of the same size are processed as a batch, which is faster on a GPU.
+        """
         return self.find([self.prepare(image) for image in images])
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of config and weights."""
+        """SHA-256 of the config and the weights."""
         weights = sha256(PathManager.get_local_path(self._cfg.MODEL.WEIGHTS))
         return hashlib.sha256((self._cfg.dump() + weights).encode()).hexdigest()
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network, of the backend "torch"."""
+        """The network. Only the backend "torch" has it."""
         return self._model.model
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """An image as the model expects it: (H, W, 3) uint8 RGB, its contrast stretched.
+        """Converts an image to the model's input: (H, W, 3) uint8 RGB, with stretched contrast.
 
         Raises:
             ValueError: see `__call__`.
@@ -105,15 +109,18 @@ class Predictor:
         if image.ndim == 2:
             image = image[..., None]
         if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-            raise ValueError(f"an image of shape {image.shape}, expected (H, W), (H, W, 1 or 3)")
+            raise ValueError(
+                f"an image of shape {image.shape}, expected (H, W), (H, W, 1), (H, W, 3) or "
+                "(H, W, 4) with at least one pixel"
+            )
         return self.preprocess(image[..., :3])
 
     def use_threads(self, *, all_but: int = 0) -> None:
-        """Computes with all threads that torch has, except for so many; at least one."""
+        """Sets the number of torch threads to the default number minus `all_but`, at least one."""
         torch.set_num_threads(max(1, self._threads - all_but))
 
     def find(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of images that `prepare` returned."""
+        """Segments images that `prepare` returned."""
         nuclei: list[Nuclei] = []
         for shape, group in groupby(images, key=lambda image: image.shape):
             same_size = list(group)
@@ -131,27 +138,32 @@ class Predictor:
         return find_in_tiles(read, image.shape[:2], self.find_whole, self.tiling)
 
     def find_whole(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """The nuclei of images of one size that `prepare` returned, without tiles."""
+        """Segments images of the same size that `prepare` returned, without tiles."""
         inputs = [self.preprocess.model_input(image) for image in images]
         return [prediction.nuclei for prediction in self._model(inputs)]
 
 
 def _load_onnx_model(cfg) -> Callable[[list[dict]], list[Prediction]]:
-    from dsb2018.modeling.onnx_model import OnnxModel  # needs an extra of this package
+    from dsb2018.modeling.onnx_model import OnnxModel  # requires onnxruntime, which is optional
 
     return OnnxModel(cfg)
 
 
-# name → from a config to a model: a function from a batch of inputs to predictions
+# {name: function that loads the model of a config}. A model maps a batch of inputs to predictions.
 BACKENDS = {"torch": load_model, "onnxruntime": _load_onnx_model}
 
 
 def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, str]:
-    """Config and weights of a model: the package's own without a config; else `MODEL.WEIGHTS` of
-    the options, or the weights that `find_weights` finds.
+    """Returns the config and the weights of a model.
+
+    Args:
+        config_file: config of the model; None: the light U-Net of the package.
+        options: KEY, VALUE, … that override the config. If they contain no `MODEL.WEIGHTS`, the
+            weights are those that `find_weights` returns for the config, or those of the light
+            U-Net.
 
     Raises:
-        FileNotFoundError: no such config, or no weights for it.
+        FileNotFoundError: the config does not exist, or has no weights.
     """
     weights = dict(zip(options[::2], options[1::2], strict=False)).get("MODEL.WEIGHTS")
     if config_file is None:
@@ -161,15 +173,18 @@ def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, st
     weights = weights or find_weights(config_file)
     if not weights:
         raise FileNotFoundError(
-            f"{config_file}: no weights in its OUTPUT_DIR or in this package; train it, or pass "
-            "--weights"
+            f"{config_file}: no weights in its OUTPUT_DIR or in this package; train the model, or "
+            "pass --weights"
         )
     return config_file, weights
 
 
 def _fit_zoom(tiling: Tiling, cfg) -> Tiling:
-    """Tiles that are no larger than what the config can zoom. Otherwise tiles at the image border,
-    which are smaller, would be zoomed more than those inside."""
+    """Reduces the size of tiles so that all of them get the full zoom of the config.
+
+    `INPUT.MAX_SIZE_TEST` would otherwise limit the zoom of full-size tiles, but not of the smaller
+    tiles at the border of the image.
+    """
     limit = int(cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.ZOOM_TEST)
     if cfg.INPUT.ZOOM_TEST == 1:
         return tiling

@@ -1,4 +1,4 @@
-"""Opens image files and stretches their contrast in the background, before they are needed."""
+"""Prefetch: opens image files and stretches their contrast in background threads."""
 
 import threading
 from collections import deque
@@ -16,17 +16,17 @@ from dsb2018.inference.microscopy_image import SMALL, MicroscopyImage, Windows, 
 from dsb2018.inference.readers import open_images
 from dsb2018.structures.contrast import GreyRange
 
-AHEAD = 3  # files, or images of a file, that are read ahead, at most
-MOST_AHEAD = 4 * SMALL  # bytes of files that are read ahead; one larger file may be alone
+AHEAD = 3  # maximum number of files, or images of a file, that are read ahead
+MOST_AHEAD = 4 * SMALL  # maximum bytes that are read ahead; a single larger file is allowed
 
 
 class ImageFile(NamedTuple):
-    """A file to process.
+    """An image file to process.
 
     Args:
-        name: of its results.
-        path: where it is.
-        fingerprint: of the file as it is now, of the model, and of the options.
+        name: name of its results.
+        path: the file or Zarr folder.
+        fingerprint: hash of the state of the file, the model and the options.
     """
 
     name: str
@@ -35,14 +35,14 @@ class ImageFile(NamedTuple):
 
 
 class OpenedImage(NamedTuple):
-    """An image, and the channel that the model gets, prepared as far as memory allows.
+    """An image and its nuclear channel.
 
     Args:
-        image: with all channels.
-        channel: the one in which nuclei are found.
-        grey_range: of that channel.
-        rgb: (H, W, 3) uint8, the model's input before the zoom, if the image is small and no stack;
-            else None.
+        image: the image with all channels.
+        channel: the nuclear channel.
+        grey_range: gray values of the channel that become 0 and 255.
+        rgb: (H, W, 3) uint8, the model's input before the zoom; None: the image is a stack or is
+            processed in tiles.
     """
 
     image: MicroscopyImage
@@ -52,40 +52,47 @@ class OpenedImage(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """In memory."""
+        """Bytes in memory."""
         rgb_bytes = 0 if self.rgb is None else self.rgb.nbytes
         return rgb_bytes + (self.image.nbytes if self.image.is_in_memory else 0)
 
 
 class Prefetcher:
-    """Opens files in threads of its own."""
+    """Opens files in background threads."""
 
     def __init__(self, predictor, channel: str | None, pixel_size: float | None):
         """
         Args:
             predictor: a `Predictor`.
             channel: see `choose_channel`.
-            pixel_size: micrometres, instead of what the files say.
+            pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
         """
         self._predictor, self._channel, self._pixel_size = predictor, channel, pixel_size
         self.budget = ByteBudget(MOST_AHEAD)
         self._file_reader = ThreadPoolExecutor(1)
-        # Its own thread: the reader of files may wait for bytes that only the current file frees.
+        # A separate thread, because the file reader may wait for bytes that are released only after
+        # all images of the current file were processed.
         self._image_reader = ThreadPoolExecutor(1)
         self._stopped = threading.Event()
 
     def files(self, files: Iterable[ImageFile]) -> Iterator[tuple[ImageFile, Future]]:
-        """Files, and futures of their first image, an `OpenedImage`, and of the others, which are
-        not prepared. The caller frees the first image's bytes of `budget`."""
+        """Opens files ahead of their use.
+
+        The caller must release the bytes of the first image from `budget`.
+
+        Yields:
+            The file, and a future of its images: the first one as `OpenedImage`, and a list of the
+            others as `MicroscopyImage`.
+        """
         return _read_ahead(self._file_reader, self._open, files)
 
     def images(self, images: Iterable[MicroscopyImage]) -> Iterator[OpenedImage]:
-        """The other images of a file."""
+        """Iterates over the other images of a file, which are prepared ahead of their use."""
         for _, opened in _read_ahead(self._image_reader, self._prepare, images):
             yield opened.result()
 
     def close(self) -> None:
-        """Stops reading."""
+        """Stops the threads."""
         self._stopped.set()
         self.budget.close()
         for reader in (self._file_reader, self._image_reader):
@@ -110,12 +117,12 @@ class Prefetcher:
 
 
 class _AllWindows:
-    """All windows of an image, or of all slices of a stack; may be iterated again and again."""
+    """The windows of an image, or of all slices of a stack. Can be iterated several times."""
 
     def __init__(self, image: MicroscopyImage, stopped: threading.Event):
         depth = image.depth
         slices = [image] if depth is None else [image.at(Z=z) for z in range(depth)]
-        self._windows: list[Windows] = [plane.windows() for plane in slices]
+        self._windows: list[Windows] = [slice_image.windows() for slice_image in slices]
         self._stopped = stopped
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -128,7 +135,7 @@ class _AllWindows:
 def _read_ahead(
     reader: ThreadPoolExecutor, read: Callable, items: Iterable
 ) -> Iterator[tuple[object, Future]]:
-    """Items, and futures of what `read` returns for them, which started before they are needed."""
+    """Iterates over items and futures of `read(item)`, which are started ahead of their use."""
     ahead = deque()
     for item in items:
         ahead.append((item, reader.submit(read, item)))

@@ -1,6 +1,6 @@
-"""Files in, nuclei out, one file after the other.
+"""Segments, measures and exports image files.
 
-What is done is recorded, and a run that was interrupted goes on behind it.
+Finished files are recorded, so that an interrupted run can be resumed.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ from dsb2018.io.names import printable
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
-REVISION = 3  # increased when this code gives other results or stores them in another form
-UNRECORDED = 3  # files whose results are not all exported yet, at most
+REVISION = 3  # increase it if a code change alters the results or their format
+MAX_UNRECORDED = 3  # maximum number of files that are being exported
 
 
 class PredictionRun:
-    """One process's share of a run."""
+    """The part of a run that one process computes."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class PredictionRun:
         """
         Args:
             predictor: a `Predictor`.
-            output: the folder for everything.
-            exporters: the output formats.
+            output: output folder of the run.
+            exporters: the selected output formats.
             channel: see `choose_channel`.
-            pixel_size: micrometres, in place of what files say.
-            options: all that the results depend on beside file and model.
+            pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
+            options: everything that the results depend on, except the file and the model.
         """
         self._predictor, self._tiling = predictor, predictor.tiling
         self._output, self._exporters, self._options = output, exporters, options
@@ -71,46 +71,47 @@ class PredictionRun:
         self._predictor.use_threads()
 
     def record(self, name: str) -> dict | None:
-        """What was recorded of a file that was done in this run or one like it before."""
+        """Returns the record of a file that this run or an earlier one finished, else None."""
         return read_record(self.done / name / "record.json")
 
     def work_on(self, images: Sequence[tuple[str, Path]], share: slice = slice(None)) -> list[str]:
-        """Finds and writes the nuclei of files.
+        """Processes the files that are not finished.
 
         Args:
-            images: name and path of each, of all processes.
-            share: which of them are this process's.
+            images: (name of the results, path) of the files of all processes.
+            share: selects the files of this process.
 
         Returns:
-            What went wrong, a line for each file that failed.
+            An error message for each file that failed.
         """
         failed, todo, unrecorded = [], [], deque()
         names = frozenset(name for name, _ in images)
         for name, path in images[share]:
             try:
-                todo += self._if_to_do(name, path)
-            except OSError as error:  # as of a link to nowhere
+                file = ImageFile(name, path, self._fingerprint(path))
+                if not self._is_finished(file):
+                    todo.append(file)
+            except OSError as error:  # for example a broken link
                 failed.append(self._failure(ImageFile(name, path, ""), error))
         for file, opened in progress(self._prefetcher.files(todo), "file", len(todo)):
             try:
                 first, others = opened.result()
                 with self._prefetcher.budget.released_after(first.nbytes):
                     check_names(file, [first.image, *others], names)
-                    unrecorded.append((file, *self._find(file, first, others)))
-            except Exception as error:  # noqa: BLE001 one file must not stop the others
+                    unrecorded.append((file, *self._segment_file(file, first, others)))
+            except Exception as error:  # noqa: BLE001 the other files must be processed
                 failed.append(self._failure(file, error))
-            while len(unrecorded) > UNRECORDED:
+            while len(unrecorded) > MAX_UNRECORDED:
                 failed += self._finish(*unrecorded.popleft())
-        return failed + [reason for entry in unrecorded for reason in self._finish(*entry)]
+        return failed + [reason for results in unrecorded for reason in self._finish(*results)]
 
-    def _if_to_do(self, name: str, path: Path) -> list[ImageFile]:
-        file = ImageFile(name, path, self._fingerprint(path))
-        record = self.record(name)
-        is_same = record is not None and record["fingerprint"] == file.fingerprint
-        return [] if is_same and self._has_files(name, record) else [file]
+    def _is_finished(self, file: ImageFile) -> bool:
+        record = self.record(file.name)
+        is_current = record is not None and record["fingerprint"] == file.fingerprint
+        return is_current and self._has_results(file.name, record)
 
-    def _has_files(self, name: str, record: dict) -> bool:
-        """Whether all results of a file still exist."""
+    def _has_results(self, name: str, record: dict) -> bool:
+        """Returns whether all part files and output files of an image file exist."""
         parts = [
             self.done / name / part
             for exporter in self._exporters
@@ -121,13 +122,13 @@ class PredictionRun:
         ]
         return all(path.is_file() for path in parts) and all(map(_has_content, outputs))
 
-    def _find(
+    def _segment_file(
         self, file: ImageFile, first: OpenedImage, others: list[MicroscopyImage]
     ) -> tuple[list[Future | dict], list[str]]:
-        """Finds the nuclei of a file's images and passes them to the exporters.
+        """Segments the images of a file and passes them to the exporters.
 
         Returns:
-            Rows of `images.csv`, or futures of them; and the names of stacks.
+            The rows of `images.csv`, or futures of them, and the names of the stacks.
         """
         (self.done / file.name / "record.json").unlink(missing_ok=True)
         rows: dict[str, list] = {
@@ -138,41 +139,44 @@ class PredictionRun:
         for opened in chain([first], self._prefetcher.images(remaining)):
             name = opened.image.name
             if opened.channel.depth is None:
-                nuclei = self._nuclei(file, opened, opened.channel)
-                job = self._job(file, opened, name, nuclei)
+                nuclei = self._segment_image(file, opened, opened.channel)
+                job = self._export_job(file, opened, name, nuclei)
                 rows[name] = [self._worker.export(replace(job, is_part=bool(others)))]
             else:
-                rows[name] = self._find_stack(file, opened)
+                rows[name] = self._segment_stack(file, opened)
                 stacks.append(name)
         names = [first.image.name, *(image.name for image in others)]
         return [row for name in names for row in rows[name]], stacks
 
     def _finished_row(self, file: ImageFile, image: MicroscopyImage) -> dict | None:
-        """Of a time point that an interrupted run has finished."""
+        """Returns the row of an image that an interrupted run finished, else None."""
         record = read_part_record(self.done / file.name / f"{image.name}.json")
         return record["row"] if record and record["fingerprint"] == file.fingerprint else None
 
-    def _find_stack(self, file: ImageFile, opened: OpenedImage) -> list[Future | dict]:
-        """Finds the nuclei slice by slice and links them to 3-D nuclei."""
+    def _segment_stack(self, file: ImageFile, opened: OpenedImage) -> list[Future | dict]:
+        """Segments a stack slice by slice and links the nuclei to 3-D nuclei."""
         linker, rows, slices = SliceLinker(), [], []
         stack = opened.image.name
         for z in progress(range(opened.channel.depth), "slice"):
-            nuclei = self._nuclei(file, opened, opened.channel.at(Z=z))
-            numbers = linker.link(nuclei)
-            job = self._job(file, opened, slice_name(stack, z), nuclei)
+            nuclei = self._segment_image(file, opened, opened.channel.at(Z=z))
+            labels = linker.link(nuclei)
+            job = self._export_job(file, opened, slice_name(stack, z), nuclei)
             image, channel = job.image.at(Z=z), job.channel.at(Z=z)
-            job = replace(job, image=image, channel=channel, slice_number=z, numbers=numbers)
+            job = replace(job, image=image, channel=channel, slice_number=z, numbers=labels)
             rows.append(self._worker.export(job))
-            slices.append((nuclei, numbers))
+            slices.append((nuclei, labels))
         parts = self.done / file.name
         job = StackJob(stack, opened.image, slices, linker.count, self._output, parts)
         for exporter in self._exporters:
             exporter.write_stack(job)
         return rows
 
-    def _nuclei(self, file: ImageFile, opened: OpenedImage, channel: MicroscopyImage) -> Nuclei:
+    def _segment_image(
+        self, file: ImageFile, opened: OpenedImage, channel: MicroscopyImage
+    ) -> Nuclei:
         is_small = max(channel.size) <= self._tiling.whole
-        # Where each core waits for the slower one, a core less is faster beside a busy writer.
+        # Leave one core to the export process. Otherwise, each step of the network waits for the
+        # thread that shares a core with it.
         self._predictor.use_threads(all_but=1 if is_small else 0)
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
@@ -183,19 +187,22 @@ class PredictionRun:
 
         if is_small:
             return self._predictor.find([read(0, 0, *channel.size)])[0]
-        fixed = "_".join(f"{axis}{at}" for axis, at in sorted(channel.fixed.items())) or "all"
-        cache = TileCache(self.done / file.name / "tiles" / fixed, file.fingerprint)
+        fixed = sorted(channel.fixed.items())
+        folder_name = "_".join(f"{axis}{index}" for axis, index in fixed) or "all"
+        cache = TileCache(self.done / file.name / "tiles" / folder_name, file.fingerprint)
         find = partial(find_in_tile, read=read, size=channel.size, find=self._predictor.find_whole)
         tiles = divide(*channel.size, self._tiling)
         tiles = [tile for tile in tiles if not channel.is_absent(*tile.window)]
-        # The nuclei are read again at the end. If they stayed in memory, they would fragment it:
-        # the large arrays of the next tile would not fit between them (2 GB after 200 tiles).
+        # Nuclei that stay in memory would fragment it, because the large arrays of the next tile do
+        # not fit between them (2 GB after 200 tiles). They are therefore read from disk at the end.
         for number, tile in enumerate(progress(tiles, "tile")):
             cache.keep(number, partial(find, tile))
         nuclei = (cache.read(number, partial(find, tile)) for number, tile in enumerate(tiles))
         return stitch(channel.size, nuclei)
 
-    def _job(self, file: ImageFile, opened: OpenedImage, name: str, nuclei: Nuclei) -> ExportJob:
+    def _export_job(
+        self, file: ImageFile, opened: OpenedImage, name: str, nuclei: Nuclei
+    ) -> ExportJob:
         return ExportJob(
             name,
             opened.image,
@@ -209,14 +216,14 @@ class PredictionRun:
         )
 
     def _finish(self, file: ImageFile, rows: list[Future | dict], stacks: list[str]) -> list[str]:
-        """Waits until a file is written, and records it."""
+        """Waits until a file is exported, and records it; returns error messages."""
         try:
-            done = [row.result() if isinstance(row, Future) else row for row in rows]
-            record = {"fingerprint": file.fingerprint, "stacks": stacks, "images": done}
+            images = [row.result() if isinstance(row, Future) else row for row in rows]
+            record = {"fingerprint": file.fingerprint, "stacks": stacks, "images": images}
             path = self.done / file.name / "record.json"
             write_atomically(path, json.dumps(record) + "\n")
             delete_caches(path.parent / "tiles")
-        except Exception as error:  # noqa: BLE001 as above
+        except Exception as error:  # noqa: BLE001 the other files must be processed
             return [self._failure(file, error)]
         return []
 
@@ -224,14 +231,17 @@ class PredictionRun:
         (self.done / file.name / "record.json").unlink(missing_ok=True)
         reason = str(error).strip() or type(error).__name__
         if isinstance(error, BrokenProcessPool):
-            reason = "the process that writes was killed, as when memory is short; run it again"
+            reason = "the export process was killed, perhaps because memory ran out; run it again"
         logger.debug("%s", reason, exc_info=error)
         reason = printable(reason)
         path = printable(file.path)
         return reason if path in reason else f"{path}: {reason}"
 
     def _fingerprint(self, path: Path) -> str:
-        """Of all that a file's results are made from; of a Zarr store all its files."""
+        """Returns a hash of everything that the results depend on: file, options and model.
+
+        The state of a Zarr store is that of all its files.
+        """
         files = [path, *(path.rglob("*") if path.is_dir() else ())]
         states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
@@ -242,22 +252,33 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def check_names(file: ImageFile, images: Iterable[MicroscopyImage], taken: frozenset[str]) -> None:
-    """
+def check_names(
+    file: ImageFile, images: Iterable[MicroscopyImage], file_names: frozenset[str]
+) -> None:
+    """Checks that the images and slices of a file do not have the names of other files.
+
+    Args:
+        file: the file.
+        images: the images of the file.
+        file_names: names of the results of all files.
+
     Raises:
-        ValueError: what is made of a file would have the name of another file's results.
+        ValueError: the results would overwrite those of another file.
     """
     names = {image.name for image in images} - {file.name}
     names |= {slice_name(image.name, z) for image in images for z in range(image.depth or 0)}
-    for name in sorted(names & taken):
-        raise ValueError(f"{file.path}: a part of it has the name of another file, {name}")
+    for name in sorted(names & file_names):
+        raise ValueError(
+            f"{file.path}: one of its images or slices has the name of another file, {name}; "
+            "rename one of the files"
+        )
 
 
 def slice_name(stack: str, z: int) -> str:
-    """What a slice's results are called."""
+    """Returns the name of the results of a slice."""
     return f"{stack}_z{z:04d}"
 
 
-def progress(what: Iterable, unit: str, total: int | None = None) -> tqdm:
-    """A bar that goes when it is done; none where nobody watches."""
-    return tqdm(what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())
+def progress(items: Iterable, unit: str, total: int | None = None) -> tqdm:
+    """Returns a progress bar that disappears at the end. It is shown only in a terminal."""
+    return tqdm(items, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())

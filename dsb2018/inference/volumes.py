@@ -1,6 +1,7 @@
-"""Slices to volumes: nuclei of neighbouring slices that lie over each other are one nucleus.
+"""Links the nuclei of neighboring slices of a stack to 3-D nuclei.
 
-Linking by overlap, slice by slice, as Cellpose and others do for models that see two dimensions.
+Two nuclei of neighboring slices are linked if they overlap enough. Cellpose also stitches the
+results of 2-D models in this way.
 """
 
 from collections.abc import Sequence
@@ -14,88 +15,92 @@ from dsb2018.structures.nuclei import Nuclei
 
 
 class SliceLinker:
-    """Gives the nuclei of each slice the numbers that they have in the whole stack."""
+    """Assigns each nucleus of each slice the label of its 3-D nucleus."""
 
-    def __init__(self, least_iou: float = 0.25):
+    def __init__(self, min_iou: float = 0.25):
         """
         Args:
-            least_iou: two nuclei of neighbouring slices are one where their intersection over union
-                is at least this, 0 to 1; of several that one with most of it.
+            min_iou: minimum intersection over union of two nuclei of neighboring slices that are
+                linked, 0 to 1. If several nuclei reach it, the highest value decides.
         """
-        self._least_iou = least_iou
-        self._above: Nuclei | None = None
-        self._numbers = np.zeros(0, np.int32)  # theirs in the stack
-        self.count = 0
+        self._min_iou = min_iou
+        self._previous: Nuclei | None = None
+        self._previous_labels = np.zeros(0, np.int32)
+        self.count = 0  # 3-D nuclei so far
 
     def link(self, nuclei: Nuclei) -> np.ndarray:
-        """The next slice.
+        """Links the nuclei of the next slice.
 
         Returns:
-            (N,) int32 numbers in the stack, from 1, one for each nucleus.
+            (N,) int32 labels of the 3-D nuclei, from 1, one for each nucleus of the slice.
 
         Raises:
-            ValueError: of another size than the slice before.
+            ValueError: the slice has another size than the previous one.
         """
-        numbers = np.zeros(len(nuclei), np.int32)
-        if self._above is not None:
-            for above, here in self._match(self._above, nuclei):
-                numbers[here] = self._numbers[above]
-        new = numbers == 0
-        numbers[new] = self.count + 1 + np.arange(np.count_nonzero(new))
-        self.count += int(np.count_nonzero(new))
-        self._above, self._numbers = nuclei, numbers
-        return numbers
+        labels = np.zeros(len(nuclei), np.int32)
+        if self._previous is not None:
+            for previous_index, index in self._match(self._previous, nuclei):
+                labels[index] = self._previous_labels[previous_index]
+        is_new = labels == 0
+        labels[is_new] = self.count + 1 + np.arange(np.count_nonzero(is_new))
+        self.count += int(np.count_nonzero(is_new))
+        self._previous, self._previous_labels = nuclei, labels
+        return labels
 
-    def _match(self, above: Nuclei, here: Nuclei) -> list[tuple[int, int]]:
-        """Indices of nuclei of both that are one; those that have most in common first."""
-        if above.size != here.size:
-            raise ValueError(f"slices of {above.size} and {here.size} pixels")
-        areas, found = above.areas, []
-        for index, crop in enumerate(here.crops):
+    def _match(self, previous: Nuclei, current: Nuclei) -> list[tuple[int, int]]:
+        """Returns pairs of indices into two slices, matched greedily from the highest IoU."""
+        if previous.size != current.size:
+            raise ValueError(
+                f"a slice of size {current.size}, expected {previous.size}, as the previous slice"
+            )
+        previous_areas, candidates = previous.areas, []
+        for index, crop in enumerate(current.crops):
             area = crop.area
-            for other in above.near(crop.y, crop.x, *crop.mask.shape):
-                common = common_pixels(above.crops[other], crop)
-                iou = common / (areas[other] + area - common)
-                if iou >= self._least_iou:
-                    found.append((-iou, other, index))
-        pairs, taken = [], (set(), set())
-        for _, *pair in sorted(found):
-            if pair[0] not in taken[0] and pair[1] not in taken[1]:
-                for each, index in zip(taken, pair, strict=True):
-                    each.add(index)
-                pairs.append(tuple(pair))
+            for previous_index in previous.near(crop.y, crop.x, *crop.mask.shape):
+                common = common_pixels(previous.crops[previous_index], crop)
+                iou = common / (previous_areas[previous_index] + area - common)
+                if iou >= self._min_iou:
+                    candidates.append((-iou, previous_index, index))
+        pairs: list[tuple[int, int]] = []
+        matched_previous, matched = set(), set()
+        for _, previous_index, index in sorted(candidates):
+            if previous_index not in matched_previous and index not in matched:
+                matched_previous.add(previous_index)
+                matched.add(index)
+                pairs.append((previous_index, index))
         return pairs
 
 
 def measure_volumes(
     slices: Sequence[tuple[Nuclei, np.ndarray]], count: int, image: MicroscopyImage
 ) -> Columns:
-    """Measures the nuclei of a stack.
+    """Measures the 3-D nuclei of a stack.
 
     Args:
-        slices: nuclei of each slice and their numbers in the stack.
-        count: of 3-D nuclei.
+        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1.
+        count: number of 3-D nuclei.
         image: the stack.
 
     Returns:
-        {column: (count,) values}: label, first_slice, last_slice, voxels, the centroid's z, y, x
-        (slices and pixels), and volume_um3 where the size of a voxel is known.
+        {column: (count,) values} with the columns label, first_slice, last_slice, voxels,
+        centroid_z (slices), centroid_y and centroid_x (pixels), and volume_um3 if the size of a
+        voxel is known.
     """
     voxels, sums = np.zeros(count), np.zeros((count, 3))
     first, last = np.full(count, len(slices)), np.full(count, -1)
-    for z, (nuclei, numbers) in enumerate(slices):
-        for crop, number in zip(nuclei.crops, (numbers - 1).tolist(), strict=True):
+    for z, (nuclei, labels) in enumerate(slices):
+        for crop, row in zip(nuclei.crops, (labels - 1).tolist(), strict=True):
             y, x = np.nonzero(crop.mask)
-            voxels[number] += len(y)
-            sums[number] += z * len(y), y.sum() + crop.y * len(y), x.sum() + crop.x * len(x)
-            first[number], last[number] = min(first[number], z), max(last[number], z)
+            voxels[row] += len(y)
+            sums[row] += z * len(y), y.sum() + crop.y * len(y), x.sum() + crop.x * len(x)
+            first[row], last[row] = min(first[row], z), max(last[row], z)
     centroids = sums / np.maximum(voxels, 1)[:, None]
     columns: Columns = {
         "label": np.arange(1, count + 1),
         "first_slice": first,
         "last_slice": last,
         "voxels": voxels.astype(np.int64),
-        **{f"centroid_{axis}": centroids[:, place] for place, axis in enumerate("zyx")},
+        **{f"centroid_{axis}": centroids[:, i] for i, axis in enumerate("zyx")},
     }
     if image.pixel_size and image.slice_distance:
         y, x = image.pixel_size

@@ -322,8 +322,8 @@ def test_parts_that_would_have_another_files_name(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([image, image]), imagej=True, metadata=metadata)
     cv2.imwrite(str(tmp_path / "a_t0001.png"), image)
     assert run(tmp_path, tmp_path / "out") == 1
-    message = f"{tmp_path / 'a.tif'}: a part of it has the name of another file, a_t0001"
-    assert message in capsys.readouterr().err
+    message = f"{tmp_path / 'a.tif'}: one of its images or slices has the name of another file, "
+    assert message + "a_t0001" in capsys.readouterr().err
     assert [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")] == ["a_t0001"]
 
 
@@ -340,7 +340,7 @@ def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(worker, "export_image", write_or_be_killed)
     assert run(tmp_path, tmp_path / "out") == 1
     printed = capsys.readouterr().err
-    assert f"{tmp_path / 'i2.png'}: the process that writes was killed" in printed
+    assert f"{tmp_path / 'i2.png'}: the export process was killed" in printed
     done = [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")]
     assert {"i0", "ib"} <= set(done) < {f"i{number:x}" for number in range(12)}
     monkeypatch.undo()

@@ -7,7 +7,7 @@ from dsb2018.structures.nuclei import Nuclei
 
 
 def draw_discs(size=(300, 400), count=60, radius=(4, 12), seed=0) -> np.ndarray:
-    """(H, W) int32 labels of discs that do not touch, some cut by the border."""
+    """Returns (H, W) int32 labels of discs that do not touch. Some are cut by the image border."""
     rng = np.random.default_rng(seed)
     labels, number = np.zeros(size, np.int32), 0
     for _ in range(count):
@@ -22,18 +22,18 @@ def draw_discs(size=(300, 400), count=60, radius=(4, 12), seed=0) -> np.ndarray:
 
 
 def find_bright(images) -> list[Nuclei]:
-    """A model of its own kind: what is bright and hangs together is a nucleus."""
-    found = []
+    """Replaces a model: the connected components of bright pixels are the nuclei."""
+    predictions = []
     for image in images:
         bright = (image[..., 0] > 100).astype(np.uint8)
         labels = cv2.connectedComponents(bright, connectivity=8)[1]
-        found.append(Nuclei.from_labels(labels, np.ones(labels.max(initial=0))))
-    return found
+        predictions.append(Nuclei.from_labels(labels, np.ones(labels.max(initial=0))))
+    return predictions
 
 
 def same_nuclei(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two label images have the same nuclei, under whatever numbers."""
+    """Returns whether two label images have the same nuclei; their labels may differ."""
     pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
-    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs) and bool(
+    return all(len(np.unique(labels)) == pairs.shape[1] for labels in pairs) and bool(
         ((a > 0) == (b > 0)).all()
     )

@@ -1,4 +1,4 @@
-"""Every format is read back by a library that did not write it."""
+"""Reads the files of each format with a library that did not write them."""
 
 import csv
 import json
@@ -35,81 +35,85 @@ from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 
 
-def nuclei_of(labels: np.ndarray) -> Nuclei:
+def make_nuclei(labels: np.ndarray) -> Nuclei:
     return Nuclei.from_labels(labels, np.linspace(0.99, 0.5, labels.max(initial=0)))
 
 
-def picture_of(pixels: np.ndarray, axes: str = "YX", **details) -> MicroscopyImage:
+def make_image(pixels: np.ndarray, axes: str = "YX", **details) -> MicroscopyImage:
     return MicroscopyImage("a", Path("/images/a.png"), pixels, axes, **details)
 
 
-def blank(labels: np.ndarray, **details) -> MicroscopyImage:
-    return picture_of(np.zeros(labels.shape, np.uint8), **details)
+def make_blank_image(labels: np.ndarray, **details) -> MicroscopyImage:
+    return make_image(np.zeros(labels.shape, np.uint8), **details)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (1025, 700), (700, 2100)])
 def test_label_images(tmp_path, size):
     labels = draw_discs(size)
     path = tmp_path / "a.tif"
-    write_labels(path, nuclei_of(labels), blank(labels, pixel_size=(0.5, 0.25)))
-    for found in (tifffile.imread(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)):
-        assert found.dtype == np.uint16
-        assert (found == labels).all()
-    with PillowImage.open(path) as image:  # a third library
+    write_labels(path, make_nuclei(labels), make_blank_image(labels, pixel_size=(0.5, 0.25)))
+    for exported in (tifffile.imread(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)):
+        assert exported.dtype == np.uint16
+        assert (exported == labels).all()
+    with PillowImage.open(path) as image:
         assert (np.asarray(image) == labels).all()
-        assert image.info["dpi"] == pytest.approx((2.54e4 / 0.25, 2.54e4 / 0.5))  # ImageJ reads it
+        # ImageJ reads the pixel size from the resolution.
+        assert image.info["dpi"] == pytest.approx((2.54e4 / 0.25, 2.54e4 / 0.5))
 
 
-def test_label_images_of_very_many_nuclei(tmp_path):
+def test_label_images_of_more_than_65535_nuclei(tmp_path):
     labels = np.arange(1, 300 * 300 + 1, dtype=np.int32).reshape(300, 300)
-    write_labels(tmp_path / "a.tif", nuclei_of(labels), blank(labels))
-    found = tifffile.imread(tmp_path / "a.tif")
-    assert found.dtype == np.uint32
-    assert (found == labels).all()
+    write_labels(tmp_path / "a.tif", make_nuclei(labels), make_blank_image(labels))
+    exported = tifffile.imread(tmp_path / "a.tif")
+    assert exported.dtype == np.uint32
+    assert (exported == labels).all()
 
 
 @pytest.mark.parametrize("size", [(40, 50), (600, 1100)])
-def test_volumes(tmp_path, size):
+def test_label_images_of_stacks(tmp_path, size):
     planes = [draw_discs(size, 10, seed=seed) for seed in range(5)]
-    slices = [(nuclei_of(plane), np.arange(plane.max())[::-1] + 7) for plane in planes]
+    slices = [(make_nuclei(plane), np.arange(plane.max())[::-1] + 7) for plane in planes]
     volume = np.stack(
-        [np.concatenate([[0], m])[p] for p, (_, m) in zip(planes, slices, strict=True)]
+        [
+            np.concatenate([[0], labels])[plane]
+            for plane, (_, labels) in zip(planes, slices, strict=True)
+        ]
     )
-    picture = picture_of(np.zeros(volume.shape, np.uint8), "ZYX")
-    write_volume(tmp_path / "a.tif", iter(slices), int(volume.max()), picture)
+    stack = make_image(np.zeros(volume.shape, np.uint8), "ZYX")
+    write_volume(tmp_path / "a.tif", iter(slices), int(volume.max()), stack)
     assert (imread(tmp_path / "a.tif") == volume).all()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.series[0].axes == "ZYX"
 
 
-def rasterise(geometry: dict, size: tuple[int, int]) -> np.ndarray:
-    """Pixels whose middle lies in a geometry."""
+def rasterize(geometry: dict, size: tuple[int, int]) -> np.ndarray:
+    """Returns a mask of the pixels whose centers are in a GeoJSON geometry."""
     polygons = geometry["coordinates"]
     polygons = polygons if geometry["type"] == "MultiPolygon" else [polygons]
     mask = np.zeros(size, bool)
     for outer, *holes in polygons:
-        part = polygon2mask(size, np.array(outer)[:, ::-1] - 0.5)
+        polygon_mask = polygon2mask(size, np.array(outer)[:, ::-1] - 0.5)
         for hole in holes:
-            part &= ~polygon2mask(size, np.array(hole)[:, ::-1] - 0.5)
-        mask |= part
+            polygon_mask &= ~polygon2mask(size, np.array(hole)[:, ::-1] - 0.5)
+        mask |= polygon_mask
     return mask
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_outlines_hold_the_pixels(seed):
+def test_outlines_contain_exactly_the_pixels(seed):
     noise = np.random.default_rng(seed).random((30, 30)).astype(np.float32)
-    blobs = cv2.GaussianBlur(noise, (0, 0), 1.5) > 0.5  # with holes, corners and parts
+    blobs = cv2.GaussianBlur(noise, (0, 0), 1.5) > 0.5  # several parts, with holes
     crop = Crop(7, 3, blobs)
     expected = np.zeros((40, 50), bool)
     expected[3:33, 7:37] = blobs
-    assert (rasterise(outline(crop), expected.shape) == expected).all()
+    assert (rasterize(outline(crop), expected.shape) == expected).all()
 
 
-def test_outline_by_hand():
-    ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
-    geometry = outline(Crop(10, 20, ring))
+def test_outline_of_a_ring():
+    mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
+    geometry = outline(Crop(10, 20, mask))
     assert geometry["type"] == "Polygon"
-    outer, hole = (np.array(each) for each in geometry["coordinates"])
+    outer, hole = (np.array(ring) for ring in geometry["coordinates"])
     assert (outer[0] == outer[-1]).all()
     assert (outer.min(axis=0).tolist(), outer.max(axis=0).tolist()) == ([10, 20], [13, 23])
     assert (hole.min(axis=0).tolist(), hole.max(axis=0).tolist()) == ([11, 21], [12, 22])
@@ -118,46 +122,47 @@ def test_outline_by_hand():
 
 def test_geojson(tmp_path):
     labels = draw_discs((60, 80), 12)
-    nuclei, picture = nuclei_of(labels), blank(labels)
-    write_geojson(tmp_path / "a.geojson", nuclei, measure_nuclei(nuclei, picture))
+    nuclei, image = make_nuclei(labels), make_blank_image(labels)
+    write_geojson(tmp_path / "a.geojson", nuclei, measure_nuclei(nuclei, image))
     content = json.loads((tmp_path / "a.geojson").read_text())
     assert content["type"] == "FeatureCollection"
     assert len(content["features"]) == len(nuclei)
     for number, feature in enumerate(content["features"], start=1):
-        assert (rasterise(feature["geometry"], labels.shape) == (labels == number)).all()
+        assert (rasterize(feature["geometry"], labels.shape) == (labels == number)).all()
         assert feature["properties"]["objectType"] == "detection"
         assert feature["properties"]["measurements"]["area"] == (labels == number).sum()
-    nothing = nuclei_of(np.zeros((5, 5), np.int32))
-    write_geojson(tmp_path / "b.geojson", nothing, measure_nuclei(nothing, blank(nothing.labels)))
+    empty = make_nuclei(np.zeros((5, 5), np.int32))
+    columns = measure_nuclei(empty, make_blank_image(empty.labels))
+    write_geojson(tmp_path / "b.geojson", empty, columns)
     assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
 
 
 def test_coco(tmp_path):
-    images = {
+    label_images = {
         "a": draw_discs((60, 80), 12),
         "b": np.zeros((9, 9), np.int32),
         "c": draw_discs((50, 40)),
     }
     parts = []
-    for name, labels in images.items():
+    for name, labels in label_images.items():
         parts.append(tmp_path / f"{name}.coco")
-        write_coco_part(parts[-1], name, f"{name}.png", nuclei_of(labels))
+        write_coco_part(parts[-1], name, f"{name}.png", make_nuclei(labels))
     join_coco(tmp_path / "coco.json", parts)
     coco = COCO(str(tmp_path / "coco.json"))
-    assert [image["name"] for image in coco.loadImgs(coco.getImgIds())] == list(images)
-    for image, labels in zip(coco.loadImgs(coco.getImgIds()), images.values(), strict=True):
+    assert [image["name"] for image in coco.loadImgs(coco.getImgIds())] == list(label_images)
+    for image, labels in zip(coco.loadImgs(coco.getImgIds()), label_images.values(), strict=True):
         annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
         assert len(annotations) == labels.max()
-        for number, each in enumerate(annotations, start=1):
-            assert (coco.annToMask(each) == (labels == number)).all()
-            assert each["area"] == (labels == number).sum()
-            assert 0.5 <= each["score"] <= 1
+        for label, annotation in enumerate(annotations, start=1):
+            assert (coco.annToMask(annotation) == (labels == label)).all()
+            assert annotation["area"] == (labels == label).sum()
+            assert 0.5 <= annotation["score"] <= 1
     join_coco(tmp_path / "none.json", [])
     assert json.loads((tmp_path / "none.json").read_text())["images"] == []
 
 
-def decode(code: str, size: tuple[int, int]) -> np.ndarray:
-    """Kaggle's own way: pixels from 1, down and then to the right."""
+def decode_run_lengths(code: str, size: tuple[int, int]) -> np.ndarray:
+    """Decodes run lengths as Kaggle does: pixels from 1, from top to bottom, then left to right."""
     flat = np.zeros(size[0] * size[1], bool)
     numbers = list(map(int, code.split()))
     for start, length in zip(numbers[::2], numbers[1::2], strict=True):
@@ -169,9 +174,9 @@ def decode(code: str, size: tuple[int, int]) -> np.ndarray:
 def test_kaggle(tmp_path):
     labels = draw_discs((60, 80), 12)
     labels[:, 79] = labels.max() + 1  # a whole column
-    (tmp_path / "a").write_text(kaggle_part("a", nuclei_of(labels)))
+    (tmp_path / "a").write_text(kaggle_part("a", make_nuclei(labels)))
     (tmp_path / "b").write_text(
-        kaggle_part("b, with a comma", nuclei_of(np.zeros((3, 3), np.int32)))
+        kaggle_part("b, with a comma", make_nuclei(np.zeros((3, 3), np.int32)))
     )
     join_kaggle(tmp_path / "submission.csv", [tmp_path / "a", tmp_path / "b"])
     with open(tmp_path / "submission.csv", newline="") as file:
@@ -180,39 +185,36 @@ def test_kaggle(tmp_path):
     assert len(rows) == labels.max()
     for number, row in enumerate(rows, start=1):
         if (labels == number).any():
-            assert (decode(row["EncodedPixels"], labels.shape) == (labels == number)).all()
+            mask = decode_run_lengths(row["EncodedPixels"], labels.shape)
+            assert (mask == (labels == number)).all()
 
 
-def test_a_dsb_folder_can_be_prepared(tmp_path):
+def test_prepare_reads_a_dsb_folder(tmp_path):
     labels = draw_discs((60, 80), 12)
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    folder, shown, grey_range = (
-        tmp_path / "dsb" / "i1",
-        picture_of(pixels, "YXS"),
-        GreyRange(0, 255),
-    )
-    mark = tmp_path / "mark"
-    write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range, mark)
+    folder, mark = tmp_path / "dsb" / "i1", tmp_path / "mark"
+    image, grey_range = make_image(pixels, "YXS"), GreyRange(0, 255)
+    write_dsb(folder, "i1", make_nuclei(labels), image, grey_range, mark)
     assert (imread(tmp_path / "dsb" / "i1" / "images" / "i1.png") == pixels).all()
     root = tmp_path / "root"
     prepare(Options(input=tmp_path / "dsb", output=root, name="mine", workers=1, progress=False))
     coco = json.loads((root / "annotations" / "dsb2018_mine.json").read_text())
     item = {**coco["images"][0], "label_file": str(root / coco["images"][0]["label_file"])}
     assert (read_label_layers(item)[0] == labels).all()
-    write_dsb(folder, "i1", nuclei_of(labels * 0), shown, grey_range, mark)
-    assert not list((tmp_path / "dsb").rglob("masks/*.png"))  # nothing of the run before
-    (folder / "masks" / "drawn.png").write_bytes(b"a mask that somebody drew")
-    with pytest.raises(ValueError, match="changed by somebody since it was written"):
-        write_dsb(folder, "i1", nuclei_of(labels), shown, grey_range, mark)
+    write_dsb(folder, "i1", make_nuclei(labels * 0), image, grey_range, mark)
+    assert not list((tmp_path / "dsb").rglob("masks/*.png"))  # the old masks were deleted
+    (folder / "masks" / "drawn.png").write_bytes(b"a new mask")
+    with pytest.raises(ValueError, match="changed after it was written"):
+        write_dsb(folder, "i1", make_nuclei(labels), image, grey_range, mark)
     assert (folder / "masks" / "drawn.png").exists()
 
 
-def test_a_dsb_folder_has_what_the_model_saw(tmp_path):
+def test_a_dsb_folder_contains_the_input_of_the_model(tmp_path):
     labels = draw_discs((60, 80), 12)
     pixels = np.random.default_rng(0).integers(100, 1500, (60, 80), np.uint16)
     grey_range = GreyRange(100, 1500)
     mark = tmp_path / "mark"
-    write_dsb(tmp_path / "i1", "i1", nuclei_of(labels), picture_of(pixels), grey_range, mark)
+    write_dsb(tmp_path / "i1", "i1", make_nuclei(labels), make_image(pixels), grey_range, mark)
     image = imread(tmp_path / "i1" / "images" / "i1.png")
     assert image.dtype == np.uint8
     assert (image == grey_range.apply(pixels)[..., None]).all()
@@ -223,11 +225,11 @@ def test_crops(tmp_path):
     labels = np.zeros((40, 50), np.int32)
     labels[10:15, 20:28], labels[0:3, 0:3] = 1, 2
     pixels = np.random.default_rng(0).integers(0, 4096, (40, 50), np.uint16)
-    write_crops(tmp_path / "a", nuclei_of(labels), picture_of(pixels), [1, 2])
+    write_crops(tmp_path / "a", make_nuclei(labels), make_image(pixels), [1, 2])
     assert (imread(tmp_path / "a" / "00001.png") == pixels[6:19, 16:32]).all()
     assert (imread(tmp_path / "a" / "00002.png") == pixels[:7, :7]).all()
     write_crops(
-        tmp_path / "b", nuclei_of(labels), picture_of(pixels.astype(np.float32) / 7), [1, 7]
+        tmp_path / "b", make_nuclei(labels), make_image(pixels.astype(np.float32) / 7), [1, 7]
     )
     assert np.allclose(tifffile.imread(tmp_path / "b" / "00001.tif"), pixels[6:19, 16:32] / 7)
     assert (tmp_path / "b" / "00007.tif").exists()
@@ -239,12 +241,12 @@ def test_crops(tmp_path):
 def test_overlays(tmp_path, size, expected):
     labels = draw_discs(size, 20, radius=(10, 20))
     pixels = np.where(labels > 0, 200, 20).astype(np.uint8)
-    write_overlay(tmp_path / "a.png", nuclei_of(labels), picture_of(pixels), GreyRange(0, 255))
-    picture = imread(tmp_path / "a.png")
-    assert picture.shape == (*expected, 3)
-    assert (picture == PREDICTED).all(axis=2).sum() > 100  # outlines
-    assert (picture == 200).all(axis=2).sum() > 100  # what they are around
-    assert (picture == 20).all(axis=2).sum() > 100
+    write_overlay(tmp_path / "a.png", make_nuclei(labels), make_image(pixels), GreyRange(0, 255))
+    overlay = imread(tmp_path / "a.png")
+    assert overlay.shape == (*expected, 3)
+    assert (overlay == PREDICTED).all(axis=2).sum() > 100  # outlines
+    assert (overlay == 200).all(axis=2).sum() > 100  # nuclei
+    assert (overlay == 20).all(axis=2).sum() > 100  # background
 
 
 def test_tables(tmp_path):
@@ -284,18 +286,20 @@ def test_many_small_parts_become_few_row_groups(tmp_path, monkeypatch):
     assert file.read()["area"].to_pylist() == [n + 0.5 for n in range(60) for _ in range(n % 9)]
 
 
-def test_numbers_are_rounded_to_what_they_hold():
-    given = np.array([0.000123456789, 12345.678912, 1 / 3, -2e-12, 0.0, np.nan, np.inf, 7e15])
+def test_round_off():
+    values = np.array([0.000123456789, 12345.678912, 1 / 3, -2e-12, 0.0, np.nan, np.inf, 7e15])
     expected = [0.000123457, 12345.6789, 0.333333, -2e-12, 0.0, np.nan, np.inf, 7e15]
-    assert np.allclose(round_off(given), expected, rtol=1e-12, atol=0, equal_nan=True)
+    assert np.allclose(round_off(values), expected, rtol=1e-12, atol=0, equal_nan=True)
 
 
-def test_labels_open_without_python(tmp_path):
-    """libtiff's own tool, where a machine has it."""
+def test_tiffinfo_reads_label_images(tmp_path):
+    """Uses a tool of libtiff, if it is installed."""
     labels = draw_discs((60, 80), 12)
-    write_labels(tmp_path / "a.tif", nuclei_of(labels), blank(labels))
+    write_labels(tmp_path / "a.tif", make_nuclei(labels), make_blank_image(labels))
     try:
-        done = subprocess.run(["tiffinfo", str(tmp_path / "a.tif")], capture_output=True, text=True)
+        process = subprocess.run(
+            ["tiffinfo", str(tmp_path / "a.tif")], capture_output=True, text=True
+        )
     except FileNotFoundError:
         pytest.skip("no tiffinfo")
-    assert "Image Width: 80 Image Length: 60" in done.stdout
+    assert "Image Width: 80 Image Length: 60" in process.stdout

@@ -1,4 +1,4 @@
-"""Input of `predict` that is damaged or made to do harm."""
+"""Damaged and malicious input of `predict`."""
 
 import csv
 import json
@@ -37,20 +37,20 @@ def folder(tmp_path):
     return images
 
 
-def run(folder, output, *more) -> int:
-    return predict.main(["--input", str(folder), "--output", str(output), *more])
+def run(folder, output, *options) -> int:
+    return predict.main(["--input", str(folder), "--output", str(output), *options])
 
 
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_named_pipes_do_not_hang(folder, tmp_path, capsys, ending):
-    os.mkfifo(folder / f"pipe.{ending}")
+@pytest.mark.parametrize("extension", ["png", "tif"])
+def test_named_pipes_do_not_hang(folder, tmp_path, capsys, extension):
+    os.mkfifo(folder / f"pipe.{extension}")
     assert run(folder, tmp_path / "out") == 1
     printed = capsys.readouterr()
-    assert f"pipe.{ending}: a named pipe, expected a regular file" in printed.err
+    assert f"pipe.{extension}: a named pipe, expected a regular file" in printed.err
     assert "1 of 2 files done" in printed.out
 
 
-def test_names_of_dots_leave_the_output_alone(folder, tmp_path, capsys):
+def test_file_names_of_dots_are_safe(folder, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
     (output / "precious.txt").write_text("mine")
@@ -64,14 +64,14 @@ def test_names_of_dots_leave_the_output_alone(folder, tmp_path, capsys):
     assert not any(name.startswith(".") for name in crops)
 
 
-def test_crops_never_replace_a_folder_of_others(tmp_path):
+def test_crops_never_replace_a_folder_of_the_user(tmp_path):
     (tmp_path / "precious.txt").touch()
     with pytest.raises(ValueError, match="not deleted, because dsb2018 did not create it"):
         write_crops(tmp_path, None, None, [])
     assert (tmp_path / "precious.txt").exists()
 
 
-def test_names_that_spreadsheets_take_for_formulas(folder, tmp_path):
+def test_file_names_that_are_spreadsheet_formulas_are_quoted(folder, tmp_path):
     (folder / "good.png").rename(folder / "=1+1.png")
     assert run(folder, tmp_path / "out", "--format", "kaggle") == 0
     with open(tmp_path / "out" / "images.csv", newline="") as file:
@@ -84,7 +84,7 @@ def test_names_that_spreadsheets_take_for_formulas(folder, tmp_path):
     "content",
     ["5", "{", "[]", "null", '{"fingerprint": 3}', '{"fingerprint": "x", "images": [5]}', ""],
 )
-def test_an_unreadable_record_is_made_again(folder, tmp_path, content, capsys):
+def test_an_unreadable_record_is_replaced(folder, tmp_path, content, capsys):
     output = tmp_path / "out"
     assert run(folder, output) == 0
     record = output / ".done" / "good" / "record.json"
@@ -94,7 +94,7 @@ def test_an_unreadable_record_is_made_again(folder, tmp_path, content, capsys):
     assert record.read_text() == before
 
 
-def test_a_record_names_no_other_files(folder, tmp_path):
+def test_a_record_with_an_unsafe_name_is_replaced(folder, tmp_path):
     output = tmp_path / "out"
     assert run(folder, output) == 0
     record = output / ".done" / "good" / "record.json"
@@ -106,7 +106,7 @@ def test_a_record_names_no_other_files(folder, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["good.parquet", "good.coco"])
-def test_a_damaged_part_is_named_and_made_again(folder, tmp_path, capsys, part):
+def test_a_damaged_part_is_reported_and_replaced(folder, tmp_path, capsys, part):
     output = tmp_path / "out"
     assert run(folder, output, "--format", "coco") == 0
     table = (output / "nuclei.csv").read_bytes()
@@ -118,7 +118,7 @@ def test_a_damaged_part_is_named_and_made_again(folder, tmp_path, capsys, part):
     assert (output / "nuclei.csv").read_bytes() == table
 
 
-def test_a_missing_part_is_made_again(folder, tmp_path):
+def test_a_missing_part_is_replaced(folder, tmp_path):
     assert run(folder, tmp_path / "out") == 0
     path = tmp_path / "out" / ".done" / "good" / "good.parquet"
     path.unlink()
@@ -135,19 +135,19 @@ def test_a_damaged_tile_is_computed_again(tmp_path, monkeypatch):
     assert run(path, tmp_path / "whole", *options) == 0
     original = run_module.stitch
 
-    def damage(size, found):
-        tiles = sorted((tmp_path / "out" / ".done" / "slide" / "tiles").rglob("*.npz"))
-        tiles[0].write_bytes(b"noise")
-        tiles[1].unlink()
-        return original(size, found)
+    def damage_and_stitch(size, tiles):
+        paths = sorted((tmp_path / "out" / ".done" / "slide" / "tiles").rglob("*.npz"))
+        paths[0].write_bytes(b"noise")
+        paths[1].unlink()
+        return original(size, tiles)
 
-    monkeypatch.setattr(run_module, "stitch", damage)
+    monkeypatch.setattr(run_module, "stitch", damage_and_stitch)
     assert run(path, tmp_path / "out", *options) == 0
-    read = [tifffile.imread(tmp_path / name / "labels" / "slide.tif") for name in ("whole", "out")]
-    np.testing.assert_array_equal(*read)
+    labels = [tifffile.imread(tmp_path / out / "labels" / "slide.tif") for out in ("whole", "out")]
+    np.testing.assert_array_equal(*labels)
 
 
-def test_links_to_nowhere_and_folders_named_like_images(folder, tmp_path, capsys):
+def test_broken_links_and_folders_with_image_names(folder, tmp_path, capsys):
     (folder / "link.png").symlink_to("nowhere")
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "folder.png").mkdir()
@@ -164,7 +164,7 @@ def write_header_only(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "make"),
+    ("name", "write"),
     [
         ("header.tif", write_header_only),
         ("empty.tif", lambda path: path.touch()),
@@ -172,8 +172,8 @@ def write_header_only(path):
         ("far.tif", lambda path: tifffile.imwrite(path, np.array([[1.7e308, -1.7e308]]))),
     ],
 )
-def test_files_that_are_named(folder, tmp_path, capsys, name, make):
-    make(folder / name)
+def test_unreadable_files_are_reported(folder, tmp_path, capsys, name, write):
+    write(folder / name)
     assert run(folder, tmp_path / "out") == 1
     printed = capsys.readouterr()
     assert f"{name}: " in printed.err
@@ -181,74 +181,72 @@ def test_files_that_are_named(folder, tmp_path, capsys, name, make):
     assert "1 of 2 files done" in printed.out
 
 
-def test_a_range_that_cannot_be_computed():
+def test_a_gray_range_that_overflows():
     with pytest.raises(ValueError, match="a range that is too wide"):
         find_range([np.array([[[1.7e308], [-1.7e308]]])], 0.1)
 
 
-def test_a_channel_that_is_no_ascii_number(folder, tmp_path, capsys):
+def test_a_channel_index_that_is_not_ascii(folder, tmp_path, capsys):
     tifffile.imwrite(folder / "good.tif", np.zeros((2, 64, 64), np.uint8), metadata={"axes": "CYX"})
     assert run(folder / "good.tif", tmp_path / "out", "--channel", "²") == 1
-    assert "no channel '²'; there are 0 to 1" in capsys.readouterr().err
+    assert "no channel '²', expected an index from 0 to 1" in capsys.readouterr().err
 
 
-def test_an_empty_output(folder, capsys):
-    with pytest.raises(SystemExit) as end:
+def test_an_empty_output_path(folder, capsys):
+    with pytest.raises(SystemExit) as exit_info:
         run(folder, "")
-    assert end.value.code == 2
+    assert exit_info.value.code == 2
     assert "it is empty, expected a path" in capsys.readouterr().err
 
 
-def sparse_tiff(path, shape=(4096, 4096)):
-    """Only the first of the tiles is there."""
+def write_sparse_tiff(path, shape=(4096, 4096)):
+    """Writes a TIFF in which only the first tile has data."""
     tile = micrograph((256, 256), 0)[0].astype(np.uint8)
     count = -(-shape[0] // 256) * -(-shape[1] // 256)
     tiles = (tile if number == 0 else None for number in range(count))
     tifffile.imwrite(path, tiles, shape=shape, dtype=np.uint8, tile=(256, 256))
 
 
-def test_tiles_that_a_file_lacks_cost_nothing(tmp_path, monkeypatch):
+def test_tiles_without_data_are_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff_module, "SMALL", 1 << 20)
     path = tmp_path / "slide.tif"
-    sparse_tiff(path)
-    (picture,) = open_images("slide", path)
-    assert picture.is_absent(256, 0, 1000, 1000)
-    assert not picture.is_absent(255, 255, 10, 10)
-    assert [place for place, _ in picture.windows(256).with_positions()] == [(0, 0)]
-    assert picture.read(300, 300, 5, 6).shape == (5, 6, 1)
-    seen = []
+    write_sparse_tiff(path)
+    (image,) = open_images("slide", path)
+    assert image.is_absent(256, 0, 1000, 1000)
+    assert not image.is_absent(255, 255, 10, 10)
+    assert [position for position, _ in image.windows(256).with_positions()] == [(0, 0)]
+    assert image.read(300, 300, 5, 6).shape == (5, 6, 1)
+    tiles = []
     original = run_module.find_in_tile
     monkeypatch.setattr(
-        run_module, "find_in_tile", lambda t, **k: seen.append(t) or original(t, **k)
+        run_module, "find_in_tile", lambda tile, **k: tiles.append(tile) or original(tile, **k)
     )
     assert run(path, tmp_path / "out", "--format", "labels", "--tile", "512") == 0
-    assert len(seen) < 5  # of more than a hundred
+    assert len(tiles) < 5  # of more than 100
     with open(tmp_path / "out" / "images.csv", newline="") as file:
         assert int(next(csv.DictReader(file))["nuclei"]) > 3
 
 
-def test_a_file_without_any_tile():
+def test_an_image_without_any_data():
     absent = AbsentTiles(np.ones((2, 2), bool), 256, 256)
-    picture = MicroscopyImage(
-        "a", Path("a.tif"), np.zeros((512, 512), np.uint8), "YX", absent=absent
-    )
+    image = MicroscopyImage("a", Path("a.tif"), np.zeros((512, 512), np.uint8), "YX", absent=absent)
     with pytest.raises(ValueError, match="the image has no pixels"):
-        find_range(picture.windows(), 0.1)
+        find_range(image.windows(), 0.1)
 
 
-def test_paths_of_a_plate_stay_in_it(tmp_path):
+def test_paths_that_lead_out_of_a_plate_are_ignored(tmp_path):
     import zarr
 
     plate = zarr.open_group(tmp_path / "plate.zarr", mode="w", zarr_format=2)
     plate.attrs["plate"] = {"wells": [{"path": "A/1"}]}
     well = plate.create_group("A/1")
     well.attrs["well"] = {"images": [{"path": "../../../outside"}, {"path": "0"}]}
-    found = [path for _, path in find_images([str(tmp_path / "plate.zarr")])]
-    assert found == [tmp_path / "plate.zarr" / "A" / "1" / "0"]
+    paths = [path for _, path in find_images([str(tmp_path / "plate.zarr")])]
+    assert paths == [tmp_path / "plate.zarr" / "A" / "1" / "0"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(folder, tmp_path, capsys, value):
+def test_weights_with_nan_or_inf(folder, tmp_path, capsys, value):
     weights = load_file(FOLDER / "unet_light.safetensors")
     name = next(name for name, values in weights.items() if values.is_floating_point())
     weights[name].view(-1)[0] = value
@@ -257,7 +255,7 @@ def test_weights_that_are_not_finite(folder, tmp_path, capsys, value):
     assert f"{name} has values that are NaN or infinite" in capsys.readouterr().err
 
 
-def test_outputs_that_are_not_finite(folder, tmp_path, capsys):
+def test_a_network_output_with_nan_or_inf(folder, tmp_path, capsys):
     weights = load_file(FOLDER / "unet_light.safetensors")
     weights = {name: values.float() for name, values in weights.items()}
     for name, values in weights.items():
@@ -268,7 +266,7 @@ def test_outputs_that_are_not_finite(folder, tmp_path, capsys):
     assert "good.png: the network's output has NaN or infinite values" in capsys.readouterr().err
 
 
-HOLD = """
+LOCK_FOLDER = """
 import sys, time
 from pathlib import Path
 from dsb2018.io.locking import lock_folder
@@ -278,8 +276,8 @@ with lock_folder(Path(sys.argv[1]), "prediction", "--output"):
 """
 
 
-def test_a_second_run_in_one_output_is_told(folder, tmp_path, capsys):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+def test_a_second_run_in_the_same_output_is_an_error(folder, tmp_path, capsys):
+    command = [sys.executable, "-c", LOCK_FOLDER, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline() == "held\n"
@@ -294,7 +292,7 @@ def test_a_second_run_in_one_output_is_told(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change", [{"nuclei": -(10**30)}, {"width": 10**400}, {"nuclei": -1}, None], ids=str
 )
-def test_records_of_impossible_numbers_are_made_again(folder, tmp_path, change):
+def test_a_record_with_impossible_values_is_replaced(folder, tmp_path, change):
     assert run(folder, tmp_path / "out") == 0
     record = tmp_path / "out" / ".done" / "good" / "record.json"
     before = record.read_text()
@@ -305,7 +303,7 @@ def test_records_of_impossible_numbers_are_made_again(folder, tmp_path, change):
     assert record.read_text() == before
 
 
-def test_an_empty_label_image_is_made_again(folder, tmp_path):
+def test_an_empty_label_image_is_replaced(folder, tmp_path):
     assert run(folder, tmp_path / "out") == 0
     path = tmp_path / "out" / "labels" / "good.tif"
     before = path.read_bytes()
@@ -314,7 +312,7 @@ def test_an_empty_label_image_is_made_again(folder, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_name_that_is_not_utf8(folder, tmp_path):
+def test_a_file_name_that_is_not_utf8(folder, tmp_path):
     shutil.copy(folder / "good.png", os.fsencode(folder) + b"/bad\xff.png")
     assert run(folder, tmp_path / "out", "--format", "coco") == 0
     with open(tmp_path / "out" / "images.csv", newline="", encoding="utf-8") as file:
@@ -322,7 +320,7 @@ def test_a_name_that_is_not_utf8(folder, tmp_path):
 
 
 @pytest.mark.parametrize("shape", ["[1000000000, 64, 64]", "[1000000000000, 1000000000000]"])
-def test_zarr_of_impossible_sizes(tmp_path, capsys, shape):
+def test_zarr_with_impossible_shapes(tmp_path, capsys, shape):
     store = tmp_path / "a.zarr"
     store.mkdir()
     chunks = "[1, 64, 64]" if shape.count(",") == 2 else "[64, 64]"
@@ -346,9 +344,9 @@ def test_named_pipes_in_zarr(tmp_path, capsys):
         assert "not a regular file" in capsys.readouterr().err
 
 
-def test_sizes_that_make_no_sense_say_nothing(tmp_path):
+def test_a_negative_pixel_size_is_ignored(tmp_path):
     path = tmp_path / "a.ome.tif"
     metadata = {"axes": "YX", "PhysicalSizeX": -1.0, "PhysicalSizeY": 1.0}
     tifffile.imwrite(path, np.zeros((16, 16), np.uint8), ome=True, metadata=metadata)
-    (picture,) = open_images("a", path)
-    assert picture.pixel_size is None
+    (image,) = open_images("a", path)
+    assert image.pixel_size is None

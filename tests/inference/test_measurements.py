@@ -11,17 +11,17 @@ from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 
 
-def picture_of(pixels: np.ndarray, axes: str, **details) -> MicroscopyImage:
+def make_image(pixels: np.ndarray, axes: str, **details) -> MicroscopyImage:
     return MicroscopyImage("a", Path("a"), pixels, axes, **details)
 
 
 @pytest.mark.parametrize("block", [40, 10_000])
-def test_as_scikit_image_on_the_whole_image(monkeypatch, block):
+def test_blocks_give_the_same_measurements_as_scikit_image(monkeypatch, block):
     monkeypatch.setattr(measurements, "BLOCK", block)
     labels = draw_discs()
     pixels = np.random.default_rng(0).integers(0, 4000, (*labels.shape, 2), np.uint16)
     nuclei = Nuclei.from_labels(labels, np.linspace(1, 0.5, labels.max()))
-    columns = measure_nuclei(nuclei, picture_of(pixels, "YXC", channels=("DAPI", "GFP")))
+    columns = measure_nuclei(nuclei, make_image(pixels, "YXC", channels=("DAPI", "GFP")))
     assert columns["label"].tolist() == list(range(1, len(nuclei) + 1))
     assert (columns["score"] == nuclei.scores).all()
     backgrounds = np.median(pixels[labels == 0], axis=0)
@@ -34,26 +34,26 @@ def test_as_scikit_image_on_the_whole_image(monkeypatch, block):
             assert row[name] == pytest.approx(region[name]), name
         values = pixels[labels == region.label].astype(float)
         for channel, name in enumerate(("_DAPI", "_GFP")):
-            above = values[:, channel] - backgrounds[channel]
+            intensities = values[:, channel] - backgrounds[channel]
             assert row[f"background{name}"] == backgrounds[channel]
-            assert row[f"intensity_mean{name}"] == pytest.approx(above.mean())
-            assert row[f"intensity_median{name}"] == pytest.approx(np.median(above))
-            assert row[f"intensity_std{name}"] == pytest.approx(above.std())
-            assert row[f"intensity_sum{name}"] == pytest.approx(above.sum())
+            assert row[f"intensity_mean{name}"] == pytest.approx(intensities.mean())
+            assert row[f"intensity_median{name}"] == pytest.approx(np.median(intensities))
+            assert row[f"intensity_std{name}"] == pytest.approx(intensities.std())
+            assert row[f"intensity_sum{name}"] == pytest.approx(intensities.sum())
 
 
-def squares() -> tuple[Nuclei, MicroscopyImage]:
-    """Two that touch at a corner, and one at the border."""
+def draw_squares() -> tuple[Nuclei, MicroscopyImage]:
+    """Returns two squares that touch at a corner, and a rectangle at the border."""
     labels = np.zeros((20, 30), np.int32)
     labels[2:6, 2:6], labels[6:10, 6:10], labels[12:14, 26:30] = 1, 2, 3
     pixels = np.full((20, 30), 10, np.uint8)
     pixels[labels == 1], pixels[labels == 2], pixels[labels == 3] = 30, 50, 5
     nuclei = Nuclei.from_labels(labels, np.array([0.9, 0.8, 0.7]))
-    return nuclei, picture_of(pixels, "YX", pixel_size=(0.5, 0.5))
+    return nuclei, make_image(pixels, "YX", pixel_size=(0.5, 0.5))
 
 
-def test_by_hand():
-    columns = measure_nuclei(*squares())
+def test_measurements_of_squares():
+    columns = measure_nuclei(*draw_squares())
     assert columns["area"].tolist() == [16, 16, 8]
     assert columns["touching"].tolist() == [True, True, False]
     assert columns["at_border"].tolist() == [False, False, True]
@@ -67,7 +67,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("axes", "channels", "endings"),
+    ("axes", "channels", "suffixes"),
     [
         ("YX", 1, [""]),
         ("YXS", 3, ["_red", "_green", "_blue"]),
@@ -75,17 +75,17 @@ def test_by_hand():
         ("CYX", 2, ["_0", "_1"]),
     ],
 )
-def test_columns_of_channels(axes, channels, endings):
-    nuclei, _ = squares()
+def test_names_of_channel_columns(axes, channels, suffixes):
+    nuclei, _ = draw_squares()
     shape = [{"Y": 20, "X": 30}.get(axis, channels) for axis in axes]
-    columns = measure_nuclei(nuclei, picture_of(np.ones(shape, np.uint8), axes))
-    found = [name for name in columns if name.startswith("intensity_mean")]
-    assert found == [f"intensity_mean{ending}" for ending in endings]
+    columns = measure_nuclei(nuclei, make_image(np.ones(shape, np.uint8), axes))
+    names = [name for name in columns if name.startswith("intensity_mean")]
+    assert names == [f"intensity_mean{suffix}" for suffix in suffixes]
 
 
 def test_summary_of_an_image():
-    nuclei, picture = squares()
-    row = summarize_nuclei(measure_nuclei(nuclei, picture), picture)
+    nuclei, image = draw_squares()
+    row = summarize_nuclei(measure_nuclei(nuclei, image), image)
     assert row["nuclei"] == 3
     assert (row["height"], row["width"]) == (20, 30)
     assert row["nuclei_per_megapixel"] == pytest.approx(5000)
@@ -98,20 +98,20 @@ def test_summary_of_an_image():
 
 
 def test_an_image_without_nuclei_has_the_same_columns():
-    nothing = Nuclei.from_labels(np.zeros((20, 30), np.int32), np.zeros(0))
-    _, picture = squares()
-    columns = measure_nuclei(nothing, picture)
-    assert set(columns) == set(measure_nuclei(*squares()))
+    nuclei = Nuclei.from_labels(np.zeros((20, 30), np.int32), np.zeros(0))
+    _, image = draw_squares()
+    columns = measure_nuclei(nuclei, image)
+    assert set(columns) == set(measure_nuclei(*draw_squares()))
     assert all(len(values) == 0 for values in columns.values())
-    row = summarize_nuclei(columns, picture)
+    row = summarize_nuclei(columns, image)
     assert row["nuclei"] == 0
     assert np.isnan(row["mean_area"])
 
 
-def test_a_single_nucleus_and_one_without_background():
+def test_a_nucleus_that_covers_the_image():
     labels = np.ones((6, 6), np.int32)
     pixels = np.full((6, 6), 7, np.uint8)
-    columns = measure_nuclei(Nuclei.from_labels(labels, np.ones(1)), picture_of(pixels, "YX"))
+    columns = measure_nuclei(Nuclei.from_labels(labels, np.ones(1)), make_image(pixels, "YX"))
     assert np.isnan(columns["neighbour_distance"]).all()
     assert columns["background"].tolist() == [7]
     assert columns["intensity_mean"].tolist() == [0]
@@ -119,10 +119,10 @@ def test_a_single_nucleus_and_one_without_background():
     assert columns["touching"].tolist() == [False]
 
 
-def test_a_single_pixel_has_no_perimeter():
+def test_the_circularity_of_a_single_pixel_is_1():
     labels = np.zeros((6, 6), np.int32)
     labels[3, 3] = 1
     columns = measure_nuclei(
-        Nuclei.from_labels(labels, np.ones(1)), picture_of(np.zeros((6, 6), np.uint8), "YX")
+        Nuclei.from_labels(labels, np.ones(1)), make_image(np.zeros((6, 6), np.uint8), "YX")
     )
     assert columns["circularity"].tolist() == [1]

@@ -19,30 +19,29 @@ from tests.inference.drawing import draw_discs, same_nuclei
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    """The package's model."""
+    """The packaged model."""
     return Predictor()
 
 
 def micrograph(size=(256, 256), seed=0) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W) uint8 of bright nuclei on dark ground, and their labels."""
+    """Returns a (H, W) uint8 image of bright nuclei on a dark background, and their labels."""
     labels = draw_discs(size, count=size[0] * size[1] // 2000, radius=(7, 13), seed=seed)
     rng = np.random.default_rng(seed)
     image = 20 + 90.0 * (labels > 0) + rng.normal(0, 3, size)
     return cv2.GaussianBlur(image, (0, 0), 1).clip(0, 255).astype(np.uint8), labels
 
 
-def test_it_finds_nuclei(predictor):
-    image, truth = micrograph()
+def test_predictions_match_the_ground_truth(predictor):
+    image, ground_truth = micrograph()
     nuclei = predictor(image)
     assert nuclei.labels.shape == image.shape
-    assert len(nuclei) == pytest.approx(truth.max(), abs=2)
-    found, true = nuclei.labels > 0, truth > 0
-    assert (found & true).sum() / (found | true).sum() > 0.8
+    assert len(nuclei) == pytest.approx(ground_truth.max(), abs=2)
+    predicted, expected = nuclei.labels > 0, ground_truth > 0
+    assert (predicted & expected).sum() / (predicted | expected).sum() > 0.8
     assert ((nuclei.scores > 0.5) & (nuclei.scores <= 1)).all()
 
 
-def test_as_evaluation_sees_them(predictor, tmp_path):
-    """The same nuclei as a model gives that is called as the trainer does."""
+def test_the_predictor_and_the_trainer_get_the_same_nuclei(predictor, tmp_path):
     image, _ = micrograph(size=(200, 300))
     path = str(tmp_path / "a.png")
     cv2.imwrite(path, image)
@@ -57,41 +56,41 @@ def test_as_evaluation_sees_them(predictor, tmp_path):
     assert same_nuclei(predictor(image).labels, labels)
 
 
-def test_kinds_of_images(predictor):
+def test_equivalent_images_have_the_same_nuclei(predictor):
     image, _ = micrograph()
     expected = predictor(image)
-    colour = np.dstack([image] * 3)
-    alpha = np.dstack([colour, np.full_like(image, 9)])
-    for other in (image[..., None], colour, alpha, image.astype(np.uint16) * 257):
+    color = np.dstack([image] * 3)
+    alpha = np.dstack([color, np.full_like(image, 9)])
+    for other in (image[..., None], color, alpha, image.astype(np.uint16) * 257):
         assert (predictor(other).labels == expected.labels).all()
     assert same_nuclei(predictor(image.astype(np.float32) / 255).labels > 0, expected.labels > 0)
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 5, 2), (4, 5, 5), (0, 5), (2, 3, 4, 5)])
-def test_refuses_other_shapes(predictor, shape):
+def test_other_shapes_are_an_error(predictor, shape):
     with pytest.raises(ValueError, match="an image of shape"):
         predictor(np.zeros(shape, np.uint8))
 
 
-def test_refuses_nan(predictor):
+def test_nan_is_an_error(predictor):
     with pytest.raises(ValueError, match="NaN"):
         predictor(np.full((30, 30), np.nan))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (33, 65)])
-def test_small_and_odd_images(predictor, size):
+def test_small_images_and_odd_sizes(predictor, size):
     assert predictor(np.random.default_rng(0).integers(0, 255, size, np.uint8)).size == size
     assert len(predictor(np.zeros(size, np.uint8))) == 0
 
 
-def test_a_batch_gives_what_single_images_give(predictor):
+def test_a_batch_gives_the_same_nuclei_as_single_images(predictor):
     images = [micrograph(size, seed)[0] for seed, size in enumerate([(128, 128)] * 3 + [(96, 160)])]
     for image, nuclei in zip(images, predictor.batch(images), strict=True):
         assert same_nuclei(nuclei.labels, predictor(image).labels)
     assert predictor.batch([]) == []
 
 
-def test_tiles_give_what_the_whole_gives():
+def test_tiles_give_the_same_nuclei_as_the_whole_image():
     image, _ = micrograph((700, 900), seed=4)
     whole = Predictor(tiling=Tiling(1024, 96))(image)
     tiled = Predictor(tiling=Tiling(512, 96, whole=512))(image)
@@ -106,14 +105,14 @@ def test_tiles_give_what_the_whole_gives():
 
 
 def test_mask_rcnn(predictor):
-    image, truth = micrograph(size=(128, 160))
+    image, ground_truth = micrograph(size=(128, 160))
     nuclei = Predictor(str(CONFIGS / "mask_rcnn" / "lite0_FPN.yaml"))(image)
-    assert len(nuclei) == pytest.approx(truth.max(), abs=2)
+    assert len(nuclei) == pytest.approx(ground_truth.max(), abs=2)
     assert (nuclei.areas > 0).all()
-    assert (np.diff(nuclei.scores) <= 0).all()  # the best first
+    assert (np.diff(nuclei.scores) <= 0).all()  # by decreasing score
 
 
-def test_models_by_config_and_weights(tmp_path):
+def test_find_model(tmp_path):
     config = str(CONFIGS / "unet" / "unet_light.yaml")
     packaged = "dsb2018://unet_light"
     assert find_model(None) == (str(FOLDER / "unet_light.yaml"), packaged)
@@ -127,13 +126,15 @@ def test_models_by_config_and_weights(tmp_path):
         Predictor(backend="tpu")
 
 
-def test_import_in_a_fresh_process(project):
+def test_the_package_is_imported_without_torch(project):
     code = "import sys, dsb2018; light = 'torch' not in sys.modules; "
     code += "from dsb2018 import Predictor; print(light, Predictor.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "Predictor"], done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True
+    )
+    assert process.stdout.split() == ["True", "Predictor"], process.stderr
 
 
-def test_fingerprints_differ(predictor):
+def test_fingerprints_depend_on_the_config(predictor):
     assert predictor.fingerprint == Predictor().fingerprint
     assert predictor.fingerprint != Predictor(options=["TEST.SCORE_THRESH", 0.9]).fingerprint

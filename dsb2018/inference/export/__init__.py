@@ -1,1 +1,1 @@
-"""Output formats: one module for each, registered by name; see `base`."""
+"""Output formats. Each module contains one format and registers it by name, see `base`."""

@@ -1,7 +1,8 @@
-"""What an output format is, and the formats by name.
+"""The base class of output formats, and their registry.
 
-A format is one class and one call of `register`; see `docs/extending.md`. Exporters run in a
-process of their own, which does not import torch, so that the network does not wait for them.
+A format is a subclass of `Exporter` and a call of `register`, see `docs/extending.md`. Exporters
+run in a separate process, so that the network does not wait for them. That process does not import
+torch.
 """
 
 from collections.abc import Sequence
@@ -17,65 +18,85 @@ from dsb2018.structures.nuclei import Nuclei
 
 
 class Exporter:
-    """One output format.
+    """An output format.
 
-    Subclasses implement what they need: files for each image (`write`, `outputs`), files for each
-    stack (`write_stack`), or one file for all images (`part_suffix`, `write`, `join`).
+    Subclasses implement the methods that they need: `write` and `outputs` for one file per image,
+    `write_stack` and `outputs` for one file per stack, or `write` and `join`, with `part_suffix`,
+    for one file for all images.
     """
 
-    name = ""  # for `--format`
-    # Suffixes of the files for each image and for each stack, of which `join` makes one file.
+    name = ""  # value of `--format`
+    # Suffixes of the part files of images and of stacks, which `join` reads; "": no part files.
     part_suffix = ""
     stack_suffix = ""
 
     def write(self, job: "ExportJob", columns: Columns) -> None:
-        """Writes what the format has about one image.
+        """Writes the files of one image, or of one slice of a stack.
 
         Args:
             job: the image and its nuclei.
-            columns: what was measured of each nucleus, see `measure_nuclei`.
+            columns: the measurements of each nucleus, see `measure_nuclei`.
 
         Raises:
-            OSError: as on a full disk.
-            ValueError: the format cannot hold this image.
+            OSError: a file cannot be written, for example because the disk is full.
+            ValueError: the format does not support this image.
         """
 
     def write_stack(self, job: "StackJob") -> None:
-        """Writes what the format has about a stack; its slices come to `write`."""
+        """Writes the files of one stack, after `write` was called for each of its slices."""
 
     def part_names(self, record: dict) -> list[str]:
-        """Names of the files of one image file that `join` reads."""
+        """Returns the names of the part files of an image file.
+
+        Args:
+            record: the record of the image file, see `records`.
+        """
         images = [f"{row['image']}{self.part_suffix}" for row in record["images"]]
         stacks = [f"{stack}{self.stack_suffix}" for stack in record["stacks"]]
         return [*(images if self.part_suffix else ()), *(stacks if self.stack_suffix else ())]
 
     def outputs(self, output: Path, record: dict) -> list[Path]:
-        """The files in the output folder that belong to a finished image file, see `records`. If
-        one is missing, the next run computes the image file again."""
+        """Returns the output files that belong to one finished image file.
+
+        If one of them is missing, the next run processes the image file again.
+
+        Args:
+            output: output folder of the run.
+            record: the record of the image file, see `records`.
+        """
         return []
 
     def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
-        """Makes one file of the parts of all images; returns what was written."""
+        """Joins the part files of all images to one file.
+
+        Args:
+            output: output folder of the run.
+            parts: the part files, in the order of the images.
+
+        Returns:
+            The files that were written.
+        """
         return []
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """An image whose nuclei were found.
+    """A segmented image, or a slice of a stack, that is to be measured and exported.
 
     Args:
-        name: of its files.
-        image: 2-D, with all its channels, which are measured.
-        channel: what the model saw of it.
-        grey_range: of the channel; stretched to 8 bits for the model.
-        nuclei: of the image.
-        exporters: the formats that are wanted.
-        output: the folder of the run.
-        parts: the folder for the image's parts of joined files.
-        fingerprint: of all that the results depend on.
-        is_part: whether the file has several images. Then each is recorded as soon as it is done.
-        slice_number: of a slice of a stack, else None.
-        numbers: (N,) numbers of its nuclei in the stack, else None.
+        name: name of the output files, without extension.
+        image: the 2-D image with all channels, in which intensities are measured.
+        channel: the nuclear channel, which was the model's input.
+        grey_range: gray values of the channel that become 0 and 255 in the model's input.
+        nuclei: the N nuclei of the image.
+        exporters: the selected output formats.
+        output: output folder of the run.
+        parts: folder of the part files of the image file.
+        fingerprint: hash of everything that the results depend on.
+        is_part: whether the image file has several images. Each of them is then recorded as soon as
+            it is exported.
+        slice_number: index of the slice, from 0; None: not a slice of a stack.
+        numbers: (N,) labels of the 3-D nuclei; None: not a slice of a stack.
     """
 
     name: str
@@ -92,21 +113,21 @@ class ExportJob:
     numbers: np.ndarray | None = None
 
     def part(self, exporter: Exporter) -> Path:
-        """The file of this image that the exporter's `join` reads."""
+        """Returns the path of the exporter's part file for this image."""
         return self.parts / f"{self.name}{exporter.part_suffix}"
 
 
 @dataclass(frozen=True)
 class StackJob:
-    """A stack whose slices are done.
+    """A stack whose slices were segmented.
 
     Args:
-        name: of its files.
+        name: name of the output files, without extension.
         image: the stack.
-        slices: the nuclei of each slice, and their numbers in the stack.
+        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1.
         count: number of 3-D nuclei.
-        output: the folder of the run.
-        parts: the folder for parts of joined files.
+        output: output folder of the run.
+        parts: folder of the part files of the image file.
     """
 
     name: str
@@ -118,22 +139,24 @@ class StackJob:
 
 
 EXPORTERS: dict[str, Exporter] = {}
-ALWAYS: list[Exporter] = []  # the tables, which need no `--format`
+ALWAYS: list[Exporter] = []  # the tables, which are written with any `--format`
 
 
 def register(exporter: Exporter, *, always: bool = False) -> None:
     """Adds an output format.
 
     Args:
-        exporter: with a name that is not taken.
-        always: whether it is written without being asked for.
+        exporter: the format; its name must be unique.
+        always: whether the format is written even if `--format` does not name it.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: another format has the same name.
     """
-    taken = {known.name for known in (*EXPORTERS.values(), *ALWAYS)}
-    if exporter.name in taken:
-        raise ValueError(f"output format {exporter.name} is registered already")
+    names = {registered.name for registered in (*EXPORTERS.values(), *ALWAYS)}
+    if exporter.name in names:
+        raise ValueError(
+            f"output format {exporter.name} is already registered, expected another name"
+        )
     if always:
         ALWAYS.append(exporter)
     else:
@@ -141,5 +164,5 @@ def register(exporter: Exporter, *, always: bool = False) -> None:
 
 
 def choose_exporters(names: Sequence[str]) -> list[Exporter]:
-    """The tables, and the formats of some names."""
+    """Returns the exporters of the tables and of the given formats, without duplicates."""
     return [*ALWAYS, *(EXPORTERS[name] for name in dict.fromkeys(names))]

@@ -1,4 +1,7 @@
-"""COCO JSON of all images, with scores: what `tools/prepare_dsb2018.py` writes of truth."""
+"""COCO JSON of all images, with scores.
+
+`tools/prepare_dsb2018.py` writes the ground truth in the same form.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,7 +19,7 @@ from dsb2018.structures.nuclei import Nuclei
 
 
 class CocoExporter(Exporter):
-    """`coco.json`, with all images."""
+    """Writes `coco.json`, one file for all images."""
 
     name = "coco"
     part_suffix = ".coco"
@@ -35,7 +38,16 @@ register(CocoExporter())
 
 
 def write_coco_part(path: Path, name: str, file_name: str, nuclei: Nuclei) -> None:
-    """A line of JSON for the image and for each nucleus; ids are given when parts are joined."""
+    """Writes the part file of one image: a line of JSON for the image and one for each nucleus.
+
+    `join_coco` adds the ids.
+
+    Args:
+        path: the part file.
+        name: name of the image's results.
+        file_name: path of the image file.
+        nuclei: the nuclei of the image.
+    """
     height, width = nuclei.size
     image = {"file_name": file_name, "name": name, "height": height, "width": width}
     with replacing(path) as file:
@@ -53,7 +65,7 @@ def write_coco_part(path: Path, name: str, file_name: str, nuclei: Nuclei) -> No
 
 
 def join_coco(path: Path, parts: Sequence[Path]) -> None:
-    """Joins parts line by line, so that memory grows with no number of images or nuclei."""
+    """Joins part files line by line, so memory does not depend on the number of nuclei."""
     with replacing(path) as file:
         file.write(b'{"categories": [{"id": 1, "name": "nucleus"}],\n"images": [')
         for number, part in enumerate(parts, start=1):
@@ -68,13 +80,13 @@ def join_coco(path: Path, parts: Sequence[Path]) -> None:
 
 
 def _items(part: Path) -> Iterator[dict]:
-    """The image of a part, then its nuclei."""
+    """Iterates over the lines of a part file: the image, then its nuclei."""
     with reading(part), open(part) as lines:
         yield json.loads(next(lines))
         for line in lines:
             yield json.loads(line)
 
 
-def _write_item(file: BinaryIO, number: int, more: dict, content: dict) -> None:
-    item = {"id": number, **more, **content}
+def _write_item(file: BinaryIO, number: int, ids: dict, content: dict) -> None:
+    item = {"id": number, **ids, **content}
     file.write((",\n" if number > 1 else "\n").encode() + json.dumps(item).encode())

@@ -1,4 +1,4 @@
-"""An image of each nucleus."""
+"""Crops: one image per nucleus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder
 from dsb2018.structures.nuclei import Nuclei
 
-MARGIN = 4  # pixels around a nucleus in its crop
+MARGIN = 4  # margin around the bounding box of a nucleus, pixels
 
 
 class CropExporter(Exporter):
-    """`crops/<image>/<label>.png`."""
+    """Writes `crops/<image>/<label>.png`, or `.tif`."""
 
     name = "crops"
 
@@ -32,11 +32,19 @@ register(CropExporter())
 def write_crops(
     folder: Path, nuclei: Nuclei, image: MicroscopyImage, labels: Sequence[int]
 ) -> None:
-    """Writes `<label>.png` for each nucleus, with the grey values of the file where PNG can hold
-    them, else `<label>.tif`."""
+    """Writes one image per nucleus, `<label>.png`, with the gray values of the file.
+
+    The format is `<label>.tif` if PNG does not support the pixels.
+
+    Args:
+        folder: output folder; its previous content is deleted.
+        nuclei: the nuclei of the image.
+        image: the image with all channels.
+        labels: the label of each nucleus.
+    """
     make_empty_folder(folder)
     for block in blocks(nuclei, image, MARGIN):
-        for number in block.wanted:
+        for number in block.targets:
             crop = nuclei.crops[number - 1]
             height, width = crop.mask.shape
             y, x = crop.y - block.top, crop.x - block.left
@@ -46,8 +54,12 @@ def write_crops(
 
 
 def write_pixels(path: Path, pixels: np.ndarray) -> None:
-    """(h, w, C) pixels of any dtype under a path without ending: PNG, or what cannot be PNG as
-    TIFF, channel by channel."""
+    """Writes an image as PNG, or as TIFF with one page per channel if PNG does not support it.
+
+    Args:
+        path: path without extension.
+        pixels: (h, w, C) of any dtype.
+    """
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
         path.with_name(path.name + ".png").write_bytes(encode_png(pixels))

@@ -1,6 +1,6 @@
-"""The form of the 2018 Data Science Bowl: a folder for each image, a mask file for each nucleus.
+"""The format of the 2018 Data Science Bowl: one folder per image and one mask file per nucleus.
 
-`tools/prepare_dsb2018.py` reads these folders, so corrected results can be trained on.
+`tools/prepare_dsb2018.py` reads these folders, so corrected masks can be used for training.
 """
 
 import json
@@ -16,11 +16,11 @@ from dsb2018.io.files import make_empty_folder, write_atomically
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
-MOST_DSB = 1 << 24  # pixels of an image
+MAX_PIXELS = 1 << 24  # of an image
 
 
 class DsbExporter(Exporter):
-    """`dsb/<image>/images` and `dsb/<image>/masks`."""
+    """Writes `dsb/<image>/images` and `dsb/<image>/masks`."""
 
     name = "dsb"
 
@@ -41,22 +41,31 @@ def write_dsb(
     grey_range: GreyRange,
     mark: Path,
 ) -> None:
-    """`images/<name>.png`, the image as the model saw it, in 8 bits, which is what it is trained
-    on, and `masks/<name>_<label>.png`, 255 in the nucleus. What was written stands in `mark`.
+    """Writes `images/<name>.png` and, for each nucleus, `masks/<name>_<label>.png`.
+
+    Args:
+        folder: output folder of the image.
+        name: name of the image.
+        nuclei: the nuclei of the image. The masks are 255 in the nucleus and 0 elsewhere.
+        channel: the nuclear channel, which is written as the model's input: 8 bits, with stretched
+            contrast.
+        grey_range: gray values of the channel that become 0 and 255.
+        mark: file in which the sizes and times of the written files are recorded.
 
     Raises:
-        ValueError: so large that a mask of this size for each nucleus makes no sense; or somebody
-            has changed what was written before.
+        ValueError: the image is too large for one full mask per nucleus, or the folder was changed
+            after it was written.
     """
-    if np.prod(nuclei.size) > MOST_DSB:
+    if np.prod(nuclei.size) > MAX_PIXELS:
+        height, width = nuclei.size
         raise ValueError(
-            f"{nuclei.size} pixels, at most {MOST_DSB / 1e6:.0f} million are written in the form "
-            "of the Data Science Bowl, which has a mask of this size for each nucleus"
+            f"an image of {height} × {width} pixels, expected at most {MAX_PIXELS // 10**6} "
+            "million pixels for --format dsb, which writes a full mask for each nucleus"
         )
     if folder.exists() and (not mark.exists() or json.loads(mark.read_text()) != _state(folder)):
         raise ValueError(
-            f"{folder}: changed by somebody since it was written; move it elsewhere, else the "
-            "corrections would be lost"
+            f"{folder}: changed after it was written; move the folder to keep the changes, or "
+            "delete it"
         )
     for kind in ("images", "masks"):
         make_empty_folder(folder / kind)
@@ -70,7 +79,7 @@ def write_dsb(
 
 
 def _state(folder: Path) -> dict[str, list[int]]:
-    """Size and time of each file."""
+    """Returns the size and the modification time of each file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = {str(path.relative_to(folder)): path.stat() for path in files}
-    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    stats = {str(path.relative_to(folder)): path.stat() for path in files}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}

@@ -1,10 +1,10 @@
-"""Exports one image, in one call that another process can make, and joins what all images share."""
+"""Exports one image, and joins the part files of all images."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Imported to be registered; the order is that of `--help`.
+# These imports register the formats, in the order of `--help`.
 from dsb2018.inference.export import (  # noqa: F401
     coco_json,
     crops,
@@ -22,13 +22,14 @@ from dsb2018.io.names import printable
 
 
 def export_image(job: ExportJob) -> dict:
-    """Measures and exports an image.
+    """Measures and exports an image. `ExportWorker` calls this function in another process.
 
     Returns:
         The image's row of `images.csv`.
 
     Raises:
-        OSError: as on a full disk.
+        OSError: a file cannot be written, for example because the disk is full.
+        ValueError: a format does not support this image, or the image file is damaged.
     """
     columns = measure_nuclei(job.nuclei, job.image)
     if job.numbers is not None:
@@ -50,13 +51,20 @@ def export_image(job: ExportJob) -> dict:
 def join_parts(
     output: Path, done: Path, records: Mapping[str, dict], exporters: Sequence[Exporter]
 ) -> list[Path]:
-    """Makes the files that all images share; returns them.
+    """Writes the files that contain all images.
 
     Args:
-        output: the folder of the run.
-        done: the folder that has a folder of parts for each image file.
-        records: by the name of each image file, see `records`.
-        exporters: the formats that are wanted.
+        output: output folder of the run.
+        done: folder that contains a folder of part files for each image file.
+        records: {name of the image file: record}, see `records`.
+        exporters: the selected output formats.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        DamagedPartError: a part file cannot be read.
+        OSError: a file cannot be written, for example because the disk is full.
     """
     rows = [row for record in records.values() for row in record["images"]]
     written = write_image_table(output / "images", rows)

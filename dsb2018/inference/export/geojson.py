@@ -1,4 +1,4 @@
-"""Outlines as GeoJSON, as QuPath imports and exports them: one detection a nucleus."""
+"""Outlines as GeoJSON for QuPath: one detection per nucleus."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,12 @@ from dsb2018.io.files import replacing
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
 
+# Columns that are not written as measurements.
 NOT_MEASURED = ("label", "score", "touching", "at_border")
 
 
 class GeoJsonExporter(Exporter):
-    """`geojson/<image>.geojson`."""
+    """Writes `geojson/<image>.geojson`."""
 
     name = "geojson"
 
@@ -35,8 +36,10 @@ register(GeoJsonExporter())
 
 
 def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:
-    """Writes a FeatureCollection, nucleus by nucleus; coordinates are x, y in pixels from the
-    image's upper left corner, and all that was measured stands beside."""
+    """Writes the outlines and measurements of the nuclei as a FeatureCollection.
+
+    Coordinates are x, y in pixels from the upper left corner of the image.
+    """
     names = [name for name in columns if name not in NOT_MEASURED]
     with replacing(path) as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
@@ -61,10 +64,10 @@ def _number(value: float) -> float | None:
 
 
 def outline(crop: Crop) -> dict:
-    """The outline of a nucleus as a GeoJSON Polygon, MultiPolygon where it has several parts.
+    """Returns the outline of a nucleus as a GeoJSON Polygon, or MultiPolygon for several parts.
 
-    Its corners lie in the middle between pixels inside and outside, so its area differs from the
-    number of pixels by half a pixel for each ring.
+    The vertices lie midway between pixels inside and outside, so the area differs from the number
+    of pixels by half a pixel for each ring.
     """
     padded = np.pad(crop.mask, 1).astype(np.float32)
     rings = [ring[:, ::-1] for ring in find_contours(padded, 0.5, fully_connected="high")]
@@ -73,13 +76,13 @@ def outline(crop: Crop) -> dict:
     parts = [[ring] for ring in outer]
     for hole in holes:
         point = tuple(map(float, hole[0]))
-        inside = [
+        around_hole = [
             part
             for part in parts
             if cv2.pointPolygonTest(part[0].astype(np.float32)[:, None], point, False) >= 0
         ]
-        min(inside or parts, key=lambda part: _signed_area(part[0])).append(hole)
-    shift = np.array([crop.x, crop.y]) - 0.5  # of the padding, and from middles to corners
+        min(around_hole or parts, key=lambda part: _signed_area(part[0])).append(hole)
+    shift = np.array([crop.x, crop.y]) - 0.5  # -1 for the padding, +0.5 for the pixel centers
     polygons = [[(ring + shift).tolist() for ring in part] for part in parts]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
@@ -87,7 +90,7 @@ def outline(crop: Crop) -> dict:
 
 
 def _signed_area(ring: np.ndarray) -> float:
-    """Positive for rings around pixels, as `find_contours` turns them; square pixels."""
+    """Returns the area of a ring in square pixels; negative for holes, see `find_contours`."""
     x, y = ring[:-1].T
     next_x, next_y = ring[1:].T
     return float(np.sum(x * next_y - next_x * y)) / 2

@@ -1,4 +1,4 @@
-"""The 2018 Data Science Bowl's submission: run lengths of each nucleus, one line each."""
+"""The submission format of the 2018 Data Science Bowl: one line of run lengths per nucleus."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from dsb2018.io.files import replacing, write_atomically
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
 
-HEAD = "ImageId,EncodedPixels\n"
+HEADER = "ImageId,EncodedPixels\n"
 
 
 class KaggleExporter(Exporter):
-    """`submission.csv`, with all images."""
+    """Writes `submission.csv`, one file for all images."""
 
     name = "kaggle"
     part_suffix = ".kaggle"
@@ -36,7 +36,10 @@ register(KaggleExporter())
 
 
 def kaggle_part(name: str, nuclei: Nuclei) -> str:
-    """The lines of one image; of one without nuclei a line without pixels, as Kaggle wants it."""
+    """Returns the lines of one image.
+
+    For an image without nuclei, Kaggle requires one line without run lengths.
+    """
     codes = [run_lengths(crop, nuclei.size[0]) for crop in nuclei.crops] or [""]
     name = quote_cell(name)
     quoted = '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
@@ -44,11 +47,13 @@ def kaggle_part(name: str, nuclei: Nuclei) -> str:
 
 
 def run_lengths(crop: Crop, height: int) -> str:
-    """Pairs of first pixel and length; pixels are numbered from 1, down and then to the right.
+    """Returns the run lengths of a nucleus: pairs of first pixel and length, separated by spaces.
+
+    Pixels are numbered from 1, from top to bottom and then from left to right.
 
     Args:
         crop: the nucleus.
-        height: of the image, pixels.
+        height: height of the image, pixels.
     """
     columns = np.zeros((crop.mask.shape[1], crop.mask.shape[0] + 1), np.int8)
     columns[:, :-1] = crop.mask.T
@@ -57,14 +62,15 @@ def run_lengths(crop: Crop, height: int) -> str:
     column, row = np.divmod(starts, columns.shape[1])
     first = (crop.x + column) * height + crop.y + row + 1
     return " ".join(
-        f"{a} {n}" for a, n in zip(first.tolist(), (ends - starts).tolist(), strict=True)
+        f"{start} {length}"
+        for start, length in zip(first.tolist(), (ends - starts).tolist(), strict=True)
     )
 
 
 def join_kaggle(path: Path, parts: Iterable[Path]) -> None:
-    """Joins the lines of all images under one head."""
+    """Joins the lines of all images below one header."""
     with replacing(path) as file:
-        file.write(HEAD.encode())
+        file.write(HEADER.encode())
         for part in parts:
             with open(part, "rb") as source:
                 shutil.copyfileobj(source, file)

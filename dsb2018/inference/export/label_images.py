@@ -1,4 +1,7 @@
-"""Label images as TIFF: 0 is background, k the k-th nucleus. Opens in Fiji, napari and QuPath."""
+"""Label images as TIFF: 0 is background, k is the k-th nucleus.
+
+Fiji, napari and QuPath open these files.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ TILE = 512  # edge of a tile of large images, pixels
 
 
 class LabelExporter(Exporter):
-    """`labels/<image>.tif`; a stack has one label image for all slices."""
+    """Writes `labels/<image>.tif`; for a stack, one file with all slices."""
 
     name = "labels"
 
@@ -43,8 +46,11 @@ def _path(output: Path, name: str) -> Path:
 
 
 def write_labels(path: Path, nuclei: Nuclei, image: MicroscopyImage) -> None:
-    """Writes the label image of an image: 16 bit, 32 where there are more than 65535 nuclei; tiled
-    where it is large, so that viewers need not read all of it."""
+    """Writes the label image of a 2-D image.
+
+    The file has 16 bits, or 32 bits for more than 65,535 nuclei. Large files are tiled, so that
+    viewers can read parts of them.
+    """
     dtype = _dtype(len(nuclei))
     height, width = nuclei.size
     if max(height, width) <= 2 * TILE:
@@ -60,14 +66,15 @@ def write_volume(
     """Writes the label image of a stack.
 
     Args:
-        path: of the file.
-        slices: nuclei of each slice, and their numbers in the stack.
+        path: output file.
+        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1.
         count: number of 3-D nuclei.
         image: the stack.
     """
     dtype = _dtype(count)
     options = {"shape": (image.depth, *image.size), "metadata": {"axes": "ZYX"}, "dtype": dtype}
-    tables = ((n, np.concatenate([[0], numbers]).astype(dtype)) for n, numbers in slices)
+    # Each table maps the labels of a slice to the labels of the 3-D nuclei.
+    tables = ((nuclei, np.concatenate([[0], labels]).astype(dtype)) for nuclei, labels in slices)
     if max(image.size) <= 2 * TILE:
         _write(path, image, (table[nuclei.labels] for nuclei, table in tables), **options)
         return
@@ -83,13 +90,13 @@ def _write(path: Path, image: MicroscopyImage, data, **options) -> None:
     if image.pixel_size:
         y, x = image.pixel_size
         options |= {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
-    huge = np.prod(image.size) * (image.depth or 1) * 4 > 2**31
-    with replacing(path) as file, tifffile.TiffWriter(file, bigtiff=bool(huge)) as writer:
+    is_big = np.prod(image.size) * (image.depth or 1) * 4 > 2**31
+    with replacing(path) as file, tifffile.TiffWriter(file, bigtiff=bool(is_big)) as writer:
         writer.write(data, compression="zlib", photometric="minisblack", **options)
 
 
 def _tiles(nuclei: Nuclei, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Row by row; what lies beyond the image is background."""
+    """Iterates over tiles of the label image, row by row. Tiles are padded with background."""
     height, width = nuclei.size
     for y in range(0, height, TILE):
         for x in range(0, width, TILE):

@@ -1,4 +1,4 @@
-"""The image with the outline of each nucleus, to look at."""
+"""Overlays: the image with the outline of each nucleus."""
 
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from dsb2018.io.files import write_atomically
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
-ENLARGED = 1024  # images up to this edge are drawn at twice their size, so outlines hide less
-OVERLAY = 4096  # longest edge of an overlay, pixels; larger images are shrunk
+# Images up to this edge, in pixels, are drawn at twice their size, so that outlines cover less.
+MAX_ENLARGED = 1024
+MAX_EDGE = 4096  # longest edge of an overlay, pixels; larger images are subsampled
 
 
 class OverlayExporter(Exporter):
-    """`overlays/<image>.png`."""
+    """Writes `overlays/<image>.png`."""
 
     name = "overlay"
 
@@ -38,15 +39,15 @@ register(OverlayExporter())
 def write_overlay(
     path: Path, nuclei: Nuclei, image: MicroscopyImage, grey_range: GreyRange
 ) -> None:
-    """Writes the PNG; the image is read in stripes."""
+    """Writes the overlay as PNG. The image is read in horizontal stripes."""
     height, width = image.size
-    shrink = -(-max(height, width) // OVERLAY)
+    shrink = -(-max(height, width) // MAX_EDGE)
     rows = []
     step = max(1, 1024 // shrink) * shrink
     for top in range(0, height, step):
         bottom = min(top + step, height)
         window = to_rgb(image.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
         labels = nuclei.window(top, 0, bottom - top, width)[::shrink, ::shrink]
-        zoom = 2 if max(height, width) <= ENLARGED else 1
+        zoom = 2 if max(height, width) <= MAX_ENLARGED else 1
         rows.append(draw_outlines(window, labels, PREDICTED, zoom))
     write_atomically(path, encode_png(np.concatenate(rows)))

@@ -1,4 +1,4 @@
-"""Parts of files that all images share: each image's part is kept until all are joined."""
+"""Part files. Each image has its own part of a joined file, such as `nuclei.csv`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +6,19 @@ from pathlib import Path
 
 
 class DamagedPartError(ValueError):
-    """A part that was written cannot be read any more."""
+    """A part file cannot be read."""
 
     def __init__(self, part: Path, reason: object):
         super().__init__(
-            f"{part}: damaged ({reason}), so the tables were not written; it is deleted, and the "
-            "same command computes its image again"
+            f"{part}: damaged ({reason}); the tables were not written and this file was deleted, "
+            "run the same command again to compute it"
         )
         self.part = part
 
 
 @contextmanager
 def reading(part: Path) -> Iterator[None]:
-    """Turns what a library raises on a damaged part into `DamagedPartError`."""
+    """Converts errors of libraries that read a damaged part file to `DamagedPartError`."""
     try:
         yield
     except (ValueError, OSError, StopIteration) as error:

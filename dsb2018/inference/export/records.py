@@ -1,7 +1,7 @@
-"""What a run records of each finished image file, so that an interrupted run can be resumed.
+"""Records of finished image files, which allow an interrupted run to be resumed.
 
-A record is a dict: `fingerprint` of all that the results depend on, `images` (rows of images.csv)
-and `stacks` (names).
+A record is a dict with the keys `fingerprint`, a hash of everything that the results depend on,
+`images`, the rows of `images.csv`, and `stacks`, the names of the stacks.
 """
 
 from pathlib import Path
@@ -11,20 +11,22 @@ from dsb2018.io.names import file_name
 
 
 def read_record(path: Path) -> dict | None:
-    """The record of an image file; None if it is missing or damaged, so that the image file is
-    computed again."""
+    """Reads the record of an image file; returns None if it is missing or damaged."""
     record = _read_json(path)
     if record is None or not isinstance(record.get("images"), list):
         return None
     stacks = record.get("stacks")
     if not isinstance(stacks, list) or not all(_is_name(name) for name in stacks):
         return None
-    is_whole = record["images"] and all(map(_is_row, record["images"]))
-    return record if is_whole else None
+    is_valid = record["images"] and all(map(_is_row, record["images"]))
+    return record if is_valid else None
 
 
 def read_part_record(path: Path) -> dict | None:
-    """The record of one image of a file that has several: `fingerprint` and `row`, or None."""
+    """Reads the record of one image of a file that has several: `fingerprint` and `row`.
+
+    Returns None if it is missing or damaged.
+    """
     record = _read_json(path)
     return record if record is not None and _is_row(record.get("row")) else None
 

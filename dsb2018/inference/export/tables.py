@@ -1,4 +1,4 @@
-"""Tables as CSV and Parquet, joined of parts without ever holding all of them."""
+"""Tables as CSV and Parquet, joined from part files without loading all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from dsb2018.inference.volumes import measure_volumes
 from dsb2018.io.csv_text import FORMULA, quote_cell
 from dsb2018.io.files import replacing
 
-GROUP = 100_000  # rows of a Parquet file that are stored together, at least
+GROUP = 100_000  # minimum size of a Parquet row group, rows
 
 
 class NucleiTableExporter(Exporter):
-    """`nuclei.csv` and `nuclei.parquet`: a row for each nucleus of each image."""
+    """Writes `nuclei.csv` and `nuclei.parquet`: one row per nucleus."""
 
     name = "nuclei"
     part_suffix = ".parquet"
@@ -28,10 +28,10 @@ class NucleiTableExporter(Exporter):
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
         count = len(job.nuclei)
-        place = {"image": np.full(count, job.name, object).astype(str)}
+        names = {"image": np.full(count, job.name, object).astype(str)}
         if job.slice_number is not None:
-            place["slice"] = np.full(count, job.slice_number)
-        write_part(job.part(self), {**place, **columns})
+            names["slice"] = np.full(count, job.slice_number)
+        write_part(job.part(self), {**names, **columns})
 
     def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
         """See `Exporter.join`."""
@@ -39,16 +39,16 @@ class NucleiTableExporter(Exporter):
 
 
 class VolumeTableExporter(Exporter):
-    """`volumes.csv` and `volumes.parquet`: a row for each 3-D nucleus of each stack."""
+    """Writes `volumes.csv` and `volumes.parquet`: one row per 3-D nucleus."""
 
     name = "volumes"
     stack_suffix = ".volumes.parquet"
 
     def write_stack(self, job: StackJob) -> None:
         """See `Exporter.write_stack`."""
-        place = {"image": np.full(job.count, job.name, object).astype(str)}
+        names = {"image": np.full(job.count, job.name, object).astype(str)}
         columns = measure_volumes(job.slices, job.count, job.image)
-        write_part(job.parts / f"{job.name}{self.stack_suffix}", {**place, **columns})
+        write_part(job.parts / f"{job.name}{self.stack_suffix}", {**names, **columns})
 
     def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
         """See `Exporter.join`."""
@@ -60,27 +60,30 @@ register(VolumeTableExporter(), always=True)
 
 
 def write_part(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Writes the rows of one image as Parquet."""
+    """Writes the rows of one image as a Parquet file."""
     with replacing(path) as file:
         pyarrow.parquet.write_table(pa.table(dict(columns)), file)
 
 
 def join_tables(stem: Path, parts: Sequence[Path]) -> list[Path]:
-    """Joins parts to `<stem>.csv` and `<stem>.parquet`, which are returned.
+    """Joins part files to `<stem>.csv` and `<stem>.parquet`.
 
-    Columns that some parts lack are empty there, as of images of other channels; no parts give
-    files without rows.
+    Columns that a part lacks are empty, for example if images have different channels. Without
+    parts, the files have no rows.
+
+    Returns:
+        The files that were written.
     """
     schema = _common_schema(parts)
     with (
         replacing(stem.with_suffix(".csv")) as text,
         replacing(stem.with_suffix(".parquet")) as file,
-        pyarrow.csv.CSVWriter(text, schema) as lines,
-        pyarrow.parquet.ParquetWriter(file, schema) as rows,
+        pyarrow.csv.CSVWriter(text, schema) as csv_writer,
+        pyarrow.parquet.ParquetWriter(file, schema) as parquet_writer,
     ):
         for table in _gather(_fill(_read(part), schema) for part in parts):
-            lines.write_table(_as_text(table))
-            rows.write_table(table)
+            csv_writer.write_table(_format_cells(table))
+            parquet_writer.write_table(table)
     return [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
 
 
@@ -90,7 +93,7 @@ def _read(part: Path) -> pa.Table:
 
 
 def _gather(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Tables of enough rows: a file of many small groups is slow and large."""
+    """Concatenates tables to at least `GROUP` rows. Many small row groups are slow and large."""
     gathered, count = [], 0
     for table in tables:
         gathered.append(table)
@@ -103,19 +106,24 @@ def _gather(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def write_image_table(stem: Path, rows: Sequence[Mapping[str, object]]) -> list[Path]:
-    """Writes rows to `<stem>.csv` and `<stem>.parquet`, which are returned. Cells that a row lacks
-    are empty."""
+    """Writes rows to `<stem>.csv` and `<stem>.parquet`.
+
+    Columns that a row lacks are empty.
+
+    Returns:
+        The files that were written.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
     with replacing(stem.with_suffix(".csv")) as file:
-        pyarrow.csv.write_csv(_as_text(table), file)
+        pyarrow.csv.write_csv(_format_cells(table), file)
     with replacing(stem.with_suffix(".parquet")) as file:
         pyarrow.parquet.write_table(table, file)
     return [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
 
 
 def _common_schema(parts: Iterable[Path]) -> pa.Schema:
-    schemas = set()  # of which there are few
+    schemas = set()  # few, because most parts have the same columns
     common = pa.schema([])
     for part in parts:
         with reading(part):
@@ -127,6 +135,7 @@ def _common_schema(parts: Iterable[Path]) -> pa.Schema:
 
 
 def _fill(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Casts a table to a schema. Missing columns become null."""
     arrays = [
         table[field.name].cast(field.type)
         if field.name in table.column_names
@@ -136,8 +145,12 @@ def _fill(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _as_text(table: pa.Table) -> pa.Table:
-    """Numbers rounded, NaN as an empty cell, and text that no spreadsheet takes for a formula."""
+def _format_cells(table: pa.Table) -> pa.Table:
+    """Formats a table for CSV.
+
+    Floats are rounded, NaN becomes an empty cell, and text that a spreadsheet would interpret as a
+    formula is quoted.
+    """
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             texts = table.column(index)
@@ -152,7 +165,7 @@ def _as_text(table: pa.Table) -> pa.Table:
 
 
 def round_off(values: np.ndarray) -> np.ndarray:
-    """Floats with six significant digits, and at least four decimals."""
+    """Rounds floats to six significant digits, but at least four decimals."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         digits = np.nan_to_num(np.floor(np.log10(np.abs(values))), posinf=0.0, neginf=0.0)
         scale = 10.0 ** np.clip(5 - digits, 4, 300)

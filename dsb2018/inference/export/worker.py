@@ -1,4 +1,4 @@
-"""Measures and exports in another process while the network computes the next image."""
+"""Measures and exports images in another process while the network segments the next image."""
 
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,42 +13,46 @@ from dsb2018.inference.export.export import export_image
 from dsb2018.inference.microscopy_image import SMALL
 from dsb2018.parent import end_with_parent
 
-WAITING = 3  # images that wait to be written, at most
+MAX_WAITING = 3  # maximum number of images in the queue
 
 
 class ExportWorker:
-    """A process that measures and exports. If it is killed, another one is started."""
+    """A process that measures and exports images. It is restarted if it was killed."""
 
     def __init__(self):
         self._pool = _start()
         self._waiting: deque[Future] = deque()
 
     def export(self, job: ExportJob) -> Future | dict:
-        """The row of `images.csv`, or a future of it, which raises what went wrong.
+        """Measures and exports an image.
 
-        An image that would be slow to send to the other process is exported in this one.
+        Large images, which would be slow to send to the other process, are exported in this one.
+
+        Returns:
+            The image's row of `images.csv`, or a future of it, which raises the errors of the
+            export.
         """
         if job.image.nbytes > SMALL:
             return export_image(job)
         job = replace(job, image=job.image.loaded(), channel=job.channel.loaded())
-        while len(self._waiting) >= WAITING:
-            self._waiting.popleft().exception()  # waits; the error is raised by the future
+        while len(self._waiting) >= MAX_WAITING:
+            self._waiting.popleft().exception()  # waits; the caller gets the error from the future
         try:
             self._waiting.append(self._pool.submit(export_image, job))
-        except BrokenProcessPool:  # it was killed, and its jobs have failed
+        except BrokenProcessPool:  # the process was killed, and its jobs have failed
             self._pool = _start()
             self._waiting.append(self._pool.submit(export_image, job))
         return self._waiting[-1]
 
     def close(self) -> None:
-        """Jobs that have not begun are dropped."""
+        """Stops the process. Jobs that have not started are canceled."""
         self._pool.shutdown(cancel_futures=True)
 
 
 def _start() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_begin)
+    return ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_initialize)
 
 
-def _begin() -> None:
+def _initialize() -> None:
     cv2.setNumThreads(1)
     end_with_parent()

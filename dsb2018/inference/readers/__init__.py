@@ -1,7 +1,7 @@
-"""From files to images: how each kind of image file is opened.
+"""Readers of image files.
 
-PNG, JPEG, BMP and what else OpenCV reads are decoded whole; TIFF (also OME, ImageJ, BigTIFF,
-pyramids) through `tifffile` and OME-Zarr through `zarr` are read in windows.
+PNG, JPEG, BMP and other formats that OpenCV supports are decoded as a whole. TIFF files (also OME,
+ImageJ, BigTIFF and pyramids) are read in windows by `tifffile`, and OME-Zarr by `zarr`.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,20 +16,27 @@ from dsb2018.io.files import check_regular_file
 
 Reader = Callable[[str, Path], list[MicroscopyImage]]
 
-# extension of a file → its reader, which takes the name of the results and the path
+# {file extension: reader}. A reader takes the name of the results and the path.
 READERS: dict[str, Reader] = {
     **dict.fromkeys(RASTER, open_raster),
     **dict.fromkeys(TIFF, open_tiff),
 }
-MOST_TIMES = 100_000  # of a file
+MAX_TIME_POINTS = 100_000  # of one file
 
 
 def open_images(name: str, path: Path) -> list[MicroscopyImage]:
-    """Opens an image file. Time points, and the images of an OME-TIFF, are images of their own.
+    """Opens an image file.
+
+    Args:
+        name: name of the results.
+        path: the file or Zarr folder.
+
+    Returns:
+        The images of the file: one for each time point, and one for each image of an OME-TIFF.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image that can be read, or an empty one.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read as an image, or an image is empty.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
@@ -40,30 +47,30 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
         images = reader(name, path)
     except (MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:  # readers raise whatever they like
+    except Exception as error:  # readers raise errors of any type
         if str(error).startswith(f"{path}: "):
             raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not an image that can be read ({reason})") from error
+        raise ValueError(f"{path}: not a readable image ({reason})") from error
     for image in images:
         if not min(image.array.shape, default=0):
-            raise ValueError(f"{path}: an image without pixels, {image.array.shape}")
+            raise ValueError(f"{path}: an empty image of shape {image.array.shape}")
         if image.dtype.kind not in "uifb":
-            raise ValueError(f"{path}: pixels of {image.dtype}, expected real numbers")
+            raise ValueError(f"{path}: pixels of dtype {image.dtype}, expected real numbers")
     if not images:
-        raise ValueError(f"{path}: no image in it")
-    times = sum(image.length("T") if "T" in image.axes else 1 for image in images)
-    if times > MOST_TIMES:
-        raise ValueError(f"{path}: {times} time points, expected at most {MOST_TIMES}")
-    images = [replace(image, **_sizes(image)) for image in images]
-    return [each for image in images for each in _split(image)]
+        raise ValueError(f"{path}: no image in the file")
+    count = sum(image.length("T") if "T" in image.axes else 1 for image in images)
+    if count > MAX_TIME_POINTS:
+        raise ValueError(f"{path}: {count} time points, expected at most {MAX_TIME_POINTS}")
+    images = [replace(image, **_valid_sizes(image)) for image in images]
+    return [frame for image in images for frame in _split_time_points(image)]
 
 
-def _sizes(image: MicroscopyImage) -> dict:
-    """Sizes that make sense; a file that says them wrongly says nothing."""
+def _valid_sizes(image: MicroscopyImage) -> dict:
+    """Returns the pixel size and the slice distance of an image; None if they are implausible."""
 
     def is_length(value: float | None) -> bool:
-        return value is not None and 1e-6 < value < 1e6  # micrometres; also of NaN False
+        return value is not None and 1e-6 < value < 1e6  # micrometers; False for NaN
 
     size = image.pixel_size
     return {
@@ -72,10 +79,10 @@ def _sizes(image: MicroscopyImage) -> dict:
     }
 
 
-def _split(image: MicroscopyImage) -> Iterator[MicroscopyImage]:
-    """A image for each time point."""
+def _split_time_points(image: MicroscopyImage) -> Iterator[MicroscopyImage]:
+    """Iterates over the time points of an image, each as an image."""
     count = image.length("T") if "T" in image.axes else 1
-    if count == 1:  # then that axis is held already
+    if count == 1:  # the time axis, if any, is already fixed
         yield image
         return
     for time in range(count):

@@ -1,4 +1,4 @@
-"""OME-Zarr, also what is in a plate, and plain Zarr arrays; read in windows."""
+"""Reader of OME-Zarr, also of plates, and of plain Zarr arrays. Images are read in windows."""
 
 import math
 from pathlib import Path
@@ -10,16 +10,16 @@ from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
 from dsb2018.io.files import check_regular_tree
 from dsb2018.io.names import is_inside
 
-MOST_PIXELS, MOST_CHUNKS = 1 << 40, 10_000_000
-LARGEST_BLOCK = 1 << 30  # bytes of a chunk
+MAX_PIXELS, MAX_CHUNKS = 1 << 40, 10_000_000  # of an array
+MAX_CHUNK_SIZE = 1 << 30  # bytes
 
 
 def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
-    """Opens an array, or an image at its full resolution.
+    """Opens a Zarr array, or an OME-Zarr image at its full resolution.
 
     Raises:
-        ValueError: no image, or axes that are not understood; and whatever `zarr` raises of damaged
-            stores.
+        ValueError: the store contains no image, or its axes are not supported. `zarr` raises other
+            errors for damaged stores.
     """
     check_regular_tree(path)
     node = zarr.open(path, mode="r")
@@ -35,18 +35,24 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
     level = scales["datasets"][0]
     array = node[level["path"]]
     _check_array(array)
-    given = scales.get("axes") or list("tczyx"[-array.ndim :])
-    axes = [each if isinstance(each, str) else each["name"] for each in given]
-    units = [MICROMETRES.get(e.get("unit", ""), 0.0) if isinstance(e, dict) else 0.0 for e in given]
-    lengths = dict(zip(axes, units, strict=True))
-    for part in (level, scales):  # the scale of a level, and one for all levels
-        for each in part.get("coordinateTransformations", []):
-            if each["type"] == "scale":
-                lengths = {a: lengths[a] * s for a, s in zip(axes, each["scale"], strict=True)}
+    # An axis is a dict, or only a name in old versions.
+    axes = [
+        {"name": axis} if isinstance(axis, str) else axis
+        for axis in scales.get("axes") or "tczyx"[-array.ndim :]
+    ]
+    names = [axis["name"] for axis in axes]
+    units = [MICROMETRES.get(axis.get("unit", ""), 0.0) for axis in axes]
+    lengths = dict(zip(names, units, strict=True))
+    for transforms in (level, scales):  # the scale of this level, and the scale of all levels
+        for transform in transforms.get("coordinateTransformations", []):
+            if transform["type"] == "scale":
+                factors = zip(names, transform["scale"], strict=True)
+                lengths = {name: lengths[name] * factor for name, factor in factors}
     if not level.get("coordinateTransformations"):
-        lengths = dict.fromkeys(axes, 0.0)  # units alone say nothing
-    names = [str(c.get("label", "")) for c in attributes.get("omero", {}).get("channels", [])]
-    letters = "".join(axes).upper()
+        lengths = dict.fromkeys(names, 0.0)  # without a scale, the size is unknown
+    omero_channels = attributes.get("omero", {}).get("channels", [])
+    channels = [str(channel.get("label", "")) for channel in omero_channels]
+    letters = "".join(names).upper()
     image = MicroscopyImage(
         name,
         path,
@@ -54,56 +60,65 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
         *understand_axes(letters, array.shape, path),
         pixel_size=(lengths["y"], lengths["x"]) if lengths["y"] and lengths["x"] else None,
         slice_distance=lengths.get("z") or None,
-        channels=tuple(names) if all(names) else (),
+        channels=tuple(channels) if all(channels) else (),
     )
     return [image]
 
 
 def _check_array(array: zarr.Array) -> None:
-    """Checks sizes before memory is taken for them.
+    """Checks the size of an array before memory is allocated.
 
     Raises:
-        ValueError: more pixels than any microscope makes, or chunks that are too large or too many.
+        ValueError: the array has too many pixels or chunks, or its chunks are too large.
     """
     pixels, chunk = math.prod(array.shape), math.prod(array.chunks)
-    if pixels > MOST_PIXELS or chunk * array.dtype.itemsize > LARGEST_BLOCK:
-        raise ValueError(f"an array of {array.shape} in chunks of {array.chunks}: too large")
-    if pixels > MOST_CHUNKS * chunk:
-        raise ValueError(f"an array of {array.shape} in chunks of {array.chunks}: too many chunks")
+    text = f"an array of shape {array.shape} in chunks of shape {array.chunks}"
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"{text}, expected at most {MAX_PIXELS} pixels")
+    if chunk * array.dtype.itemsize > MAX_CHUNK_SIZE:
+        raise ValueError(f"{text}, expected chunks of at most {MAX_CHUNK_SIZE >> 20} MiB")
+    if pixels > MAX_CHUNKS * chunk:
+        raise ValueError(f"{text}, expected at most {MAX_CHUNKS} chunks")
 
 
 def _name_axes(array: zarr.Array) -> str:
-    """Of an array that is no OME-Zarr: its names of dimensions, as xarray writes them; else those
-    that images usually have."""
-    given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    names = "".join(str(each)[:1].upper() for each in given or ())
-    if len(names) == array.ndim and {"Y", "X"} <= set(names) <= set("TZCYXS"):
-        return names
+    """Returns the axes of a plain Zarr array.
+
+    They follow from the names of its dimensions, as Zarr 3 and xarray write them, or else from its
+    shape.
+    """
+    metadata, attributes = array.metadata, array.attrs
+    names = getattr(metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
+    axes = "".join(str(name)[:1].upper() for name in names or ())
+    if len(axes) == array.ndim and {"Y", "X"} <= set(axes) <= set("TZCYXS"):
+        return axes
     if array.ndim == 3 and array.shape[-1] == 3:
         return "YXS"
     return "TCZYX"[-array.ndim :]
 
 
 def find_in_zarr(path: Path) -> list[Path]:
-    """The images in an OME-Zarr: in the wells of a plate, or one after the other, as bioformats2raw
-    writes them; else itself."""
+    """Returns the images of a Zarr store: the fields of a plate, a series, or the store itself.
+
+    A series contains numbered images, as bioformats2raw writes them.
+    """
     try:
         check_regular_tree(path)
         node = zarr.open(path, mode="r")
         attributes = {} if isinstance(node, zarr.Array) else ome_attributes(node)
-        places: list[str] = []
+        groups: list[str] = []
         if "plate" in attributes:
-            for well in (each["path"] for each in attributes["plate"]["wells"]):
+            for well in (well["path"] for well in attributes["plate"]["wells"]):
                 fields = ome_attributes(node[well])["well"]["images"] if well in node else []
-                places += [f"{well}/{field['path']}" for field in fields]
+                groups += [f"{well}/{field['path']}" for field in fields]
         elif "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
-            places = sorted((key for key in node.group_keys() if key.isdigit()), key=int)
-    except Exception:  # noqa: BLE001 decoders raise whatever they like; it is told when it is opened
-        places = []
-    return [path / place for place in places if is_inside(place)] or [path]
+            groups = sorted((key for key in node.group_keys() if key.isdigit()), key=int)
+    except Exception:  # noqa: BLE001 decoders raise any error; `open_zarr` reports it
+        groups = []
+    return [path / group for group in groups if is_inside(group)] or [path]
 
 
 def ome_attributes(node: zarr.Group) -> dict:
-    """Where OME-NGFF has its metadata: since version 0.5 under `ome`."""
+    """Returns the OME-NGFF metadata of a group. Since version 0.5 it is under the key `ome`."""
     attributes = dict(node.attrs)
     return attributes.get("ome", attributes)

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and what else OpenCV reads, decoded whole."""
+"""Reader of PNG, JPEG, BMP and other formats that OpenCV supports. Files are decoded as a whole."""
 
 import warnings
 from io import BytesIO
@@ -16,40 +16,41 @@ RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
 
 
 def open_raster(name: str, path: Path) -> list[MicroscopyImage]:
-    """Opens a file.
+    """Reads an image file.
 
     Raises:
-        ValueError: empty, damaged, of an unknown kind, or of too many pixels.
+        ValueError: the file is empty, damaged or in an unknown format, or has too many pixels.
     """
     data = read_file(path)
     if not data:
-        raise ValueError("an empty file")
+        raise ValueError("the file is empty")
     _check_size(data)
     if data.startswith(PNG_SIGNATURE):
         png_header(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ValueError("damaged, or of an unknown kind")
+        raise ValueError("damaged, or in an unknown format")
     copies = 1
     if pixels.ndim == 3:
         pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]  # BGR(A) to RGB
-        if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # grey, saved as colour
+        if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # gray, saved as color
             pixels, copies = np.ascontiguousarray(pixels[..., 0]), 3
     return [MicroscopyImage(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
 
 
 def _check_size(data: bytes) -> None:
-    """
+    """Checks the number of pixels before they are decoded.
+
     Raises:
-        ValueError: too many pixels to decode them all.
+        ValueError: the image has too many pixels.
     """
     try:
         with warnings.catch_warnings(action="ignore"), PillowImage.open(BytesIO(data)) as header:
-            count = int(np.prod(header.size))  # no pixels are read
+            count = int(np.prod(header.size))  # reads only the header
     except PillowImage.DecompressionBombError:
         count = MOST_PIXELS + 1
     if count > MOST_PIXELS:
         raise ValueError(
-            f"more than {MOST_PIXELS // 10**6} million pixels, which are not read from this kind "
-            "of file; save it as tiled TIFF or OME-Zarr"
+            f"more than {MOST_PIXELS // 10**6} million pixels in a format that is decoded as a "
+            "whole; save the image as tiled TIFF or OME-Zarr"
         )

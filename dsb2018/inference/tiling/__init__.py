@@ -1,1 +1,1 @@
-"""Images of any size, tile by tile."""
+"""Tiled processing of large images."""

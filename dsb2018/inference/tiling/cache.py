@@ -1,4 +1,4 @@
-"""The nuclei of each finished tile of a large image, on disk, so that a run can be resumed."""
+"""A cache on disk of the nuclei of finished tiles, so that an interrupted run can be resumed."""
 
 import logging
 import zipfile
@@ -13,6 +13,7 @@ from dsb2018.io.files import delete_folder, make_empty_folder, replacing, write_
 from dsb2018.structures.masks import Crop
 
 logger = logging.getLogger(__name__)
+# Errors that NumPy raises for damaged files.
 UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
     *(NotImplementedError, RuntimeError, MemoryError, IndexError, TypeError),
@@ -20,13 +21,13 @@ UNREADABLE = (
 
 
 class TileCache:
-    """A folder with a file for each tile that is done."""
+    """A folder with one file for each finished tile."""
 
     def __init__(self, folder: Path, fingerprint: str):
         """
         Args:
-            folder: emptied if its tiles have another fingerprint.
-            fingerprint: of the image, the model and the options.
+            folder: created if it does not exist, and emptied if its fingerprint differs.
+            fingerprint: hash of the image file, the model and the options.
         """
         self._folder = folder
         mark = folder / "fingerprint"
@@ -35,7 +36,12 @@ class TileCache:
             write_atomically(mark, fingerprint)
 
     def keep(self, number: int, find: Callable[[], list[TileNucleus]]) -> None:
-        """Stores the nuclei of tile `number`, which `find()` returns, unless they are stored."""
+        """Stores the nuclei of a tile.
+
+        Args:
+            number: index of the tile.
+            find: computes the nuclei; not called if they are already stored.
+        """
         path = self._path(number)
         if not path.exists():
             nuclei = find()
@@ -43,11 +49,16 @@ class TileCache:
                 np.savez(file, **_pack(nuclei))
 
     def read(self, number: int, find: Callable[[], list[TileNucleus]]) -> list[TileNucleus]:
-        """The nuclei of a tile; they are computed again if their file is damaged."""
+        """Reads the nuclei of a tile.
+
+        Args:
+            number: index of the tile.
+            find: computes the nuclei again if their file is missing or damaged.
+        """
         try:
             return read_tile(self._path(number))
         except ValueError as error:
-            logger.warning("%s, computed again", error)
+            logger.warning("%s; the tile is computed again", error)
             return find()
 
     def _path(self, number: int) -> Path:
@@ -55,7 +66,7 @@ class TileCache:
 
 
 def delete_caches(folder: Path) -> None:
-    """Deletes all caches in a folder, and the folder."""
+    """Deletes a folder and all caches in it, if the folder exists."""
     if folder.is_dir():
         for cache in folder.iterdir():
             delete_folder(cache)
@@ -76,10 +87,10 @@ def _pack(nuclei: list[TileNucleus]) -> dict[str, np.ndarray]:
 
 
 def read_tile(path: Path) -> list[TileNucleus]:
-    """What `TileCache` wrote of a tile.
+    """Reads the nuclei of a tile from a file that `TileCache` wrote.
 
     Raises:
-        ValueError: missing or damaged.
+        ValueError: the file is missing or damaged.
     """
     try:
         with np.load(path) as packed:

@@ -1,9 +1,12 @@
-"""Images of any size, tile by tile: each nucleus is found once, and whole.
+"""Tiled segmentation of large images and the merging of tiles.
 
-An image is divided into cores, and each is looked at with a margin around it. A nucleus belongs to
-the tile whose core holds the middle of its box, and there it is seen whole, if it is no larger than
-the margin. What two tiles both take for theirs, or neither, as they see it a little differently, is
-settled by its pixels; a nucleus so large that each tile sees a part of it only is put together.
+An image is divided into cores. The model segments each core together with a margin around it, and
+the two form a tile. A nucleus belongs to the tile whose core contains the center of its bounding
+box. If the nucleus is not larger than the margin, this tile contains it completely.
+
+Tiles may segment the same nucleus slightly differently. Two tiles, or none, may then own it. The
+overlap of the pixels decides which nuclei are duplicates. If a nucleus is so large that each tile
+contains only a part of it, the parts are merged.
 """
 
 from collections import defaultdict
@@ -17,29 +20,31 @@ from dsb2018.errors import UsageError
 from dsb2018.structures.masks import Crop, cells, common_pixels, shared_part, union, union_size
 from dsb2018.structures.nuclei import Nuclei
 
-# Windows begin at multiples of this: a network that makes its maps smaller by so much sees another
-# image where everything lies a pixel further.
+# Windows begin at multiples of this, pixels. Other offsets would change the output of a network
+# with downsampling layers.
 STRIDE = 32
-CELL = 64  # edge of the cells by which neighbours are looked up, pixels
-LARGEST = 4096  # edge of what is put together of parts; else an inverted slide were one nucleus
+CELL = 64  # edge of the grid cells of the spatial index, pixels
+# Largest edge of a nucleus that is merged from parts, pixels. Without this limit, the background of
+# an inverted slide would become one nucleus.
+LARGEST = 4096
 
-# (y, x, height, width) → (height, width, 3) uint8 of the image
+# Reads a window (y, x, height, width) as an array (height, width, 3) uint8.
 WindowReader = Callable[[int, int, int, int], np.ndarray]
-# images of one size → the nuclei of each
+# Segments images of one size; returns the nuclei of each image.
 Finder = Callable[[Sequence[np.ndarray]], list[Nuclei]]
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is divided.
+    """Size and overlap of tiles.
 
     Args:
-        edge: height and width of what the network sees at once, pixels.
-        margin: how far a tile looks beyond its core: more than nuclei are wide, pixels.
-        whole: images up to this height and width are not divided.
+        edge: height and width of a tile, margins included, pixels.
+        margin: width of the margin around a core, pixels; should exceed the largest nucleus.
+        whole: images up to this height and width are not tiled, pixels.
 
     Raises:
-        UsageError: no core would be left.
+        UsageError: the margins leave no core.
     """
 
     edge: int = 1024
@@ -48,34 +53,41 @@ class Tiling:
 
     def __post_init__(self):
         if self.margin < 0 or self.core < STRIDE:
-            most = (self.edge // STRIDE - 1) // 2 * STRIDE
+            max_margin = max((self.edge // STRIDE - 1) // 2 * STRIDE, 0)
             raise UsageError(
                 f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected 0 to "
-                f"{max(most, 0)} pixels of overlap, and tiles of {STRIDE} or more"
+                f"{max_margin} pixels of overlap and tiles of at least {STRIDE} pixels"
             )
 
     @property
     def core(self) -> int:
-        """Most pixels along an edge that belong to one tile."""
+        """Largest height and width of a core, pixels."""
         margin = -(-self.margin // STRIDE) * STRIDE
         return (self.edge - 2 * margin) // STRIDE * STRIDE
 
 
 class Tile(NamedTuple):
-    """A core, and the window that is looked at: y, x, height, width, pixels."""
+    """A part of an image. Core and window are (y, x, height, width) in pixels.
+
+    Args:
+        core: the pixels that belong to the tile.
+        window: the core and its margin, which the model segments.
+    """
 
     core: tuple[int, int, int, int]
     window: tuple[int, int, int, int]
 
 
 class TileNucleus(NamedTuple):
-    """A nucleus as a tile saw it.
+    """A nucleus in the result of one tile.
 
     Args:
-        crop: in the whole image.
-        score: 0 to 1.
-        distance: of its middle from the tile's core, pixels; 0: inside, so it is the tile's own.
-        cut: whether it goes on beyond the tile's window.
+        crop: mask and position in the whole image.
+        score: confidence, 0 to 1.
+        distance: distance of the center of the bounding box from the tile's core, pixels; 0: the
+            center is in the core, so the tile owns the nucleus.
+        cut: whether the nucleus touches an edge of the window that is not an edge of the image. A
+            part of the nucleus may then be missing.
     """
 
     crop: Crop
@@ -85,30 +97,37 @@ class TileNucleus(NamedTuple):
 
 
 def divide(height: int, width: int, tiling: Tiling) -> list[Tile]:
-    """The tiles of an image, row by row; cores of one size, as far as they can be."""
-    rows, columns = (_divide(length, tiling) for length in (height, width))
+    """Divides an image into tiles, row by row. Only the last row and column may be smaller."""
+    rows, columns = (_divide_axis(length, tiling) for length in (height, width))
     return [
         Tile((y, x, h, w), (wy, wx, wh, ww)) for y, h, wy, wh in rows for x, w, wx, ww in columns
     ]
 
 
-def _divide(length: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
-    """Begin and length of core and of window along one axis."""
+def _divide_axis(length: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
+    """Returns the begin and length of the core and of the window of each tile along one axis."""
     count = -(-length // tiling.core)
     size = -(-length // count // STRIDE) * STRIDE
-    parts = []
+    segments = []
     for begin in range(0, length, size):
         end = min(begin + size, length)
-        first = max(0, begin - tiling.margin) // STRIDE * STRIDE
-        last = min(length, end + tiling.margin)
-        parts.append((begin, end - begin, first, last - first))
-    return parts
+        window_begin = max(0, begin - tiling.margin) // STRIDE * STRIDE
+        window_end = min(length, end + tiling.margin)
+        segments.append((begin, end - begin, window_begin, window_end - window_begin))
+    return segments
 
 
 def find_in_tiles(
     read: WindowReader, size: tuple[int, int], find: Finder, tiling: Tiling
 ) -> Nuclei:
-    """The nuclei of a large image."""
+    """Segments a large image tile by tile.
+
+    Args:
+        read: reads a window of the image.
+        size: (H, W) of the image, pixels.
+        find: segments a window.
+        tiling: size and overlap of the tiles.
+    """
     tiles = divide(*size, tiling)
     return stitch(size, (find_in_tile(tile, read, size, find) for tile in tiles))
 
@@ -116,10 +135,10 @@ def find_in_tiles(
 def find_in_tile(
     tile: Tile, read: WindowReader, size: tuple[int, int], find: Finder
 ) -> list[TileNucleus]:
-    """What a tile sees, at the place that it has in the image."""
+    """Segments one tile, see `find_in_tiles`; returns its nuclei in image coordinates."""
     top, left, height, width = tile.window
     nuclei = find([read(*tile.window)])[0]
-    seen = []
+    tile_nuclei = []
     for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
         cut = (
             (crop.y == 0 and top > 0)
@@ -127,60 +146,62 @@ def find_in_tile(
             or (crop.bottom == height and top + height < size[0])
             or (crop.right == width and left + width < size[1])
         )
-        moved = crop.moved(left, top)
+        crop = crop.moved(left, top)
         h, w = crop.mask.shape
-        middle = moved.y + h // 2, moved.x + w // 2
-        seen.append(TileNucleus(moved, score, _distance(middle, tile.core), cut))
-    return seen
+        center = crop.y + h // 2, crop.x + w // 2
+        tile_nuclei.append(TileNucleus(crop, score, _distance(center, tile.core), cut))
+    return tile_nuclei
 
 
-def _distance(place: tuple[int, int], core: tuple[int, int, int, int]) -> int:
-    """From a pixel to the nearest one of a core, along the longer axis."""
+def _distance(point: tuple[int, int], core: tuple[int, int, int, int]) -> int:
+    """Returns the Chebyshev distance from a pixel to the nearest pixel of a core."""
     return max(
-        max(core[axis] - place[axis], place[axis] - (core[axis] + core[axis + 2] - 1), 0)
+        max(core[axis] - point[axis], point[axis] - (core[axis] + core[axis + 2] - 1), 0)
         for axis in (0, 1)
     )
 
 
 def stitch(size: tuple[int, int], tiles: Iterable[list[TileNucleus]]) -> Nuclei:
-    """Puts together what tiles saw.
+    """Merges the nuclei of all tiles.
 
     Args:
-        size: (H, W) of the image.
-        tiles: what each saw, in the order of `divide`.
+        size: (H, W) of the image, pixels.
+        tiles: the nuclei of each tile, in the order of `divide`.
     """
-    canvas, spare = _Canvas(), []
+    merged, outside_core = _MergedNuclei(), []
     for tile_nuclei in tiles:
         for nucleus in tile_nuclei:
             if nucleus.distance:
-                spare.append(nucleus)  # added after the nuclei of all cores
+                outside_core.append(nucleus)  # added after the nuclei of all cores
             else:
-                canvas.add(nucleus)
-    for nucleus in spare:
-        canvas.add(nucleus)
-    return canvas.nuclei(size)
+                merged.add(nucleus)
+    for nucleus in outside_core:
+        merged.add(nucleus)
+    return merged.nuclei(size)
 
 
-class _Canvas:
-    """Nuclei that share no pixel, looked up by place."""
+class _MergedNuclei:
+    """Nuclei of several tiles, without overlaps, with a grid as spatial index."""
 
     def __init__(self):
         self._all: list[TileNucleus] = []
         self._cells: dict[tuple[int, int], list[int]] = defaultdict(list)
 
     def add(self, new: TileNucleus) -> None:
-        """Adds a nucleus, unless it is there already: then one that was seen whole counts, and of
-        two parts both."""
-        common = {
+        """Adds a nucleus of a tile, unless it is a duplicate.
+
+        Of two duplicates, a complete nucleus replaces a cut one. Two cut nuclei are merged.
+        """
+        overlaps = {
             index: common_pixels(self._all[index].crop, new.crop) for index in self._near(new.crop)
         }
-        common = {index: pixels for index, pixels in common.items() if pixels}
-        if common:
-            index = max(common, key=common.__getitem__)
+        overlaps = {index: pixels for index, pixels in overlaps.items() if pixels}
+        if overlaps:
+            index = max(overlaps, key=overlaps.__getitem__)
             old = self._all[index]
-            is_same = 2 * common[index] > min(new.crop.area, old.crop.area)
-            parts = old.cut and new.cut
-            if is_same and not (parts and max(union_size(old.crop, new.crop)) > LARGEST):
+            is_same = 2 * overlaps[index] > min(new.crop.area, old.crop.area)
+            both_cut = old.cut and new.cut
+            if is_same and not (both_cut and max(union_size(old.crop, new.crop)) > LARGEST):
                 if old.cut:
                     crop = union(old.crop, new.crop) if new.cut else new.crop
                     self._replace(index, self._without_others(crop, index), new.cut)
@@ -189,26 +210,27 @@ class _Canvas:
             if visible is None or 2 * visible.area < new.crop.area:
                 return
             new = new._replace(crop=visible)
-        # Its owner, who saw more of it, did not take it for one; but near a core's edge two tiles
-        # may each hold the other to be the owner.
+        # The tile that owns this nucleus contains more of it, but did not predict it. Keep it only
+        # near the core, where each of two tiles may consider the other the owner.
         if new.distance and (new.cut or new.distance > max(new.crop.mask.shape)):
             return
         self._all.append(new)
-        self._enter(len(self._all) - 1)
+        self._add_to_index(len(self._all) - 1)
 
     def nuclei(self, size: tuple[int, int]) -> Nuclei:
-        """All of them, from top to bottom."""
-        order = sorted(self._all, key=lambda nucleus: (nucleus.crop.y, nucleus.crop.x))
-        scores = np.array([nucleus.score for nucleus in order], np.float32)
-        return Nuclei(size, [nucleus.crop for nucleus in order], scores)
+        """Returns all nuclei, from top to bottom."""
+        ordered = sorted(self._all, key=lambda nucleus: (nucleus.crop.y, nucleus.crop.x))
+        scores = np.array([nucleus.score for nucleus in ordered], np.float32)
+        return Nuclei(size, [nucleus.crop for nucleus in ordered], scores)
 
     def _replace(self, index: int, crop: Crop | None, cut: bool) -> None:
         if crop is None:
             return
         self._all[index] = self._all[index]._replace(crop=crop, cut=cut)
-        self._enter(index)  # what it has left is found there too, and has no common pixels
+        # The index also keeps the cells of the previous mask, where `common_pixels` is then 0.
+        self._add_to_index(index)
 
-    def _enter(self, index: int) -> None:
+    def _add_to_index(self, index: int) -> None:
         for cell in self._cells_of(self._all[index].crop):
             self._cells[cell].append(index)
 
@@ -219,12 +241,12 @@ class _Canvas:
     def _near(self, crop: Crop) -> set[int]:
         return {index for cell in self._cells_of(crop) for index in self._cells.get(cell, ())}
 
-    def _without_others(self, crop: Crop, itself: int | None) -> Crop | None:
-        """The pixels that no other nucleus has."""
+    def _without_others(self, crop: Crop, own_index: int | None) -> Crop | None:
+        """Removes the pixels of other nuclei; returns None if no pixels are left."""
         mask = crop.mask.copy()
         for index in self._near(crop):
             other = self._all[index].crop
-            if index != itself and (shared := shared_part(crop, other)):
-                mine, theirs = shared
-                mask[mine] &= ~other.mask[theirs]
+            if index != own_index and (shared := shared_part(crop, other)):
+                in_crop, in_other = shared
+                mask[in_crop] &= ~other.mask[in_other]
         return crop.keep(mask)
