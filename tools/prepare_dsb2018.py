@@ -19,7 +19,7 @@ from pathlib import Path
 from dsb2018.cli import output_folder, run_command, whole_number
 from dsb2018.errors import UsageError
 from dsb2018.io.paths import prepared_root
-from dsb2018.prepare import Options, Prepared, prepare
+from dsb2018.prepare import Options, PreparationResult, prepare
 from dsb2018.prepare.sample import write_sample
 
 MODALITY = Path(__file__).resolve().parents[1] / "datasets" / "modality.csv"
@@ -64,7 +64,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UsageError("--sample has splits and truth of its own")
 
 
-def prepare_input(args: argparse.Namespace) -> Prepared:
+def prepare_input(args: argparse.Namespace) -> PreparationResult:
     """Prepares what the arguments ask for."""
     root = prepared_root(args.output)
     common = Options(

@@ -1,6 +1,6 @@
-"""From DSB folders, archives and CSVs to COCO JSON; runs without torch, so it starts at once."""
+"""Converts DSB folders, archives and CSV files to COCO JSON. Does not import torch."""
 
-from dsb2018.prepare.errors import BadInput
-from dsb2018.prepare.pipeline import Options, Prepared, prepare
+from dsb2018.prepare.errors import InputError
+from dsb2018.prepare.pipeline import Options, PreparationResult, prepare
 
-__all__ = ["BadInput", "Options", "Prepared", "prepare"]
+__all__ = ["InputError", "Options", "PreparationResult", "prepare"]

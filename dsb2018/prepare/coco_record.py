@@ -1,40 +1,40 @@
-"""COCO JSON from records: a plain function, so that its output can be tested as a value."""
+"""Converts image records to COCO JSON."""
 
 from collections.abc import Iterable, Mapping
 
-from dsb2018.prepare.records import Record
+from dsb2018.prepare.records import ImageRecord
 from dsb2018.prepare.splits import ImageInfo
 
 CATEGORIES = [{"id": 1, "name": "nucleus"}]
 
 
 def to_coco(
-    records: Iterable[Record],
+    records: Iterable[ImageRecord],
     info: Mapping[str, ImageInfo],
     image_root: str,
-    has_truth: bool,
+    has_ground_truth: bool,
 ) -> dict:
-    """The COCO dict of one dataset.
+    """Returns the COCO dict of one dataset.
 
-    Image and annotation ids count from 1, in the order of the records. Beside COCO's keys, an
-    image has `dsb_id`, `label_file` (relative to the prepared root), and, where known,
-    `modality` and `group`; `info` has `image_root` (what `file_name` is relative to; itself
-    relative to the prepared root, or absolute) and `has_truth`.
+    Image and annotation ids count from 1 in the order of the records. In addition to COCO's keys,
+    each image has `dsb_id`, `label_file` (relative to the prepared root) if it has ground truth,
+    and `modality` and `group` if they are known. `info` contains `image_root` and `has_truth`.
 
     Args:
-        records: in the order wanted.
-        info: modality and group by image id.
-        image_root: see above.
-        has_truth: False where the images have no truth at all.
+        records: the images of the dataset, in the order of the output.
+        info: modality and group, by image id.
+        image_root: the folder that `file_name` is relative to; absolute, or relative to the
+            prepared root.
+        has_ground_truth: False if the images have no ground truth.
     """
     images, annotations = [], []
-    for image_id, record in enumerate(records, start=1):
-        images.append(_image(record, image_id, info.get(record.image_id)))
+    for number, record in enumerate(records, start=1):
+        images.append(_to_coco_image(record, number, info.get(record.image_id)))
         for nucleus in record.nuclei:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": image_id,
+                    "image_id": number,
                     "category_id": 1,
                     "bbox": nucleus.box,
                     "area": nucleus.area,
@@ -42,18 +42,17 @@ def to_coco(
                     "segmentation": nucleus.rle,
                 }
             )
-    about = {"description": "DSB2018", "image_root": image_root, "has_truth": has_truth}
     return {
-        "info": about,
+        "info": {"description": "DSB2018", "image_root": image_root, "has_truth": has_ground_truth},
         "categories": CATEGORIES,
         "images": images,
         "annotations": annotations,
     }
 
 
-def _image(record: Record, image_id: int, info: ImageInfo | None) -> dict:
+def _to_coco_image(record: ImageRecord, number: int, info: ImageInfo | None) -> dict:
     image = {
-        "id": image_id,
+        "id": number,
         "dsb_id": record.image_id,
         "file_name": record.file_name,
         "height": record.height,

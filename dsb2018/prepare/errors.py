@@ -1,19 +1,19 @@
-"""The one error of the preparation."""
+"""The error that the preparation raises for unusable data."""
 
 
-class BadInput(ValueError):
-    """Data that cannot be used as they are: says which file, what was found, what to do.
+class InputError(ValueError):
+    """Input data are missing, damaged or inconsistent.
 
     Args:
-        path: the file or folder, as the user knows it.
-        found: what is wrong with it.
-        remedy: what was expected, or what to do about it.
+        path: the file or folder.
+        problem: what is wrong with it.
+        remedy: what was expected, or how to correct it.
     """
 
-    def __init__(self, path, found: str, remedy: str = ""):
-        super().__init__(path, found, remedy)
+    def __init__(self, path, problem: str, remedy: str = ""):
+        super().__init__(path, problem, remedy)
         self.path = str(path)
 
     def __str__(self) -> str:
-        path, found, remedy = self.args
-        return f"{path}: {found}" + (f" ({remedy})" if remedy else "")
+        path, problem, remedy = self.args
+        return f"{path}: {problem}" + (f" ({remedy})" if remedy else "")

@@ -7,91 +7,96 @@ import cv2
 import numpy as np
 
 from dsb2018.io.images import PNG_SIGNATURE, png_header
-from dsb2018.prepare.errors import BadInput
-from dsb2018.prepare.source import Entry
+from dsb2018.prepare.errors import InputError
+from dsb2018.prepare.source import SourceImage
 from dsb2018.structures.masks import Crop, crop_mask
 
-AGAIN = "copy or download it again"
+COPY_AGAIN = "copy or download the file again"
+
+
+class EmptyMaskError(InputError):
+    """A mask file contains no nucleus.
+
+    The ground truth of the image remains complete without this file.
+    """
 
 
 def header_size(data: bytes, path: str) -> tuple[int, int]:
-    """Height and width in the header of a PNG file.
+    """Reads height and width from the header of a PNG file.
 
     Raises:
-        BadInput: see `png_header`.
+        InputError: see `png_header`.
     """
     try:
         return png_header(data)
     except ValueError as error:
-        remedy = "save it as PNG" if str(error).startswith("not a") else AGAIN
-        raise BadInput(path, str(error), remedy) from error
+        remedy = "save it as PNG" if str(error).startswith("not a") else COPY_AGAIN
+        raise InputError(path, str(error), remedy) from error
 
 
 def png_size(data: bytes, path: str) -> tuple[int, int]:
-    """Height and width of a PNG file, after a look at the check sum of each of its parts.
+    """Reads height and width of a PNG file and verifies the checksums of all its chunks.
 
-    Finds truncated and damaged files without decoding their pixels, 40 times as fast.
+    This detects truncated and damaged files 40 times as fast as decoding the pixels.
 
     Raises:
-        BadInput: not a PNG file, truncated, damaged, or with more pixels than are decoded.
+        InputError: not a PNG file, truncated, damaged, or larger than the limit of `png_header`.
     """
     size = header_size(data, path)
     view, start = memoryview(data), len(PNG_SIGNATURE)
     while True:
         if start + 12 > len(data):
-            raise BadInput(path, "truncated PNG file", AGAIN)
+            raise InputError(path, "truncated PNG file", COPY_AGAIN)
         (length,) = struct.unpack_from(">I", data, start)
         end = start + 8 + length
         if end + 4 > len(data):
-            raise BadInput(path, "truncated PNG file", AGAIN)
-        kind = data[start + 4 : start + 8]
+            raise InputError(path, "truncated PNG file", COPY_AGAIN)
+        chunk_type = data[start + 4 : start + 8]
         if zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise BadInput(path, "damaged PNG file: a check sum is wrong", AGAIN)
-        if kind == b"IEND":
+            raise InputError(path, "damaged PNG file: wrong checksum", COPY_AGAIN)
+        if chunk_type == b"IEND":
             return size
         start = end + 4
 
 
-def the_image(entry: Entry, root: str) -> str:
-    """The name of an entry's one image.
+def single_image_file(image: SourceImage, root: str) -> str:
+    """Returns the name of the only image file in the folder `images`.
 
     Raises:
-        BadInput: no folder of images, no image, or several.
+        InputError: the folder is missing, or has no PNG file or several.
     """
-    if len(entry.images) == 1:
-        return entry.images[0]
-    found = f"{len(entry.images)} images" if entry.images else "no images folder, or no PNG in it"
-    raise BadInput(f"{root}/{entry.image_id}/images", found, "expected exactly one PNG")
+    if len(image.image_files) == 1:
+        return image.image_files[0]
+    problem = "the folder is missing or has no PNG file"
+    if image.image_files:
+        problem = f"{len(image.image_files)} PNG files"
+    raise InputError(f"{root}/{image.image_id}/images", problem, "expected exactly one PNG file")
 
 
 def read_mask(data: bytes, path: str, height: int, width: int) -> Crop:
-    """The nucleus of one mask file: grey, two-valued, with as many pixels as the image.
+    """Decodes a mask file: a grayscale PNG of the image's size, with 0 and one other value.
 
     Raises:
-        BadInput: unreadable, truncated, in colour or with alpha, of another size than
-            (height, width), empty, or with more values than background and nucleus.
+        EmptyMaskError: the mask contains no nucleus.
+        InputError: the file is unreadable or truncated, has color or alpha channels, another size
+            than (height, width), or more than two gray values.
     """
-    size = header_size(data, path)  # looked at before memory is taken
+    size = header_size(data, path)  # before the decoder allocates memory
     if size != (height, width):
-        found, expected = (f"{h}×{w}" for h, w in (size, (height, width)))
-        raise BadInput(path, f"a mask of {found} pixels", f"its image has {expected}")
+        problem = f"the mask has {size[0]}×{size[1]} pixels"
+        raise InputError(path, problem, f"its image has {height}×{width}")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or b"IEND" not in data[-12:]:
-        png_size(data, path)  # says what is wrong with it, where it can
-        raise BadInput(path, "unreadable PNG file", AGAIN)
+        png_size(data, path)  # raises an error that names the damage, if it finds any
+        raise InputError(path, "the PNG file cannot be decoded", COPY_AGAIN)
     if pixels.ndim != 2:
-        kind = {2: "grey with alpha", 3: "colour", 4: "colour with alpha"}.get(pixels.shape[2], "")
-        raise BadInput(path, f"a mask with {pixels.shape[2]} channels, {kind}", "save it as grey")
+        problem = f"the mask has {pixels.shape[2]} channels"
+        raise InputError(path, problem, "expected one channel; save it as grayscale")
     crop = crop_mask(pixels if pixels.dtype == np.uint8 else (pixels > 0).view(np.uint8))
     if crop is None:
-        raise EmptyMask(path, "an empty mask", "delete it")
-    h, w = crop.mask.shape
-    box = pixels[crop.y : crop.y + h, crop.x : crop.x + w]
+        raise EmptyMaskError(path, "the mask is empty", "delete the file")
+    box = pixels[crop.window]
     if np.count_nonzero(box == box.max()) != np.count_nonzero(crop.mask):
-        values = np.unique(box).size
-        raise BadInput(path, f"a mask of {values} values", "expected 0 and one other value")
+        problem = f"the mask has {np.unique(box).size} gray values"
+        raise InputError(path, problem, "expected 0 and one other value")
     return crop
-
-
-class EmptyMask(BadInput):
-    """A mask without a nucleus: it can be left out and the image's truth stays complete."""

@@ -1,6 +1,6 @@
-"""Where DSB data come from: a folder, or a zip archive as Kaggle and the Broad Institute ship it.
+"""Reads DSB data from a folder, or from a zip archive of Kaggle or the Broad Institute.
 
-Both hold `<image id>/images/<one image>.png` and, with truth, `<image id>/masks/*.png`.
+Both contain `<image id>/images/<one image>.png` and, with ground truth, `<image id>/masks/*.png`.
 """
 
 import lzma
@@ -12,79 +12,88 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dsb2018.io.files import check_regular_file, read_file
-from dsb2018.prepare.errors import BadInput
+from dsb2018.prepare.errors import InputError
 
-MOST_BYTES = 1 << 28  # of an image or mask file; the largest of DSB2018 has 2 MB
+MAX_BYTES = 1 << 28  # limit for an image or mask file; the largest of DSB2018 has 2 MB
 UNPACKING_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError),
     *(NotImplementedError, MemoryError, struct.error),
 )
-FORM = "expected <image id>/images/<image>.png and <image id>/masks/*.png"
+LAYOUT = "expected <image id>/images/<image>.png and <image id>/masks/*.png"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One image of a source: names are relative to the source, with forward slashes."""
+class SourceImage:
+    """The files of one image. Names are relative to the source and have forward slashes.
+
+    Args:
+        image_id: name of the image's folder.
+        image_files: PNG files in `images`.
+        mask_files: PNG files in `masks`; None: there is no such folder.
+    """
 
     image_id: str
-    images: tuple[str, ...]
-    masks: tuple[str, ...] | None  # None: there is no folder `masks`
+    image_files: tuple[str, ...]
+    mask_files: tuple[str, ...] | None
 
 
 class FolderSource:
-    """A folder on disk."""
+    """DSB data in a folder."""
 
     def __init__(self, path: Path):
         self.path = path
 
-    def entries(self) -> list[Entry]:
-        """All images, sorted by id.
+    def list_images(self) -> list[SourceImage]:
+        """Returns all images, sorted by id.
 
         Raises:
-            BadInput: nothing in the folder looks like a DSB image.
+            InputError: the folder contains no DSB images or cannot be read.
         """
-        entries = []
         try:
-            folders = sorted(os.scandir(self.path), key=lambda item: item.name)
+            folders = sorted(os.scandir(self.path), key=lambda folder: folder.name)
         except OSError as error:
-            raise BadInput(self.path, error.strerror or "cannot be read", FORM) from error
+            raise InputError(self.path, error.strerror or "cannot be read", LAYOUT) from error
+        images = []
         for folder in folders:
             if _is_folder(folder) and not folder.name.startswith((".", "__")):
-                images = self._list(folder.name, "images")
-                masks = self._list(folder.name, "masks")
-                entries.append(Entry(folder.name, images or (), masks))
-        if not any(entry.images for entry in entries):
-            raise BadInput(self.path, "no DSB images in it", FORM)
-        return entries
+                image_files = self._list_files(folder.name, "images") or ()
+                mask_files = self._list_files(folder.name, "masks")
+                images.append(SourceImage(folder.name, image_files, mask_files))
+        if not any(image.image_files for image in images):
+            raise InputError(self.path, "no DSB images in it", LAYOUT)
+        return images
 
-    def _list(self, image_id: str, kind: str) -> tuple[str, ...] | None:
+    def _list_files(self, image_id: str, subfolder: str) -> tuple[str, ...] | None:
         try:
-            names = sorted(os.listdir(self.path / image_id / kind))
-        except OSError:  # none, or one that cannot be read
+            names = sorted(os.listdir(self.path / image_id / subfolder))
+        except OSError:  # missing or unreadable
             return None
-        return tuple(f"{image_id}/{kind}/{name}" for name in names if _is_png(name))
+        return tuple(f"{image_id}/{subfolder}/{name}" for name in names if _is_png(name))
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file.
+        """Reads one file.
 
         Raises:
-            BadInput: a file that the system cannot read, or something else than a file.
+            InputError: the file cannot be read, is too large or is not a regular file.
         """
-        # A plain string: with 29,000 small files `Path` would take a tenth of the whole time.
-        path = f"{self.path}/{name}"
+        path = f"{self.path}/{name}"  # a str, because `Path` is slow: 29,000 files are read
         try:
-            return read_file(path, MOST_BYTES)
+            return read_file(path, MAX_BYTES)
         except OSError as error:
-            raise BadInput(path, error.strerror or "cannot be read") from error
+            raise InputError(path, error.strerror or "cannot be read") from error
         except ValueError as error:
-            raise BadInput(path, str(error).removeprefix(f"{path}: ")) from error
+            raise InputError(path, str(error).removeprefix(f"{path}: ")) from error
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing; a folder has no open files."""
 
 
 class ZipSource:
-    """A zip archive; read in place, never unpacked as a whole."""
+    """DSB data in a zip archive, which is read without unpacking it to disk.
+
+    Raises:
+        InputError: the file is not a readable zip archive.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -92,22 +101,22 @@ class ZipSource:
             check_regular_file(path)
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            found = f"not a readable zip archive: {error}"
-            raise BadInput(path, found, "download it again") from error
+            problem = f"not a readable zip archive: {error}"
+            raise InputError(path, problem, "download the archive again") from error
 
     def __reduce__(self):
-        """An open file cannot be pickled: a copy opens the archive itself."""
+        """Pickles the path: an open file cannot be pickled, so a copy opens the archive anew."""
         return ZipSource, (self.path,)
 
-    def entries(self) -> list[Entry]:
-        """All images, sorted by id.
+    def list_images(self) -> list[SourceImage]:
+        """Returns all images, sorted by id.
 
         Raises:
-            BadInput: an entry has an unsafe path, an id is there twice, or nothing looks like a DSB
-                image.
+            InputError: the archive contains an unsafe path, an image id or file twice, or no DSB
+                images.
         """
-        files: dict[str, dict[str, list[str]]] = {}
-        tops: dict[str, str] = {}
+        files: dict[str, dict[str, list[str]]] = {}  # image id → subfolder → names
+        parent_folders: dict[str, str] = {}  # by image id
         names = self._zip.namelist()
         for name in names:
             self._check_name(name)
@@ -115,63 +124,63 @@ class ZipSource:
             if len(parts) < 2 or "__MACOSX" in parts or parts[-1].startswith("."):
                 continue
             is_folder = name.endswith("/")
-            parents = parts if is_folder else parts[:-1]
-            if len(parents) < 2:  # as in an archive that was made inside of an image's folder
+            folders = parts if is_folder else parts[:-1]
+            if len(folders) < 2:  # for example in an archive of a single image's folder
                 continue
-            *top, image_id, kind = parents
-            if kind not in ("images", "masks") or not image_id:
+            *parents, image_id, subfolder = folders
+            if subfolder not in ("images", "masks") or not image_id:
                 continue
-            top = "/".join(top)
-            if tops.setdefault(image_id, top) != top:
-                found = f"image id {image_id} is there twice, below {tops[image_id]!r} and {top!r}"
-                raise BadInput(self.path, found, "pack one set of images an archive")
-            listed = files.setdefault(image_id, {}).setdefault(kind, [])
+            parent = "/".join(parents)
+            if parent_folders.setdefault(image_id, parent) != parent:
+                raise InputError(
+                    self.path,
+                    f"image id {image_id} is in two folders, {parent_folders[image_id]!r} and "
+                    f"{parent!r}",
+                    "expected one set of images per archive",
+                )
+            image_files = files.setdefault(image_id, {}).setdefault(subfolder, [])
             if not is_folder and _is_png(parts[-1]):
-                listed.append(name)
-        if not any(kinds.get("images") for kinds in files.values()):
-            inner = [name for name in names if name.endswith(".zip")]
-            hint = f"it holds archives, unpack it and pass one of {inner}" if inner else FORM
-            if any(name.startswith(("images/", "masks/")) for name in names):
-                hint = "it was made inside the folder of an image; make it of the folder above"
-            raise BadInput(self.path, "no DSB images in it", hint)
-        return [self._entry(image_id, files[image_id]) for image_id in sorted(files)]
+                image_files.append(name)
+        if not any(subfolders.get("images") for subfolders in files.values()):
+            raise InputError(self.path, "no DSB images in it", _layout_hint(names))
+        return [self._source_image(image_id, files[image_id]) for image_id in sorted(files)]
 
-    def _entry(self, image_id: str, kinds: dict[str, list[str]]) -> Entry:
-        for names in kinds.values():
+    def _source_image(self, image_id: str, subfolders: dict[str, list[str]]) -> SourceImage:
+        for names in subfolders.values():
             if len(set(names)) < len(names):
-                raise BadInput(self.path, f"image id {image_id}: a file is there twice")
-        masks = kinds.get("masks")
-        return Entry(
+                raise InputError(self.path, f"image id {image_id}: a file is in the archive twice")
+        mask_files = subfolders.get("masks")
+        return SourceImage(
             image_id,
-            tuple(sorted(kinds.get("images", ()))),
-            None if masks is None else tuple(sorted(masks)),
+            tuple(sorted(subfolders.get("images", ()))),
+            None if mask_files is None else tuple(sorted(mask_files)),
         )
 
     def _check_name(self, name: str) -> None:
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-            raise BadInput(
+            raise InputError(
                 self.path, f"unsafe path in the archive: {name!r}", "do not use this file"
             )
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file.
+        """Reads one file.
 
         Raises:
-            BadInput: it is damaged, encrypted, too large, or packed in a way that Python cannot
-                read.
+            InputError: the file is damaged, encrypted, too large, or compressed with a method that
+                Python does not support.
         """
-        where = f"{self.path}:{name}"
-        size = self._zip.getinfo(name).file_size  # no more than that is unpacked
-        if size > MOST_BYTES:
-            most = f"expected at most {MOST_BYTES / 1e6:.0f} MB"
-            raise BadInput(where, f"{size / 1e6:.0f} MB", most)
+        location = f"{self.path}:{name}"
+        size = self._zip.getinfo(name).file_size
+        if size > MAX_BYTES:
+            limit = f"expected at most {MAX_BYTES / 1e6:.0f} MB"
+            raise InputError(location, f"{size / 1e6:.0f} MB", limit)
         try:
             with self._zip.open(name) as file:
-                return file.read(size)  # whatever it would really unpack to
+                return file.read(size)  # the directory of the archive may understate the size
         except UNPACKING_ERRORS as error:
             remedy = "download the archive again, or unpack it and pass the folder"
-            raise BadInput(where, str(error) or type(error).__name__, remedy) from error
+            raise InputError(location, str(error) or type(error).__name__, remedy) from error
 
     def close(self) -> None:
         """Closes the archive."""
@@ -185,20 +194,32 @@ def open_source(path: str | os.PathLike) -> Source:
     """Opens a DSB folder or zip archive.
 
     Raises:
-        FileNotFoundError: there is nothing at the path.
-        BadInput: it is a file, but not a zip archive.
+        FileNotFoundError: the path does not exist.
+        InputError: the path is a file, but not a zip archive.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder ({FORM}, or a .zip of them)")
+        raise FileNotFoundError(
+            f"{path}: no such file or folder ({LAYOUT}, or a zip archive of them)"
+        )
     return FolderSource(path) if path.is_dir() else ZipSource(path)
+
+
+def _layout_hint(names: list[str]) -> str:
+    """Returns advice for an archive without DSB images."""
+    if any(name.startswith(("images/", "masks/")) for name in names):
+        return "the archive was made inside the folder of an image; make it from the parent folder"
+    archives = [name for name in names if name.endswith(".zip")]
+    if archives:
+        return f"it contains archives; unpack it and pass one of {archives}"
+    return LAYOUT
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # as of a link to itself
-        return True  # it is named as an image that cannot be read
+    except OSError:  # for example a link to itself
+        return True  # later reported as an image that cannot be read
 
 
 def _is_png(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Input of `prepare` that is damaged or made to do harm: named, or left out, and nothing else."""
+"""Damaged or malicious input of `prepare`: it is skipped, or the error names it."""
 
 import bz2
 import os
@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from dsb2018.errors import UsageError
-from dsb2018.prepare import BadInput, Options, prepare
+from dsb2018.prepare import InputError, Options, prepare
 from dsb2018.prepare import source as source_module
 from tests.conftest import rectangle
 from tests.hostile import png_header
@@ -23,13 +23,13 @@ from tests.hostile import png_header
 SQUARE = rectangle(1, 1, 5, 5)
 
 
-def options(dsb, tmp_path, **more):
-    common = {"input": dsb.root, "output": tmp_path / "out", "name": "x"}
-    return Options(**{**common, "workers": 1, "progress": False, **more})
+def options(dsb, tmp_path, **changes):
+    defaults = {"input": dsb.root, "output": tmp_path / "out", "name": "x"}
+    return Options(**{**defaults, "workers": 1, "progress": False, **changes})
 
 
-def link_to_nowhere(path: Path):
-    path.symlink_to("nowhere")
+def broken_link(path: Path):
+    path.symlink_to("missing")
 
 
 def link_loop(path: Path):
@@ -44,11 +44,11 @@ def named_pipe(path: Path):
     os.mkfifo(path)
 
 
-def huge(path: Path):
+def huge_size(path: Path):
     path.write_bytes(png_header(50_000, 50_000))
 
 
-def largest(path: Path):
+def largest_size(path: Path):
     path.write_bytes(png_header(2**31 - 1, 2**31 - 1))
 
 
@@ -56,35 +56,37 @@ def other_size(path: Path):
     path.write_bytes(png_header(11_000, 11_000))
 
 
-UNREADABLE = [link_to_nowhere, link_loop, folder, named_pipe]
+UNREADABLE = [broken_link, link_loop, folder, named_pipe]
 
 
-@pytest.mark.parametrize("make", [*UNREADABLE, huge, largest], ids=lambda f: f.__name__)
-def test_bad_images(dsb, tmp_path, make):
+@pytest.mark.parametrize("make", [*UNREADABLE, huge_size, largest_size], ids=lambda f: f.__name__)
+def test_unreadable_images(dsb, tmp_path, make):
     dsb.add("good", [SQUARE])
     bad = dsb.add("bad", [SQUARE]) / "images" / "bad.png"
     bad.unlink()
     make(bad)
-    with pytest.raises(BadInput, match=r"bad/images/bad\.png: "):
+    with pytest.raises(InputError, match=r"bad/images/bad\.png: "):
         prepare(options(dsb, tmp_path))
     prepared = prepare(options(dsb, tmp_path, skip_bad=True))
     assert prepared.datasets == {"dsb2018_x": (1, 1)}
-    assert any("image left out" in note and "bad.png" in note for note in prepared.notes)
+    assert any("image skipped" in note and "bad.png" in note for note in prepared.notes)
 
 
-@pytest.mark.parametrize("make", [*UNREADABLE, huge, largest, other_size], ids=lambda f: f.__name__)
-def test_bad_masks(dsb, tmp_path, make):
+@pytest.mark.parametrize(
+    "make", [*UNREADABLE, huge_size, largest_size, other_size], ids=lambda f: f.__name__
+)
+def test_unreadable_masks(dsb, tmp_path, make):
     dsb.add("good", [SQUARE])
     make(dsb.add("bad", [SQUARE]) / "masks" / "001.png")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(BadInput, match=r"bad/masks/001\.png: "):
+    with pytest.raises(InputError, match=r"bad/masks/001\.png: "):
         prepare(options(dsb, tmp_path))
     assert prepare(options(dsb, tmp_path, skip_bad=True)).datasets == {"dsb2018_x": (1, 1)}
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 100_000  # kilobytes: sizes are looked at before memory is taken
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert growth < 100_000  # kilobytes; sizes are checked before memory is allocated
 
 
-def test_a_very_long_name(dsb, tmp_path):
+def test_long_image_id(dsb, tmp_path):
     dsb.root.mkdir(exist_ok=True)
     image_id = "x" * 250
     folder = dsb.add("short", [SQUARE])
@@ -92,21 +94,21 @@ def test_a_very_long_name(dsb, tmp_path):
     assert prepare(options(dsb, tmp_path)).datasets == {"dsb2018_x": (1, 1)}
 
 
-def pack(dsb, path, compression=zipfile.ZIP_DEFLATED, below=""):
+def make_archive(dsb, path, compression=zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(path, "w", compression) as archive:
         for file in sorted(dsb.root.rglob("*.png")):
-            archive.write(file, f"{below}{file.relative_to(dsb.root)}")
+            archive.write(file, file.relative_to(dsb.root))
     return path
 
 
-def test_an_entry_that_unpacks_to_gigabytes(dsb, tmp_path, monkeypatch):
-    monkeypatch.setattr(source_module, "MOST_BYTES", 1_000_000)
+def test_zip_bomb(dsb, tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_BYTES", 1_000_000)
     dsb.add("good", [SQUARE])
-    path = pack(dsb, tmp_path / "a.zip")
+    path = make_archive(dsb, tmp_path / "a.zip")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/images/bomb.png", bytes(2_000_000))
         archive.writestr("bomb/masks/0.png", b"")
-    with pytest.raises(BadInput, match=r"bomb\.png: 2 MB \(expected at most 1 MB\)"):
+    with pytest.raises(InputError, match=r"bomb\.png: 2 MB \(expected at most 1 MB\)"):
         prepare(options(dsb, tmp_path, input=path))
     prepared = prepare(options(dsb, tmp_path, input=path, skip_bad=True))
     assert prepared.datasets == {"dsb2018_x": (1, 1)}
@@ -115,28 +117,28 @@ def test_an_entry_that_unpacks_to_gigabytes(dsb, tmp_path, monkeypatch):
 @pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
 def test_damaged_archives(dsb, tmp_path, compression):
     dsb.add("a", [SQUARE])
-    path = pack(dsb, tmp_path / "a.zip", compression)
+    path = make_archive(dsb, tmp_path / "a.zip", compression)
     data = bytearray(path.read_bytes())
     begin = data.index(b".png") + 4
     data[begin + 12 : begin + 60] = os.urandom(48)
     path.write_bytes(data)
-    with pytest.raises(BadInput, match=r"a\.zip"):
+    with pytest.raises(InputError, match=r"a\.zip"):
         prepare(options(dsb, tmp_path, input=path))
 
 
-def test_an_archive_made_inside_the_folder_of_an_image(dsb, tmp_path):
+def test_archive_made_inside_the_folder_of_an_image(dsb, tmp_path):
     dsb.add("a", [SQUARE])
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in (dsb.root / "a").rglob("*.png"):
             archive.write(file, str(file.relative_to(dsb.root / "a")))
-    with pytest.raises(BadInput, match="made inside the folder of an image"):
+    with pytest.raises(InputError, match="made inside the folder of an image"):
         prepare(options(dsb, tmp_path, input=path))
 
 
-def test_a_named_pipe_as_an_archive(dsb, tmp_path):
+def test_named_pipe_as_archive(dsb, tmp_path):
     os.mkfifo(tmp_path / "a.zip")
-    with pytest.raises(BadInput, match=r"a\.zip.*a named pipe, expected a regular file"):
+    with pytest.raises(InputError, match=r"a\.zip.*a named pipe, expected a regular file"):
         prepare(options(dsb, tmp_path, input=tmp_path / "a.zip"))
 
 
@@ -146,55 +148,58 @@ SOLUTION = "ImageId,EncodedPixels,Height,Width,Usage\n"
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,1 " + "9" * 30 + ",24,32,Public\n", "runs that are not whole numbers"),
-        ("a," + "9" * 18 + " " + "9" * 18 + ",24,32,Public\n", "runs leave the image"),
+        ("a,1 " + "9" * 30 + ",24,32,Public\n", "values that are not whole numbers"),
+        ("a," + "9" * 18 + " " + "9" * 18 + ",24,32,Public\n", "invalid runs"),
         ("a,1 2\n", "another number of cells than the header"),
         ("a,1 2,24,32,Public,more\n", "another number of cells than the header"),
     ],
 )
-def test_bad_solutions(dsb, tmp_path, rows, message):
+def test_invalid_solutions(dsb, tmp_path, rows, message):
     dsb.add("a", [])
     path = tmp_path / "solution.csv"
     path.write_text(SOLUTION + rows)
-    with pytest.raises(BadInput, match=rf"solution\.csv:2: .*{message}"):
+    with pytest.raises(InputError, match=rf"solution\.csv:2: .*{message}"):
         prepare(options(dsb, tmp_path, solution=path))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image_id,modality,group\na,fluorescence\n", r"csv:2: fewer cells than the header"),
+        (
+            b"image_id,modality,group\na,fluorescence\n",
+            r":2: the row has fewer cells than the header",
+        ),
         (bytes(range(128, 256)), "not a text file"),
-        (bz2.compress(b"x"), "not a text file|columns .* missing"),
+        (bz2.compress(b"x"), "not a text file|columns .* are missing"),
     ],
 )
-def test_bad_modality_files(dsb, tmp_path, content, message):
+def test_invalid_modality_files(dsb, tmp_path, content, message):
     dsb.add("a", [SQUARE])
     path = tmp_path / "modality.csv"
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         prepare(options(dsb, tmp_path, modality=path))
 
 
-def test_a_binary_split(dsb, tmp_path):
+def test_binary_split_list(dsb, tmp_path):
     dsb.add("a", [SQUARE])
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits" / "train.txt").write_bytes(bytes(range(128, 256)))
-    with pytest.raises(BadInput, match=r"train\.txt: not a text file"):
+    with pytest.raises(InputError, match=r"train\.txt: not a text file"):
         prepare(options(dsb, tmp_path, name=None, splits=tmp_path / "splits"))
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../x", "a b", "x\n"])
-def test_names_of_datasets(dsb, tmp_path, name):
+def test_dataset_names(dsb, tmp_path, name):
     dsb.add("a", [SQUARE])
-    if name == "..":  # a file `dsb2018_...json`, which is odd but stays in its folder
+    if name == "..":  # gives `dsb2018_...json`, which stays in its folder
         prepare(options(dsb, tmp_path, name=name))
         return
     with pytest.raises(UsageError, match="expected letters, digits"):
         prepare(options(dsb, tmp_path, name=name))
 
 
-def test_folders_of_others_in_the_output_stay(dsb, tmp_path):
+def test_other_folders_in_the_output_are_kept(dsb, tmp_path):
     dsb.add("a", [SQUARE])
     for name in (".partial-foo", ".partial-", ".partial-9999999999999"):
         (tmp_path / "out" / name).mkdir(parents=True)
@@ -202,7 +207,7 @@ def test_folders_of_others_in_the_output_stay(dsb, tmp_path):
     assert len(list((tmp_path / "out").glob(".partial-*"))) == 3
 
 
-def test_a_sample_never_replaces_data(tmp_path):
+def test_sample_does_not_replace_data(tmp_path):
     from dsb2018.prepare.sample import write_sample
 
     (tmp_path / "stage1_train").mkdir()
@@ -212,10 +217,10 @@ def test_a_sample_never_replaces_data(tmp_path):
     assert (tmp_path / "stage1_train" / "precious.txt").exists()
 
 
-def test_a_directory_that_lies_about_a_size(dsb, tmp_path):
-    """Only as many bytes are unpacked as the archive's directory claims."""
+def test_zip_bomb_with_a_wrong_size_in_the_directory(dsb, tmp_path):
+    """Only as many bytes are unpacked as the directory of the archive states."""
     dsb.add("good", [SQUARE])
-    path = pack(dsb, tmp_path / "a.zip")
+    path = make_archive(dsb, tmp_path / "a.zip")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/images/bomb.png", bytes(300_000_000))
         archive.writestr("bomb/masks/0.png", b"")
@@ -228,15 +233,15 @@ def test_a_directory_that_lies_about_a_size(dsb, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
-def test_many_masks_on_top_of_each_other(dsb, tmp_path):
+def test_too_many_overlapping_masks(dsb, tmp_path):
     dsb.add("good", [SQUARE])
     dsb.add("bad", [SQUARE] * 101)
-    with pytest.raises(BadInput, match="more than 100 nuclei lie on top of each other"):
+    with pytest.raises(InputError, match="more than 100 nuclei lie on top of each other"):
         prepare(options(dsb, tmp_path))
     assert prepare(options(dsb, tmp_path, skip_bad=True)).datasets == {"dsb2018_x": (1, 1)}
 
 
-def test_links_to_themselves_among_the_images(dsb, tmp_path):
+def test_links_to_themselves(dsb, tmp_path):
     dsb.add("good", [SQUARE])
     (dsb.root / "loop").symlink_to("loop")
     folder = dsb.add("inner", [SQUARE])
@@ -244,33 +249,33 @@ def test_links_to_themselves_among_the_images(dsb, tmp_path):
     (folder / "images").symlink_to("images")
     prepared = prepare(options(dsb, tmp_path, skip_bad=True))
     assert prepared.datasets == {"dsb2018_x": (1, 1)}
-    assert len([note for note in prepared.notes if "image left out" in note]) == 2
+    assert len([note for note in prepared.notes if "image skipped" in note]) == 2
 
 
-def test_a_name_that_is_not_utf8(dsb, tmp_path):
+def test_folder_name_that_is_not_utf8(dsb, tmp_path):
     dsb.add("good", [SQUARE])
     os.mkdir(os.fsencode(dsb.root) + b"/bad\xff")
     prepared = prepare(options(dsb, tmp_path, skip_bad=True))
     assert prepared.datasets == {"dsb2018_x": (1, 1)}
-    assert "image left out" in (tmp_path / "out" / "report.txt").read_text()
+    assert "image skipped" in (tmp_path / "out" / "report.txt").read_text()
 
 
-STOPPED = """
+PREPARE = """
 import sys
 from dsb2018.prepare import Options, prepare
 prepare(Options(sys.argv[1], sys.argv[2], name="x", workers=2, progress=False))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_a_killed_preparation(dsb, tmp_path, number):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_a_killed_preparation(dsb, tmp_path, signal_number):
     for index in range(400):
         dsb.add(f"i{index}", [SQUARE] * 5)
-    command = [sys.executable, "-c", STOPPED, str(dsb.root), str(tmp_path / "out")]
+    command = [sys.executable, "-c", PREPARE, str(dsb.root), str(tmp_path / "out")]
     with subprocess.Popen(command) as process:
         parent = psutil.Process(process.pid)
         while not (workers := parent.children()):
             time.sleep(0.01)
-        process.send_signal(number)
+        process.send_signal(signal_number)
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive

@@ -1,3 +1,5 @@
+"""From DSB folders and archives to COCO JSON."""
+
 import hashlib
 import json
 import os
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from dsb2018.prepare import BadInput, Options, pipeline, prepare
+from dsb2018.prepare import InputError, Options, pipeline, prepare
 from tests.conftest import DsbFolder, rectangle
 
 
@@ -22,7 +24,7 @@ def run(dsb, output, **options):
 
 
 def tree(root):
-    """Every file below a folder with its bytes' digest."""
+    """Returns the SHA-256 of every file below a folder, by relative path."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -31,8 +33,8 @@ def tree(root):
 
 
 @pytest.fixture
-def hard(dsb):
-    """The cases that have gone wrong elsewhere; returns the masks by image id."""
+def difficult_cases(dsb):
+    """Cases that are easily converted wrongly: the DSB folder, and the masks by image id."""
     donut = rectangle(4, 4, 16, 20) & ~rectangle(8, 9, 12, 14)
     one_pixel = rectangle(23, 31, 24, 32)
     touching = [rectangle(2, 2, 9, 9), rectangle(2, 9, 9, 15)]
@@ -45,14 +47,14 @@ def hard(dsb):
     }
     for image_id, nuclei in masks.items():
         dsb.add(image_id, nuclei)
-    grey = np.random.default_rng(0).integers(0, 255, (24, 32), np.uint8)
-    dsb.add("grey", [rectangle(0, 0, 24, 32)], image=grey)
-    masks["grey"] = [rectangle(0, 0, 24, 32)]
+    gray = np.random.default_rng(0).integers(0, 255, (24, 32), np.uint8)
+    dsb.add("gray", [rectangle(0, 0, 24, 32)], image=gray)
+    masks["gray"] = [rectangle(0, 0, 24, 32)]
     return dsb, masks
 
 
-def test_every_mask_comes_back_bit_for_bit(hard, tmp_path):
-    dsb, masks = hard
+def test_masks_are_converted_without_loss(difficult_cases, tmp_path):
+    dsb, masks = difficult_cases
     prepared = run(dsb.root, tmp_path / "out", name="all")
     assert prepared.datasets == {"dsb2018_all": (5, 8)}
     coco = COCO(str(tmp_path / "out" / "annotations" / "dsb2018_all.json"))
@@ -72,17 +74,17 @@ def test_every_mask_comes_back_bit_for_bit(hard, tmp_path):
     assert sorted(coco.getAnnIds()) == list(range(1, 9))
 
 
-def test_same_input_same_bytes_with_any_number_of_processes(hard, tmp_path):
+def test_output_is_reproducible_with_any_number_of_processes(difficult_cases, tmp_path):
     options = {"val_fraction": 0.4}
-    run(hard[0].root, tmp_path / "one", **options)
-    run(hard[0].root, tmp_path / "two", workers=2, **options)
-    run(hard[0].root, tmp_path / "two", workers=2, **options)
+    run(difficult_cases[0].root, tmp_path / "one", **options)
+    run(difficult_cases[0].root, tmp_path / "two", workers=2, **options)
+    run(difficult_cases[0].root, tmp_path / "two", workers=2, **options)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-def test_zip_gives_the_same_truth(hard, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / "stage1_train"), "zip", hard[0].root)
-    run(hard[0].root, tmp_path / "folder", name="all")
+def test_zip_archive_gives_the_same_ground_truth_as_folder(difficult_cases, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "stage1_train"), "zip", difficult_cases[0].root)
+    run(difficult_cases[0].root, tmp_path / "folder", name="all")
     run(archive, tmp_path / "zip", name="all", workers=2)
     jsons = [
         json.loads((tmp_path / kind / "annotations" / "dsb2018_all.json").read_text())
@@ -91,18 +93,18 @@ def test_zip_gives_the_same_truth(hard, tmp_path):
     assert jsons[0]["annotations"] == jsons[1]["annotations"]
     for image in jsons[1]["images"]:
         copied = tmp_path / "zip" / image["file_name"]
-        original = hard[0].root / image["dsb_id"] / "images" / f"{image['dsb_id']}.png"
+        original = difficult_cases[0].root / image["dsb_id"] / "images" / f"{image['dsb_id']}.png"
         assert copied.read_bytes() == original.read_bytes()
 
 
-def test_overlaps_are_reported(hard, tmp_path):
-    prepared = run(hard[0].root, tmp_path / "out", name="all")
+def test_overlaps_are_reported(difficult_cases, tmp_path):
+    prepared = run(difficult_cases[0].root, tmp_path / "out", name="all")
     assert len(prepared.notes) == 1
-    assert "overlapping: 2 of its masks overlap others" in prepared.notes[0]
+    assert "overlapping: 2 masks overlap other masks" in prepared.notes[0]
     assert (tmp_path / "out" / "report.txt").read_text().splitlines() == prepared.notes
 
 
-def test_solution_makes_the_test_set(dsb, tmp_path):
+def test_solution_gives_the_ground_truth_of_the_test_set(dsb, tmp_path):
     mask = rectangle(3, 4, 10, 12)
     dsb.add("a", [])
     shutil.rmtree(dsb.root / "a" / "masks")
@@ -114,11 +116,11 @@ def test_solution_makes_the_test_set(dsb, tmp_path):
     coco = COCO(str(tmp_path / "out" / "annotations" / "dsb2018_test.json"))
     np.testing.assert_array_equal(coco.annToMask(coco.loadAnns([1])[0]), mask)
     csv.write_text(csv.read_text() + "b,1 1,24,32,Public\n")
-    with pytest.raises(BadInput, match="1 ids of no image, the first is b"):
+    with pytest.raises(InputError, match="1 image ids are not in the input, for example b"):
         run(dsb.root, tmp_path / "out", solution=csv)
 
 
-def test_images_without_truth(dsb, tmp_path):
+def test_images_without_ground_truth(dsb, tmp_path):
     dsb.add("a", [])
     shutil.rmtree(dsb.root / "a" / "masks")
     assert run(dsb.root, tmp_path / "out").datasets == {"dsb2018_test": (1, 0)}
@@ -128,7 +130,7 @@ def test_images_without_truth(dsb, tmp_path):
     assert not (tmp_path / "out" / "labels").exists()
 
 
-def test_a_second_call_keeps_what_the_first_prepared(hard, dsb, tmp_path):
+def test_second_call_keeps_the_datasets_of_the_first(difficult_cases, dsb, tmp_path):
     run(dsb.root, tmp_path / "out", name="one")
     before = tree(tmp_path / "out")
     run(dsb.root, tmp_path / "out", name="two")
@@ -136,9 +138,9 @@ def test_a_second_call_keeps_what_the_first_prepared(hard, dsb, tmp_path):
     assert before.items() <= after.items()
 
 
-BAD = {
-    "two images": (lambda f: shutil.copy(f / "images/bad.png", f / "images/x.png"), "2 images"),
-    "no images": (lambda f: shutil.rmtree(f / "images"), "no images folder"),
+UNUSABLE = {
+    "two images": (lambda f: shutil.copy(f / "images/bad.png", f / "images/x.png"), "2 PNG files"),
+    "no images": (lambda f: shutil.rmtree(f / "images"), "the folder is missing"),
     "no masks": (lambda f: shutil.rmtree(f / "masks"), "no masks folder"),
     "truncated image": (
         lambda f: (f / "images/bad.png").write_bytes((f / "images/bad.png").read_bytes()[:-9]),
@@ -151,31 +153,31 @@ BAD = {
     "empty file": (lambda f: (f / "masks/000.png").write_bytes(b""), "not a PNG"),
     "size": (
         lambda f: cv2.imwrite(str(f / "masks/000.png"), np.full((5, 5), 255, np.uint8)),
-        "a mask of 5×5 pixels",
+        "the mask has 5×5 pixels",
     ),
     "empty mask": (
         lambda f: cv2.imwrite(str(f / "masks/000.png"), np.zeros((24, 32), np.uint8)),
-        "an empty mask",
+        "the mask is empty",
     ),
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named_or_skipped(dsb, tmp_path, name):
-    spoil, message = BAD[name]
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_files_are_named_or_skipped(dsb, tmp_path, name):
+    damage, message = UNUSABLE[name]
     dsb.add("good", [rectangle(1, 1, 5, 5)])
-    spoil(dsb.add("bad", [rectangle(1, 1, 5, 5), rectangle(9, 9, 15, 15)]))
-    with pytest.raises(BadInput, match=message) as error:
+    damage(dsb.add("bad", [rectangle(1, 1, 5, 5), rectangle(9, 9, 15, 15)]))
+    with pytest.raises(InputError, match=message) as error:
         run(dsb.root, tmp_path / "out", name="all")
     assert str(dsb.root / "bad") in str(error.value)
     prepared = run(dsb.root, tmp_path / "out", name="all", skip_bad=True)
-    # An empty mask says nothing of other nuclei; any other fault makes the image's truth doubtful.
+    # Without an empty mask the ground truth is still complete; any other fault makes it doubtful.
     assert prepared.datasets == {"dsb2018_all": (2, 2) if name == "empty mask" else (1, 1)}
     assert len(prepared.notes) == 1
-    assert "left out" in prepared.notes[0]
+    assert "skipped" in prepared.notes[0]
 
 
-def test_failed_run_leaves_the_old_output(dsb, tmp_path, monkeypatch):
+def test_failed_run_keeps_the_old_output(dsb, tmp_path, monkeypatch):
     dsb.add("a", [rectangle(1, 1, 5, 5)])
     run(dsb.root, tmp_path / "out", name="all")
     before = tree(tmp_path / "out")
@@ -190,7 +192,7 @@ def test_failed_run_leaves_the_old_output(dsb, tmp_path, monkeypatch):
     assert tree(tmp_path / "out") == before
 
 
-def test_killed_run_leaves_the_old_output(dsb, tmp_path):
+def test_killed_run_keeps_the_old_output(dsb, tmp_path):
     dsb.add("a", [rectangle(1, 1, 5, 5)])
     run(dsb.root, tmp_path / "out", name="all")
     before = tree(tmp_path / "out")
@@ -202,12 +204,12 @@ def test_killed_run_leaves_the_old_output(dsb, tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(dsb.root), str(tmp_path / "out")])
     while not list((tmp_path / "out").glob(".partial-*/labels/b*")):
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the process ended before it was killed"
         time.sleep(0.005)
     process.kill()
     process.wait()
-    after = {n: d for n, d in tree(tmp_path / "out").items() if not n.startswith(".partial-")}
-    assert after == before
+    after = tree(tmp_path / "out")
+    assert {n: after[n] for n in after if not n.startswith(".partial-")} == before
     run(dsb.root, tmp_path / "out", name="all")
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".partial-")]
 
@@ -217,7 +219,7 @@ def test_preparation_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_images_that_the_solution_ignores_are_left_out(dsb, tmp_path):
+def test_images_that_the_solution_ignores_are_skipped(dsb, tmp_path):
     dsb.add("a", [])
     dsb.add("b", [])
     csv = tmp_path / "stage1_solution.csv"
@@ -225,16 +227,16 @@ def test_images_that_the_solution_ignores_are_left_out(dsb, tmp_path):
     csv.write_text(f"{header}\na,1 5,24,32,Public\nb,1 5,24,32,Ignored\n")
     prepared = run(dsb.root, tmp_path / "out", solution=csv)
     assert prepared.datasets == {"dsb2018_test": (1, 1)}
-    assert prepared.notes == [f"{csv}: 1 images are marked Ignored, and were left out"]
+    assert prepared.notes == [f"{csv}: 1 images are marked Ignored and were skipped"]
 
 
-def test_options_that_exclude_each_other(dsb, tmp_path):
+def test_splits_and_name_exclude_each_other(dsb, tmp_path):
     dsb.add("a", [rectangle(1, 1, 5, 5)])
     with pytest.raises(ValueError, match="splits and name exclude each other"):
         run(dsb.root, tmp_path / "out", name="all", splits=tmp_path)
 
 
-def test_archives_with_the_same_ids_do_not_mix(tmp_path):
+def test_archives_with_the_same_ids_are_kept_apart(tmp_path):
     for name, seed in (("one", 1), ("two", 2)):
         image = np.random.default_rng(seed).integers(0, 255, (24, 32), np.uint8)
         folder = DsbFolder(tmp_path / name)
