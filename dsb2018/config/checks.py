@@ -196,5 +196,6 @@ def _is_device(value: object) -> bool:
 
 
 def _are_names(values: object) -> bool:
-    is_list = isinstance(values, (list, tuple))
-    return is_list and all(isinstance(name, str) and name for name in values)
+    if not isinstance(values, (list, tuple)):
+        return False
+    return all(isinstance(name, str) and name for name in values)

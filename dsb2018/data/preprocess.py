@@ -38,15 +38,9 @@ class Preprocessing:
             return GreyRange(0, np.iinfo(dtype).max)
         return find_range(windows, 0.0)
 
-    @staticmethod
-    def to_rgb(window: np.ndarray, grey_range: GreyRange) -> np.ndarray:
-        """Converts (h, w, 1 or 3) pixels of any real dtype to (h, w, 3) uint8 RGB."""
-        pixels = grey_range.apply(window)
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Converts a (H, W, 1 or 3) image of any real dtype to (H, W, 3) uint8 RGB."""
-        return self.to_rgb(image, self.grey_range([image]))
+        return self.grey_range([image]).to_rgb(image)
 
     def model_input(self, image: np.ndarray) -> dict:
         """Returns the input of the model for an image.

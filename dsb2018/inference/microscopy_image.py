@@ -1,9 +1,9 @@
 """Microscopy images of any file format, which are read in windows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class MicroscopyImage:
 
     name: str
     path: Path
-    array: object
+    array: Any  # indexed by slices, with `shape` and `dtype`
     axes: str
     fixed: dict[str, int] = field(default_factory=dict)
     pixel_size: tuple[float, float] | None = None
@@ -122,7 +122,8 @@ class MicroscopyImage:
         """
         if self.is_absent(y, x, height, width):
             return np.zeros((height, width, self._channel_count()), self.dtype)
-        ranges = {"Y": slice(y, y + height), "X": slice(x, x + width), **self.fixed}
+        rows, columns = slice(y, y + height), slice(x, x + width)
+        ranges: dict[str, int | slice] = {"Y": rows, "X": columns, **self.fixed}
         window = self._get(ranges)
         axes = [axis for axis in self.axes if axis not in self.fixed]
         if len(axes) == 2:
@@ -132,7 +133,7 @@ class MicroscopyImage:
     def _channel_count(self) -> int:
         return self.length(self.channel_axis) if self.channel_axis else 1
 
-    def _get(self, ranges: dict[str, int | slice]) -> np.ndarray:
+    def _get(self, ranges: Mapping[str, int | slice]) -> np.ndarray:
         key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
         try:
             return np.asarray(self.array[key], self.dtype)
@@ -190,9 +191,9 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
             return image
         if count == 1:
             return image.at(**{axis: 0})
-        names = f" ({', '.join(image.channels)})" if image.channels else ""
+        listed = f" ({', '.join(image.channels)})" if image.channels else ""
         raise ValueError(
-            f"{image.path}: {count} channels{names}; name the nuclear channel with --channel"
+            f"{image.path}: {count} channels{listed}; name the nuclear channel with --channel"
         )
     is_number = channel.isascii() and channel.isdigit()
     if count == 1 and not image.channels and not is_number:
@@ -201,7 +202,7 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     is_name = channel.lower() in names
     index = names.index(channel.lower()) if is_name else int(channel) if is_number else -1
     if not 0 <= index < count:
-        expected = f"{', '.join(image.channels)} or " if image.channels else ""
+        expected = f"{', '.join(image.channels)} or " if names else ""
         expected += f"an index from 0 to {count - 1}"
         raise ValueError(f"{image.path}: no channel {channel!r}, expected {expected}")
     return image.at(**{axis: index}) if axis else image

@@ -150,7 +150,7 @@ def _load_onnx_model(cfg) -> Callable[[list[dict]], list[Prediction]]:
 
 
 # {name: function that loads the model of a config}. A model maps a batch of inputs to predictions.
-BACKENDS = {"torch": load_model, "onnxruntime": _load_onnx_model}
+BACKENDS: dict[str, Callable] = {"torch": load_model, "onnxruntime": _load_onnx_model}
 
 
 def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, str]:

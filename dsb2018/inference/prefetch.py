@@ -108,11 +108,10 @@ class Prefetcher:
         if self._pixel_size:
             image = replace(image, pixel_size=(self._pixel_size,) * 2)
         channel = choose_channel(image, self._channel)
-        preprocess = self._predictor.preprocess
-        grey_range = preprocess.grey_range(_AllWindows(channel, self._stopped))
+        grey_range = self._predictor.preprocess.grey_range(_AllWindows(channel, self._stopped))
         rgb = None
         if channel.depth is None and max(channel.size) <= self._predictor.tiling.whole:
-            rgb = preprocess.to_rgb(channel.read(0, 0, *channel.size), grey_range)
+            rgb = grey_range.to_rgb(channel.read(0, 0, *channel.size))
         return OpenedImage(image, channel, grey_range, rgb)
 
 

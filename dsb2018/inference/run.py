@@ -183,7 +183,7 @@ class PredictionRun:
 
         def read(y: int, x: int, height: int, width: int) -> np.ndarray:
             window = channel.read(y, x, height, width)
-            return self._predictor.preprocess.to_rgb(window, opened.grey_range)
+            return opened.grey_range.to_rgb(window)
 
         if is_small:
             return self._predictor.find([read(0, 0, *channel.size)])[0]

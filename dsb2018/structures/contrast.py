@@ -33,6 +33,11 @@ class GreyRange(NamedTuple):
             pixels = pixels.astype(np.float32)
         return np.rint(np.clip((pixels - self.low) * scale, 0, 255)).astype(np.uint8)
 
+    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
+        """Applies the stretch to (h, w, 1 or 3) pixels; returns (h, w, 3) uint8 RGB."""
+        stretched = self.apply(pixels)
+        return np.ascontiguousarray(np.broadcast_to(stretched, (*stretched.shape[:2], 3)))
+
 
 def stretch_contrast(image: np.ndarray, percent: float) -> np.ndarray:
     """Stretches the gray values to 0 to 255, equally in all channels, so that the hue is kept.

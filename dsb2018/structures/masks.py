@@ -5,7 +5,7 @@ N is the number of nuclei. Arrays are indexed (row, column). Boxes are (x, y, wi
 pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -129,16 +129,6 @@ def paint_masks(crops: Sequence[Crop], height: int, width: int) -> np.ndarray:
     for mask, crop in zip(masks, crops, strict=True):
         mask[crop.window] = crop.mask
     return masks
-
-
-def cells(y: int, x: int, height: int, width: int, edge: int) -> Iterator[tuple[int, int]]:
-    """Yields row and column of the cells that a box overlaps, in a grid of `edge` × `edge` pixels.
-
-    The grid is an index of positions: only nuclei in these cells can overlap the box.
-    """
-    for row in range(y // edge, (y + height - 1) // edge + 1):
-        for column in range(x // edge, (x + width - 1) // edge + 1):
-            yield row, column
 
 
 def encode_crop(crop: Crop, height: int, width: int) -> RLE:

@@ -1,14 +1,14 @@
 """The nuclei of one image, from the prediction of a model to measurement and export."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from dsb2018.structures.grid_index import GridIndex
 from dsb2018.structures.labels import crop_labels
-from dsb2018.structures.masks import Crop, cells
+from dsb2018.structures.masks import Crop
 
 CELL = 256  # edge of the grid cells that index the nuclei, pixels
 
@@ -103,17 +103,14 @@ class Nuclei(Detections):
 
     def near(self, y: int, x: int, height: int, width: int) -> list[int]:
         """Returns the sorted indices of the nuclei that may have pixels in a window."""
-        window_cells = cells(y, x, height, width, CELL)
-        return sorted({index for cell in window_cells for index in self._by_cell.get(cell, ())})
+        return sorted(self._index.near(y, x, height, width))
 
     @cached_property
-    def _by_cell(self) -> dict[tuple[int, int], list[int]]:
-        """Indices of the nuclei by grid cell, so that only nearby nuclei are searched."""
-        by_cell = defaultdict(list)
-        for index, crop in enumerate(self.crops):
-            for cell in cells(crop.y, crop.x, crop.height, crop.width, CELL):
-                by_cell[cell].append(index)
-        return dict(by_cell)
+    def _index(self) -> GridIndex:
+        index = GridIndex(CELL)
+        for number, crop in enumerate(self.crops):
+            index.add(number, crop)
+        return index
 
     def _paint(self, indices: Iterable[int], y: int, x: int, height: int, width: int) -> np.ndarray:
         labels = np.zeros((height, width), np.int32)

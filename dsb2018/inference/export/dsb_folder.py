@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.inference.export.base import Exporter, ExportJob, register
-from dsb2018.inference.export.png import encode_png, to_rgb
+from dsb2018.inference.export.png import encode_png
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder, write_atomically
@@ -69,7 +69,7 @@ def write_dsb(
         )
     for kind in ("images", "masks"):
         make_empty_folder(folder / kind)
-    image = to_rgb(channel.read(0, 0, *channel.size), grey_range)
+    image = grey_range.to_rgb(channel.read(0, 0, *channel.size))
     (folder / "images" / f"{name}.png").write_bytes(encode_png(image))
     for label, crop in enumerate(nuclei.crops, start=1):
         pixels = np.zeros(nuclei.size, np.uint8)

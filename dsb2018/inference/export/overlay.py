@@ -6,7 +6,7 @@ import numpy as np
 
 from dsb2018.draw import PREDICTED, draw_outlines
 from dsb2018.inference.export.base import Exporter, ExportJob, register
-from dsb2018.inference.export.png import encode_png, to_rgb
+from dsb2018.inference.export.png import encode_png
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import write_atomically
@@ -46,7 +46,8 @@ def write_overlay(
     step = max(1, 1024 // shrink) * shrink
     for top in range(0, height, step):
         bottom = min(top + step, height)
-        window = to_rgb(image.read(top, 0, bottom - top, width)[::shrink, ::shrink], grey_range)
+        pixels = image.read(top, 0, bottom - top, width)[::shrink, ::shrink]
+        window = grey_range.to_rgb(pixels)
         labels = nuclei.window(top, 0, bottom - top, width)[::shrink, ::shrink]
         zoom = 2 if max(height, width) <= MAX_ENLARGED else 1
         rows.append(draw_outlines(window, labels, PREDICTED, zoom))

@@ -9,15 +9,15 @@ overlap of the pixels decides which nuclei are duplicates. If a nucleus is so la
 contains only a part of it, the parts are merged.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from dsb2018.errors import UsageError
-from dsb2018.structures.masks import Crop, cells, common_pixels, shared_part, union, union_size
+from dsb2018.structures.grid_index import GridIndex
+from dsb2018.structures.masks import Crop, common_pixels, shared_part, union, union_size
 from dsb2018.structures.nuclei import Nuclei
 
 # Windows begin at multiples of this, pixels. Other offsets would change the output of a network
@@ -185,7 +185,7 @@ class _MergedNuclei:
 
     def __init__(self):
         self._all: list[TileNucleus] = []
-        self._cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self._index = GridIndex(CELL)
 
     def add(self, new: TileNucleus) -> None:
         """Adds a nucleus of a tile, unless it is a duplicate.
@@ -215,7 +215,7 @@ class _MergedNuclei:
         if new.distance and (new.cut or new.distance > max(new.crop.mask.shape)):
             return
         self._all.append(new)
-        self._add_to_index(len(self._all) - 1)
+        self._index.add(len(self._all) - 1, new.crop)
 
     def nuclei(self, size: tuple[int, int]) -> Nuclei:
         """Returns all nuclei, from top to bottom."""
@@ -228,18 +228,10 @@ class _MergedNuclei:
             return
         self._all[index] = self._all[index]._replace(crop=crop, cut=cut)
         # The index also keeps the cells of the previous mask, where `common_pixels` is then 0.
-        self._add_to_index(index)
-
-    def _add_to_index(self, index: int) -> None:
-        for cell in self._cells_of(self._all[index].crop):
-            self._cells[cell].append(index)
-
-    @staticmethod
-    def _cells_of(crop: Crop) -> Iterator[tuple[int, int]]:
-        return cells(crop.y, crop.x, *crop.mask.shape, CELL)
+        self._index.add(index, crop)
 
     def _near(self, crop: Crop) -> set[int]:
-        return {index for cell in self._cells_of(crop) for index in self._cells.get(cell, ())}
+        return self._index.near(crop.y, crop.x, crop.height, crop.width)
 
     def _without_others(self, crop: Crop, own_index: int | None) -> Crop | None:
         """Removes the pixels of other nuclei; returns None if no pixels are left."""
