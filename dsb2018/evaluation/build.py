@@ -6,9 +6,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
 from dsb2018.evaluation.coco_evaluator import CocoEvaluator
-from dsb2018.evaluation.label_writer import LabelWriter
+from dsb2018.evaluation.image_writers import LabelWriter, OverlayWriter
 from dsb2018.evaluation.nuclei_evaluator import NucleiEvaluator
-from dsb2018.evaluation.overlay_writer import OverlayWriter
 
 EVALUATOR_TYPE = "nuclei"
 

@@ -74,3 +74,9 @@ def png_header(data: bytes) -> tuple[int, int]:
     if position > len(data):
         raise ValueError("truncated PNG file")
     return height, width
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encodes an image, (H, W) or (H, W, 3) RGB, uint8 or uint16, as PNG."""
+    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()

@@ -29,7 +29,7 @@ from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
 from dsb2018.evaluation import CocoEvaluator, NucleiEvaluator
 from dsb2018.evaluation.coco_evaluator import CocoMatches
-from dsb2018.evaluation.label_writer import LabelWriter
+from dsb2018.evaluation.image_writers import LabelWriter
 from dsb2018.evaluation.nuclei_evaluator import ImageCounts
 from dsb2018.io.files import read_json, replacing, write_atomically
 from dsb2018.io.names import image_name

@@ -10,8 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dsb2018.commands.benchmark import argument_parser, benchmark
 from dsb2018.data import register_dsb2018, unregister_dsb2018
-from dsb2018.evaluation.label_writer import LabelWriter
-from dsb2018.evaluation.overlay_writer import OverlayWriter
+from dsb2018.evaluation.image_writers import LabelWriter, OverlayWriter
 from dsb2018.io.csv_text import read_rows
 from dsb2018.io.names import image_file_name
 from dsb2018.report.entrants import labels_to_prediction
