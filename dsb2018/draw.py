@@ -1,4 +1,4 @@
-"""Pictures of images with nuclei drawn on them."""
+"""Outlines of nuclei, drawn on images."""
 
 import cv2
 import numpy as np
@@ -6,23 +6,23 @@ from scipy import ndimage
 
 from dsb2018.structures.labels import flatten_labels
 
-# Sky blue and yellow of Okabe and Ito's palette, RGB: colour-blind eyes tell them apart too. Both
-# are bright, for the black of fluorescence; the dark halo sets them off from stained tissue.
+# RGB. Sky blue and yellow of the Okabe-Ito palette, which color-blind readers can tell apart. They
+# are bright enough for fluorescence images; the dark halo makes them visible on stained tissue.
 TRUTH, PREDICTED, HALO = (86, 180, 233), (240, 228, 66), (0, 0, 0)
-PADDING = 16  # pixels; shrunk to a thumbnail, still more than half the width of a line
+PADDING = 16  # pixels; even in a thumbnail more than half the width of a line
 
 
 def find_outlines(labels: np.ndarray) -> list[np.ndarray]:
-    """Finds the edge of each label, around holes too.
+    """Returns the outline of each nucleus and of each hole in a nucleus.
 
     Args:
         labels: (H, W) integer, 0 is background.
 
     Returns:
-        Closed polygons, (N, 1, 2) int32 as OpenCV takes them: x, y of the outermost pixels. Where
-        a nucleus is cut by the border of the image, its polygon goes on outside of the image.
+        Closed polygons as in OpenCV, (N, 1, 2) int32: x, y of the outermost pixels. If the border
+        of the image cuts a nucleus, its polygon continues outside the image.
     """
-    # The border of a picture, or of a part of one, is no edge of a nucleus: continue it outwards.
+    # The border of an image or a tile is not the edge of a nucleus, so extend the nuclei beyond it.
     padded = np.pad(labels.astype(np.int32, copy=False), PADDING, mode="edge")
     outlines = []
     for label, box in enumerate(ndimage.find_objects(padded), start=1):
@@ -44,7 +44,7 @@ def draw_outlines(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) integer, 0 is background.
         color: RGB, 0 to 255.
-        zoom: output pixels per input pixel, so that outlines hide little.
+        zoom: output pixels per input pixel; with a larger zoom, the outlines hide less.
 
     Returns:
         (zoom × H, zoom × W, 3) uint8 RGB.
@@ -52,20 +52,20 @@ def draw_outlines(
     size = image.shape[1] * zoom, image.shape[0] * zoom
     picture = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     outlines = [zoom * outline + zoom // 2 for outline in find_outlines(labels)]
-    middles = np.zeros(picture.shape[:2], np.uint8)
-    cv2.polylines(middles, outlines, isClosed=True, color=1)
-    # Not the thickness of `polylines`, which means other widths in other versions of OpenCV.
+    center_lines = np.zeros(picture.shape[:2], np.uint8)
+    cv2.polylines(center_lines, outlines, isClosed=True, color=1)
+    # Dilate, because the line width for a `thickness` of `polylines` depends on OpenCV's version.
     for rgb, width in ((HALO, 5), (color, 3)):
-        picture[cv2.dilate(middles, np.ones((width, width), np.uint8)) > 0] = rgb
+        picture[cv2.dilate(center_lines, np.ones((width, width), np.uint8)) > 0] = rgb
     return picture
 
 
 def side_by_side(image: np.ndarray, truth: np.ndarray | None, predicted: np.ndarray) -> np.ndarray:
-    """The image, the image with the true nuclei, and the image with the predicted ones.
+    """Draws three panels: the image, the ground truth outlines and the predicted outlines.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        truth: (L, H, W) integer label layers; None leaves its panel out.
+        truth: (L, H, W) integer label layers of the ground truth; None omits this panel.
         predicted: (H, W) integer labels.
 
     Returns:

@@ -21,8 +21,8 @@ DOCUMENTS = [
 NAMES = [str(path.relative_to(PROJECT)) for path in DOCUMENTS]
 TOOLS = sorted(path.stem for path in (PROJECT / "tools").glob("*.py"))
 GROUPS = "MODEL|INPUT|SOLVER|TEST|DATALOADER|DATASETS|WANDB"
-# Messages in docs/troubleshooting.md that other software prints.
-OTHERS = {
+# Messages of other software in the headings of docs/troubleshooting.md.
+FOREIGN_MESSAGES = {
     "No module named 'dsb2018'",
     "No module named 'onnx'",
     "CUDA out of memory",
@@ -37,7 +37,7 @@ def test_readme_is_short():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links(name):
+def test_relative_links_exist(name):
     document = PROJECT / name
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
@@ -46,52 +46,52 @@ def test_links(name):
 
 
 def exists(document: Path, target: str) -> bool:
-    """Whether a relative link leads to a file and, with an anchor, to a heading in it."""
+    """Whether the file of a relative link exists, and its heading if the link has an anchor."""
     path, _, anchor = target.partition("#")
     file = (document.parent / path).resolve() if path else document
     return file.exists() and (not anchor or anchor in anchors(file.read_text()))
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub makes of headings."""
+    """Returns the anchors that GitHub creates for the headings of a document."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_options(tool, capsys):
+def test_options_exist(tool, capsys):
     with pytest.raises(SystemExit):
         importlib.import_module(tool).main(["--help"])
-    known = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
-    wrong = {
+    options = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
+    unknown = {
         (path.name, option)
         for path in DOCUMENTS
         for command in commands(path.read_text(), tool)
         for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", command)
-        if option not in known
+        if option not in options
     }
-    assert not wrong
+    assert not unknown
 
 
 def commands(text: str, tool: str) -> list[str]:
-    """The arguments of a tool wherever a document writes its command, joined lines included."""
+    """Returns the arguments of all commands of a tool in a document; continued lines are joined."""
     return re.findall(rf"tools/{tool}\.py([^\n`]*)", text.replace("\\\n", " "))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_files_and_keys(name):
+def test_files_and_config_keys_exist(name):
     text = (PROJECT / name).read_text()
     files = re.findall(r"(?<![\w/.])(?:tools/\w+\.py|configs/[\w./-]+\.yaml)", text)
     missing = [file for file in files if not (PROJECT / file).exists()]
-    assert set(missing) <= {"configs/mine.yaml"}  # an example of one's own
-    known = {key for key, _ in keys(get_dsb2018_cfg())}
-    named = re.findall(rf"\b(?:{GROUPS})(?:\.[A-Z][A-Z0-9_]*)+\b", text)
-    assert not [key for key in named if key not in known]
+    assert set(missing) <= {"configs/mine.yaml"}  # the example of a user's own config
+    existing = {key for key, _ in keys(get_dsb2018_cfg())}
+    documented = re.findall(rf"\b(?:{GROUPS})(?:\.[A-Z][A-Z0-9_]*)+\b", text)
+    assert not [key for key in documented if key not in existing]
 
 
 def keys(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """All keys and groups of a config with their values."""
+    """Yields all keys and groups of a config with their values."""
     for name, value in cfg.items():
         yield f"{prefix}{name}", value
         if isinstance(value, CfgNode):
@@ -105,8 +105,8 @@ def test_added_keys_are_documented_with_their_defaults():
     for key, value in keys(get_dsb2018_cfg()):
         if key not in detectron2 and not isinstance(value, CfgNode):
             default = documented.pop(key)
-            is_text = isinstance(value, str) and value  # without quotes, unless it is empty
-            assert (default if is_text else ast.literal_eval(default)) == value
+            is_unquoted = isinstance(value, str) and value  # only empty strings have quotes
+            assert (default if is_unquoted else ast.literal_eval(default)) == value
     assert not documented
 
 
@@ -116,20 +116,20 @@ def test_all_configs_are_in_the_model_zoo():
         assert f"| `{path.relative_to(CONFIGS).with_suffix('')}` |" in text
 
 
-def test_troubleshooting_quotes_messages_of_the_code():
+def test_messages_in_troubleshooting_exist():
     text = (PROJECT / "docs" / "troubleshooting.md").read_text()
     headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
     quoted = {message for heading in headings for message in re.findall("`(.+?)`", heading)}
     texts = "\n".join(messages())
     unknown = []
-    for message in quoted - OTHERS:
+    for message in quoted - FOREIGN_MESSAGES:
         if not re.search(".*".join(map(re.escape, message.split("…"))), texts):
             unknown.append(message)
     assert not unknown
 
 
 def messages() -> Iterator[str]:
-    """All texts in the code on one line each; `…` stands for a formatted value."""
+    """Yields the Makefile and each string in the code; `…` replaces formatted values."""
     yield (PROJECT / "Makefile").read_text()
     for path in [*(PROJECT / "dsb2018").rglob("*.py"), *(PROJECT / "tools").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

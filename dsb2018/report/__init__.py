@@ -1,4 +1,4 @@
-"""Comparisons of models, and of other tools: scores with their uncertainty, tables and pages."""
+"""Comparison of models and other tools: scores with confidence intervals, tables and pages."""
 
 from dsb2018 import compat
 

@@ -1,8 +1,8 @@
-"""How sure a score is: what it might have been with other images of the same kind.
+"""Confidence intervals of scores, computed with the percentile bootstrap.
 
-The bootstrap of Efron and Tibshirani, An Introduction to the Bootstrap (1993): images are drawn
-from the dataset with replacement, as many as it has, again and again, and everything is scored anew
-each time. The draws are the same for all models, so that differences between two are paired.
+Each draw takes as many images as the dataset has, with replacement, and all scores are computed
+again for it (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). All models are scored
+on the same draws, so the differences between two models are paired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ CONFIDENCE = 95  # percent of the draws that lie within an interval
 
 
 class Interval(NamedTuple):
-    """A number and the bounds between which it lies, as far as the images tell."""
+    """A score, or a difference of scores, with the bounds of its confidence interval."""
 
     value: float
     low: float
@@ -27,30 +27,36 @@ class Interval(NamedTuple):
 
 
 def draw_images(count: int, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:
-    """(rounds, count) positions of images, drawn with replacement; always the same ones."""
+    """Returns (rounds, count) indices of images, drawn with replacement.
+
+    The same arguments always give the same draws.
+    """
     return np.random.default_rng(seed).integers(0, count, (rounds, count))
 
 
 def score_images(
-    images: Sequence[ImageCounts], coco: CocoMatches | None, chosen: Sequence[int]
+    images: Sequence[ImageCounts], coco: CocoMatches | None, indices: Sequence[int]
 ) -> dict[str, float]:
-    """All scores of some images, in percent; NaN where there is nothing to divide by.
+    """Computes all scores of a selection of images.
 
     Args:
-        images: in the order of their ids.
-        coco: matches of the same images; None: there is no ranking, so no COCO AP.
-        chosen: positions of images, each as often as it is to count.
+        images: counts of each image, in the order of the image ids.
+        coco: COCO matches of the same images; None omits COCO AP, which needs confidence scores.
+        indices: indices of the selected images. A repeated index counts its image several times.
 
     Returns:
-        {"task/metric": score}, the tasks "sem_seg", "nuclei" and "segm".
+        {"task/metric": score in percent, NaN if its denominator is 0}, the tasks "sem_seg",
+        "nuclei" and "segm".
     """
-    some = [images[index] for index in chosen]
+    selection = [images[index] for index in indices]
     tasks = {
-        "sem_seg": compute_scores("sem_seg", [image.pixels for image in some]),
-        "nuclei": compute_scores("nuclei", [image.counts for image in some]),
-        "segm": coco.scores(chosen) if coco and some else {},
+        "sem_seg": compute_scores("sem_seg", [image.pixels for image in selection]),
+        "nuclei": compute_scores("nuclei", [image.counts for image in selection]),
+        "segm": coco.scores(indices) if coco and selection else {},
     }
-    return {f"{task}/{name}": value for task, own in tasks.items() for name, value in own.items()}
+    return {
+        f"{task}/{name}": value for task, scores in tasks.items() for name, value in scores.items()
+    }
 
 
 def sample_scores(
@@ -59,40 +65,43 @@ def sample_scores(
     groups: Mapping[str, Sequence[int]],
     draws: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """The scores of each draw.
+    """Computes the scores of each draw.
 
     Args:
         images, coco: see `score_images`.
-        groups: name of a group of images and the positions of these; its scores have the name
-            behind a slash, those of the group "" have none.
+        groups: {name of a group: indices of its images}. The name is appended to the names of the
+            group's scores, after a slash; nothing is appended for the group "".
         draws: see `draw_images`.
 
     Returns:
-        {"task/metric/group": (rounds,) float32 scores, NaN where a draw has no image of the group}.
+        {"task/metric/group": (rounds,) float32 scores, NaN if a draw has no image of the group}.
     """
     rows = []
     for draw in draws:
         row = {}
         for group, members in groups.items():
-            chosen = draw if group == "" else draw[np.isin(draw, members)]
+            indices = draw if group == "" else draw[np.isin(draw, members)]
             suffix = f"/{group}" if group else ""
-            found = score_images(images, coco, chosen)
-            row.update({f"{name}{suffix}": value for name, value in found.items()})
+            scores = score_images(images, coco, indices)
+            row.update({f"{name}{suffix}": value for name, value in scores.items()})
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.array([row.get(name, np.nan) for row in rows], np.float32) for name in names}
 
 
 def interval(value: float, samples: np.ndarray) -> Interval:
-    """The percentile interval of a score, or of a difference of scores.
+    """Returns the percentile interval of a score, or of a difference of scores.
 
     Args:
-        value: of the images as they are.
-        samples: (rounds,) of the draws; those that are NaN are left out.
+        value: score of the whole dataset.
+        samples: (rounds,) scores of the draws; NaN values are ignored.
+
+    Returns:
+        The value and its bounds, which are NaN if all samples are NaN.
     """
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return Interval(value, float("nan"), float("nan"))
-    rest = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(samples, [rest, 100 - rest])
+    tail = (100 - CONFIDENCE) / 2
+    low, high = np.percentile(samples, [tail, 100 - tail])
     return Interval(value, float(low), float(high))

@@ -1,7 +1,7 @@
 """Charts as SVG text to embed in a page, drawn by matplotlib without its global state.
 
-Each entrant has a colour and a marker of its own. The colours are Okabe and Ito's palette, which
-colour-blind readers can tell apart.
+Each entrant has its own color and marker. The colors are the Okabe-Ito palette, which color-blind
+readers can tell apart.
 """
 
 import io
@@ -20,35 +20,35 @@ from dsb2018.io.names import printable
 from dsb2018.report.bootstrap import Interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-MARKERS, SIGNS = "os^DvP", "●■▲◆▼✚"  # the same shapes for matplotlib and for the legend
+MARKERS, LEGEND_MARKERS = "os^DvP", "●■▲◆▼✚"  # the same shapes in matplotlib and in HTML
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
-LOG_PLUS_1 = np.log1p, np.expm1  # a logarithmic scale on which 0 has a place, and back
-WIDTH, HEIGHT = 460.8, 273.6  # of the view box
+LOG_PLUS_1 = np.log1p, np.expm1  # logarithmic scale that includes 0, and its inverse
+WIDTH, HEIGHT = 460.8, 273.6  # of the SVG view box
 MISSING = Interval(math.nan, math.nan, math.nan)
-INK = "#010203"  # stands in for `currentColor`, which matplotlib does not know
+TEXT_COLOR = "#010203"  # replaced by `currentColor`, which matplotlib does not support
 STYLE = {
-    "axes.edgecolor": INK,
+    "axes.edgecolor": TEXT_COLOR,
     "axes.grid": True,
-    "axes.labelcolor": INK,
+    "axes.labelcolor": TEXT_COLOR,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.sans-serif": "DejaVu Sans",
     "grid.alpha": 0.2,
-    "grid.color": INK,
+    "grid.color": TEXT_COLOR,
     "svg.fonttype": "none",
     "svg.hashsalt": "dsb2018",
     "text.parse_math": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "xtick.color": TEXT_COLOR,
+    "ytick.color": TEXT_COLOR,
 }
-styled = matplotlib.style.context(["default", STYLE])  # "default" overrules a user's matplotlibrc
+styled = matplotlib.style.context(["default", STYLE])  # "default" resets a user's matplotlibrc
 
 
 def legend(names: Iterable[str]) -> str:
-    """HTML: the marker of each entrant and its name."""
+    """Returns an HTML list with the marker and the name of each entrant."""
     items = (
-        f'<li><span style="color:{_look(index)["color"]}" aria-hidden="true">'
-        f"{SIGNS[index % len(SIGNS)]}</span>{escape(name)}</li>"
+        f'<li><span style="color:{_line_style(index)["color"]}" aria-hidden="true">'
+        f"{LEGEND_MARKERS[index % len(LEGEND_MARKERS)]}</span>{escape(name)}</li>"
         for index, name in enumerate(names)
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
@@ -58,40 +58,42 @@ def legend(names: Iterable[str]) -> str:
 def line_chart(
     series: Mapping[str, Sequence[tuple[float, Interval]]], title: str, x_title: str, y_title: str
 ) -> str:
-    """Draws percentages as one line per entrant, with the interval as a faint band.
+    """Draws scores as one line per entrant, with the intervals as a transparent band.
 
     Args:
-        series: by entrant the points: x, and a score in percent.
-        title: for screen readers.
-        x_title, y_title: of the axes.
+        series: {entrant: points}; a point is x and a score in percent.
+        title: title for screen readers.
+        x_title, y_title: titles of the axes.
     """
     axes = _axes(x_title, y_title, ylim=(0, 100))
     for index, points in enumerate(series.values()):
-        places = [x for x, _ in points]
-        value, low, high = _columns(score for _, score in points)
-        axes.fill_between(places, low, high, color=_look(index)["color"], alpha=0.12, linewidth=0)
-        axes.plot(places, value, **_look(index))
+        x_values = [x for x, _ in points]
+        value, low, high = _to_array(score for _, score in points)
+        style = _line_style(index)
+        axes.fill_between(x_values, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        axes.plot(x_values, value, **style)
     axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
     return _to_svg(axes, title)
 
 
 @styled
 def count_chart(series: Mapping[str, Sequence[tuple[int, int]]], title: str) -> str:
-    """Draws found over true nuclei, one marker per image; both are equal on the dashed line.
+    """Draws predicted against true numbers of nuclei, one marker per image, and a dashed line on
+    which the numbers are equal.
 
     Args:
-        series: by entrant, true and found numbers of each image.
-        title: for screen readers.
+        series: {entrant: true and predicted number of each image}.
+        title: title for screen readers.
     """
     end = 1.1 * max([10, *(n for pairs in series.values() for pair in pairs for n in pair)])
-    axes = _axes("true nuclei", "found nuclei")
+    axes = _axes("true nuclei", "predicted nuclei")
     axes.set_xscale("function", functions=LOG_PLUS_1)
     axes.set_yscale("function", functions=LOG_PLUS_1)
     ticks = [n for n in (0, *TICKS) if n <= end]
     axes.set(xlim=(0, end), ylim=(0, end), xticks=ticks, yticks=ticks)
-    axes.plot([0, end], [0, end], color=INK, linestyle="--", linewidth=1)
+    axes.plot([0, end], [0, end], color=TEXT_COLOR, linestyle="--", linewidth=1)
     for index, pairs in enumerate(series.values()):
-        axes.plot(*np.reshape(pairs, (-1, 2)).T, **_look(index), linestyle="none", alpha=0.6)
+        axes.plot(*np.reshape(pairs, (-1, 2)).T, **_line_style(index), linestyle="none", alpha=0.6)
     return _to_svg(axes, title)
 
 
@@ -100,18 +102,19 @@ def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_t
     """Draws scores with their intervals, side by side in each group.
 
     Args:
-        groups: by name, a score of each entrant, None where there is none.
-        title: for screen readers.
-        y_title: of the axis.
+        groups: {name of a group: score of each entrant, None if it has none}.
+        title: title for screen readers.
+        y_title: title of the y axis.
     """
     axes = _axes("", y_title, ylim=(0, 100), xlim=(-0.5, len(groups) - 0.5))
     axes.set_xticks(range(len(groups)), [printable(name) for name in groups])
     entrants = list(zip(*groups.values(), strict=True))
     for index, scores in enumerate(entrants):
-        places = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(entrants) - 0.5)
-        value, low, high = _columns(MISSING if score is None else score for score in scores)
-        axes.vlines(places, low, high, color=_look(index)["color"])
-        axes.plot(places, value, **_look(index), linestyle="none")
+        x_values = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(entrants) - 0.5)
+        value, low, high = _to_array(MISSING if score is None else score for score in scores)
+        style = _line_style(index)
+        axes.vlines(x_values, low, high, color=style["color"])
+        axes.plot(x_values, value, **style, linestyle="none")
     return _to_svg(axes, title)
 
 
@@ -122,17 +125,17 @@ def histogram_chart(
     """Draws the percentage of values in each bin, one line per series, on a logarithmic axis.
 
     Args:
-        series: by name, numbers of 0 or more; below 1 they count as 1.
-        title: for screen readers.
-        x_title: of the axis.
-        bins: number of them.
+        series: {name: values}; values must be at least 0, and values below 1 are drawn as 1.
+        title: title for screen readers.
+        x_title: title of the x axis.
+        bins: number of bins.
     """
     groups = [np.maximum(1, np.asarray(values, float)) for values in series.values()]
     edges = np.geomspace(1, 1.01 * max(values.max(initial=10) for values in groups), bins + 1)
     axes = _axes(x_title, "percent", xscale="log")
     for index, values in enumerate(groups):
         shares = 100 * np.histogram(values, edges)[0] / max(1, values.size)
-        axes.plot(np.sqrt(edges[:-1] * edges[1:]), shares, **_look(index))
+        axes.plot(np.sqrt(edges[:-1] * edges[1:]), shares, **_line_style(index))
     ticks = [n for n in TICKS if n <= edges[-1]]
     axes.set_xticks(ticks, ticks)
     axes.minorticks_off()
@@ -140,14 +143,14 @@ def histogram_chart(
     return _to_svg(axes, title)
 
 
-def _look(index: int) -> dict[str, str | bool]:
-    """Colour and marker of an entrant, by its place; markers may stick out of the axes."""
+def _line_style(index: int) -> dict[str, str | bool]:
+    """Returns the color and the marker of an entrant. Markers are not clipped at the axes."""
     color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
     return {"color": color, "marker": marker, "clip_on": False}
 
 
-def _columns(scores: Iterable[Interval]) -> np.ndarray:
-    """(3, N): values, lower and upper bounds; matplotlib leaves out what is NaN."""
+def _to_array(scores: Iterable[Interval]) -> np.ndarray:
+    """Returns (3, N): values, lower and upper bounds. matplotlib does not draw NaN."""
     return np.reshape(list(scores), (-1, 3)).T
 
 
@@ -158,15 +161,15 @@ def _axes(x_title: str, y_title: str, **settings: object) -> Axes:
 
 
 def _to_svg(axes: Axes, title: str) -> str:
-    """An `<svg>` element that takes the text colour of the page around it."""
+    """Returns an `<svg>` element that uses the text color of the page."""
     file = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with warnings.catch_warnings():
-        # The browser draws the text, with fonts that have more letters than matplotlib's.
+        # The browser draws the text, with fonts that have more characters than matplotlib's.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        axes.figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+        axes.figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     drawing = file.getvalue()
     drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing[drawing.index("<g ") :])
-    drawing = drawing.replace("xlink:href", "href").replace(INK, "currentColor")
+    drawing = drawing.replace("xlink:href", "href").replace(TEXT_COLOR, "currentColor")
     head = f'class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"'
     return f"<svg {head}>{drawing}"

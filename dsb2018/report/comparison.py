@@ -1,4 +1,4 @@
-"""All entrants side by side: scores with intervals, and paired differences between them."""
+"""Scores of all entrants with confidence intervals, and the paired differences between them."""
 
 import itertools
 import json
@@ -13,23 +13,23 @@ from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.report.bootstrap import Interval, interval
 from dsb2018.report.scoring import SAMPLES, SCORES
 
-COMPARED = tuple(shown(Show.DIFFERENCE))  # metrics, between every two entrants
+COMPARED = tuple(shown(Show.DIFFERENCE))  # metrics whose differences are computed
 
 
 @dataclass(frozen=True)
 class EntrantScores:
-    """One entrant on one dataset.
+    """Scores of one entrant on one dataset.
 
     Args:
-        name: the entrant.
-        dataset: the dataset.
+        name: name of the entrant.
+        dataset: name of the dataset.
         images: number of images.
         modalities: number of images of each modality.
-        scores: by metric, "task/name" or "task/name/modality", percent.
-        seen: number of the images that it was trained on.
-        cost: `seconds_per_image`, `parameters` and `peak_memory` (bytes), where known.
-        samples: of the bootstrap, by metric: (rounds,) percent.
-        folder: where all of it comes from.
+        seen: number of images that the entrant was trained on.
+        scores: {"task/metric" or "task/metric/modality": score in percent}.
+        cost: `seconds_per_image`, `parameters` and `peak_memory` (bytes), as far as known.
+        samples: {metric: (rounds,) scores of the bootstrap draws in percent}.
+        folder: folder that the scores were read from.
     """
 
     name: str
@@ -44,18 +44,21 @@ class EntrantScores:
 
 
 def warn_of_seen(entries: Sequence[EntrantScores]) -> str:
-    """Says who was trained on images of this dataset; "" where nobody was."""
-    told = [f"{each.name} was trained on {each.seen}" for each in entries if each.seen]
-    if not told:
-        return ""
-    return f"Not a test for all: of these {entries[0].images} images {', '.join(told)}."
+    """Returns a warning that names the entrants that were trained on images of this dataset; "" if
+    there are none."""
+    warnings = [
+        f"{entry.name} was trained on {entry.seen} of these {entry.images} images"
+        for entry in entries
+        if entry.seen
+    ]
+    return f"Warning: {'; '.join(warnings)}." if warnings else ""
 
 
 def read_entrant_scores(folder: Path) -> EntrantScores:
-    """What `scoring.score` wrote.
+    """Reads the scores that `scoring.score` wrote into a folder.
 
     Raises:
-        FileNotFoundError: the folder holds no scores.
+        FileNotFoundError: the folder contains no scores.
     """
     record = json.loads((folder / SCORES).read_text())
     with np.load(folder / SAMPLES) as file:
@@ -64,18 +67,20 @@ def read_entrant_scores(folder: Path) -> EntrantScores:
         metric: interval(math.nan if value is None else value, samples[metric])
         for metric, value in record["scores"].items()
     }
-    kept = {key: record[key] for key in ("name", "dataset", "images", "modalities", "seen", "cost")}
-    return EntrantScores(**kept, scores=scores, samples=samples, folder=folder)
+    names = ("name", "dataset", "images", "modalities", "seen", "cost")
+    fields = {name: record[name] for name in names}
+    return EntrantScores(**fields, scores=scores, samples=samples, folder=folder)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one entrant is than another on the same images.
+    """Difference of a score between two entrants on the same images.
 
     Args:
-        dataset, metric: on what.
-        first, second: who.
-        points: first minus second, in percentage points, of the same draws of images.
+        dataset, metric: names of the dataset and of the metric.
+        first, second: names of the entrants.
+        points: score of the first minus score of the second, in percentage points, with an interval
+            from the same draws of images.
     """
 
     dataset: str
@@ -86,13 +91,14 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves no doubt about who is better."""
+        """Whether the interval excludes 0."""
         return self.points.low > 0 or self.points.high < 0
 
 
 def differences(entries: list[EntrantScores]) -> list[Difference]:
-    """Between every two entrants on each dataset, in the order of the entries."""
-    found = []
+    """Computes the differences between every two entrants on the same dataset, in the order of the
+    entries."""
+    results = []
     for first, second in itertools.combinations(entries, 2):
         if first.dataset != second.dataset:
             continue
@@ -100,5 +106,5 @@ def differences(entries: list[EntrantScores]) -> list[Difference]:
             value = first.scores[metric].value - second.scores[metric].value
             samples = first.samples[metric] - second.samples[metric]
             points = interval(value, samples)
-            found.append(Difference(first.dataset, metric, first.name, second.name, points))
-    return found
+            results.append(Difference(first.dataset, metric, first.name, second.name, points))
+    return results

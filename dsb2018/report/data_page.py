@@ -1,4 +1,4 @@
-"""A dataset to look at: what it is like, and what a model is shown of it."""
+"""The data page: statistics of datasets, and training samples with their ground truth."""
 
 import base64
 import io
@@ -27,21 +27,24 @@ def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, co
     """Writes `index.html`, `statistics.csv` and `samples/<number>.png`.
 
     Args:
-        cfg: whose augmentations are shown.
-        dataset_names: registered; samples are of the first.
-        output: folder.
+        cfg: config with the augmentations of the samples.
+        dataset_names: registered datasets; the samples are from the first one.
+        output: output folder.
         count: number of samples.
 
     Raises:
-        ValueError: a dataset without truth.
+        ValueError: a dataset is empty or lacks ground truth.
     """
-    measured = {}
+    statistics = {}
     for name in dataset_names:
         items = DatasetCatalog.get(name)
         if not items or not all(has_ground_truth(item) for item in items):
-            raise ValueError(f"{name}: its nuclei are not known, so there is little to show")
-        measured[name] = [describe_image(item) for item in items]
-    write_atomically(output / "statistics.csv", _table(measured))
+            raise ValueError(
+                f"{name}: the dataset is empty or lacks ground truth, so it has no statistics; "
+                "prepare it with masks or --solution"
+            )
+        statistics[name] = [describe_image(item) for item in items]
+    write_atomically(output / "statistics.csv", _to_csv(statistics))
     pictures = []
     for number, picture in enumerate(draw_samples(cfg, dataset_names[0], count)):
         picture = np.ascontiguousarray(picture[..., ::-1])
@@ -51,10 +54,11 @@ def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, co
         pictures.append(base64.b64encode(jpeg).decode())
     page = render(
         "data.html",
-        title="Nuclei: the data",
-        introduction="Median, and in brackets where 90 of 100 lie; grey values from 0 to 255.",
-        names=[*measured, "samples"],
-        sections=[_section(name, images) for name, images in measured.items()],
+        title="Nuclei: statistics of the datasets",
+        introduction="Medians, with the 5th to the 95th percentile in parentheses. Gray values "
+        "range from 0 to 255.",
+        names=[*statistics, "samples"],
+        sections=[_section(name, images) for name, images in statistics.items()],
         sampled=dataset_names[0],
         pictures=pictures,
         data=[],
@@ -63,7 +67,12 @@ def write_data_page(cfg: CfgNode, dataset_names: Sequence[str], output: Path, co
 
 
 def draw_samples(cfg: CfgNode, dataset_name: str, count: int) -> Iterator[np.ndarray]:
-    """Samples as the model is given them in training, beside them the same with its truth.
+    """Draws training samples as the model gets them, next to the same samples with ground truth.
+
+    Args:
+        cfg: config of the model.
+        dataset_name: a registered dataset.
+        count: number of samples.
 
     Yields:
         (2 H, 4 W + 8, 3) uint8 RGB; with an interior map (2 H, 6 W + 16, 3).
@@ -78,11 +87,15 @@ def draw_samples(cfg: CfgNode, dataset_name: str, count: int) -> Iterator[np.nda
 
 
 def draw_sample(sample: dict, channel_order: str) -> np.ndarray:
-    """A sample of the mapper; its nuclei are drawn where it has instances, else their union.
+    """Draws a sample of `TrainingMapper`, next to it the sample with outlines: of each nucleus if
+    the sample has instances, else of the semantic map.
 
     Args:
-        sample: with `image`, `sem_seg`, and perhaps `instances` and `interior`.
-        channel_order: "RGB" or "BGR".
+        sample: dict with `image`, `sem_seg` and optionally `instances` and `interior`.
+        channel_order: channel order of `image`, "RGB" or "BGR".
+
+    Returns:
+        See `draw_samples`.
     """
     image = sample["image"].permute(1, 2, 0).numpy()
     image = np.ascontiguousarray(image[..., ::-1] if channel_order == "BGR" else image)
@@ -90,20 +103,20 @@ def draw_sample(sample: dict, channel_order: str) -> np.ndarray:
     if "instances" in sample:
         masks = sample["instances"].gt_masks.tensor.numpy()
         labels = (masks * np.arange(1, len(masks) + 1)[:, None, None]).max(axis=0, initial=0)
-    nothing = np.zeros(image.shape[:2], np.uint8)
+    no_labels = np.zeros(image.shape[:2], np.uint8)
     gap = np.full((2 * image.shape[0], 8, 3), 255, np.uint8)
-    panels = [draw_outlines(image, nothing, TRUTH), gap, draw_outlines(image, labels, TRUTH)]
+    panels = [draw_outlines(image, no_labels, TRUTH), gap, draw_outlines(image, labels, TRUTH)]
     if "interior" in sample:
-        grey = (255 * sample["interior"].numpy()).astype(np.uint8)
-        panels += [gap, draw_outlines(np.dstack([grey] * 3), nothing, TRUTH)]
+        gray = (255 * sample["interior"].numpy()).astype(np.uint8)
+        panels += [gap, draw_outlines(np.dstack([gray] * 3), no_labels, TRUTH)]
     return np.hstack(panels)
 
 
-def _table(measured: dict[str, list[ImageStatistics]]) -> str:
+def _to_csv(statistics: dict[str, list[ImageStatistics]]) -> str:
     file = io.StringIO()
     columns = ("covered", "inside", "outside", "touching")
     rows = [["dataset", "image", "modality", "height", "width", "nuclei", "median_area", *columns]]
-    for name, images in measured.items():
+    for name, images in statistics.items():
         for image in images:
             area = float(np.median(image.areas)) if len(image.areas) else ""
             numbers = [
@@ -121,9 +134,12 @@ def _section(name: str, images: list[ImageStatistics]) -> dict:
     labels = next(iter(columns.values()))
     rows = [[label, *(column[label] for column in columns.values())] for label in labels]
     charts = {
-        "Nuclei an image": {g: [len(i.areas) for i in each] for g, each in groups.items()},
+        "Nuclei per image": {
+            group: [len(image.areas) for image in members] for group, members in groups.items()
+        },
         "Area of a nucleus, pixels": {
-            g: np.concatenate([i.areas for i in each]) for g, each in groups.items()
+            group: np.concatenate([image.areas for image in members])
+            for group, members in groups.items()
         },
     }
     return {

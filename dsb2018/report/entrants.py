@@ -1,6 +1,6 @@
-"""The entrants of a comparison: models of this project, and other tools' label images.
+"""The entrants of a comparison: models of this project, and label images of other tools.
 
-Every entrant gives a `Prediction` for each image, so that the same code scores all of them.
+Each entrant returns a `Prediction` for each image, so all entrants are scored by the same code.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,18 +21,18 @@ from dsb2018.modeling import load_model
 from dsb2018.structures.nuclei import Nuclei, Prediction
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
-MOST_MASKS = 1 << 31  # pixels of the masks of all nuclei of an image
-COST_FILE = "cost.json"  # in a folder of label images: what that tool took
+MAX_MASK_PIXELS = 1 << 31  # of an image: pixels × nuclei, which limits the memory of its masks
+COST_FILE = "cost.json"  # in a folder of label images: time and memory that the tool needed
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """Who, and from what.
+    """A model, or a folder of label images of another tool.
 
     Args:
-        name: as in the tables.
-        config: a config file; "" for a folder of labels.
-        weights: as in MODEL.WEIGHTS, or the folder of labels.
+        name: name in the tables.
+        config: config file of a model; "" for a folder of label images.
+        weights: weights of a model, as in MODEL.WEIGHTS, or the folder of label images.
     """
 
     name: str
@@ -41,62 +41,75 @@ class Entrant:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a model of this project."""
+        """Whether the entrant is a model of this project."""
         return bool(self.config)
 
     @property
     def folder_name(self) -> str:
-        """Its name as one folder."""
+        """The name as the name of a single folder."""
         return file_name(self.name.replace("/", "-").replace(" ", "_"))
 
 
 def name_entrants(
     configs: Iterable[str], weights: Iterable[str], predictions: Iterable[tuple[str, str]]
 ) -> list[Entrant]:
-    """Models by the path of their config, other tools by the name that they were given.
+    """Creates the entrants. Models are named after the path of their config; if two models have the
+    same config, the name of the weights file is added.
 
     Args:
-        configs, weights: of the models, equally many.
+        configs, weights: config and weights of each model.
         predictions: name and folder of label images of each other tool.
 
     Raises:
-        UsageError: unequal numbers, or two of the same name.
+        UsageError: unequal numbers of configs and weights, or two entrants with the same name.
     """
     configs, weights = list(configs), list(weights)
     if len(configs) != len(weights):
-        raise UsageError(f"{len(configs)} configs and {len(weights)} weights, expected as many")
-    names = ["/".join(_name_path(Path(config)).parts[-2:]) for config in configs]
+        raise UsageError(
+            f"{len(configs)} configs and {len(weights)} weights, expected one weights file per "
+            "config"
+        )
+    names = [_model_name(Path(config)) for config in configs]
     models = [
         Entrant(name if names.count(name) == 1 else f"{name} {Path(file).stem}", config, file)
         for name, config, file in zip(names, configs, weights, strict=True)
     ]
-    everybody = [*models, *(Entrant(name, "", folder) for name, folder in predictions)]
-    folders = [each.folder_name for each in everybody]
-    twice = sorted({each.name for each in everybody if folders.count(each.folder_name) > 1})
-    if twice:
+    entrants = [*models, *(Entrant(name, "", folder) for name, folder in predictions)]
+    folders = [entrant.folder_name for entrant in entrants]
+    duplicates = sorted({e.name for e in entrants if folders.count(e.folder_name) > 1})
+    if duplicates:
         raise UsageError(
-            f"two of the name {twice[0]!r}; use --predictions NAME=DIR for one of them"
+            f"two entries are named {duplicates[0]!r}, expected different names; change a NAME of "
+            "--predictions NAME=DIR, or the file name of a model's weights"
         )
-    return everybody
+    return entrants
 
 
-def _name_path(config: Path) -> Path:
-    """The path whose end names a model: training writes `config.yaml` into each model's folder."""
+def _model_name(config: Path) -> str:
+    """Returns the last two parts of the path of a config, without its extension.
+
+    Training writes `config.yaml` into the folder of each model; such a config is named after its
+    folder.
+    """
     is_of_run = config.name == "config.yaml"
-    return config.absolute().parent if is_of_run else config.with_suffix("")
+    path = config.absolute().parent if is_of_run else config.with_suffix("")
+    return "/".join(path.parts[-2:])
 
 
 def training_datasets(entrant: Entrant) -> tuple[str, ...]:
-    """The datasets that an entrant was trained on, as far as files say: `config.yaml` beside its
-    weights, which knows what the command line changed; the record of the package's weights; else
-    its config. Of other tools `trained_on` in `cost.json`."""
+    """Returns the names of the datasets that an entrant was trained on, as far as they are known.
+
+    They are read from `cost.json` of another tool, from the record of packaged weights, from
+    `config.yaml` next to the weights, which contains the overrides of the command line, or else
+    from the config of the model.
+    """
     if not entrant.is_model:
         return tuple(read_cost(entrant.weights).get("trained_on", ()))
     if entrant.weights.startswith("dsb2018://"):
         record = FOLDER / f"{entrant.weights.removeprefix('dsb2018://')}.json"
         return tuple(read_json(record)["trained_on"])
-    beside = Path(entrant.weights).parent / "config.yaml"
-    config = str(beside) if beside.is_file() else entrant.config
+    config_of_run = Path(entrant.weights).parent / "config.yaml"
+    config = str(config_of_run) if config_of_run.is_file() else entrant.config
     return tuple(read_config(config).DATASETS.TRAIN)
 
 
@@ -105,9 +118,9 @@ class LoadedEntrant:
     """An entrant that is ready to predict.
 
     Args:
-        predict: from a dataset dict to a prediction.
-        parameters: number of a model's parameters; None: not known.
-        ranked: whether the scores of its nuclei mean anything, without which there is no COCO AP.
+        predict: function from a dataset dict to a prediction.
+        parameters: number of the model's parameters; None if it is unknown.
+        ranked: whether the nuclei have meaningful confidence scores, which COCO AP needs.
     """
 
     predict: Callable[[dict], Prediction]
@@ -116,13 +129,13 @@ class LoadedEntrant:
 
 
 def load_entrant(entrant: Entrant) -> LoadedEntrant:
-    """A model with its weights, or the reader of a folder.
+    """Loads a model with its weights, or opens a folder of label images.
 
     Raises:
-        FileNotFoundError: no such config, weights or folder.
-        ValueError: weights of another model.
+        FileNotFoundError: the config, the weights or the folder does not exist.
+        ValueError: the weights belong to another model.
     """
-    return _load_model(entrant) if entrant.is_model else _open_folder(entrant.weights)
+    return _load_model(entrant) if entrant.is_model else _open_label_folder(entrant.weights)
 
 
 def _load_model(entrant: Entrant) -> LoadedEntrant:
@@ -131,7 +144,7 @@ def _load_model(entrant: Entrant) -> LoadedEntrant:
     return LoadedEntrant(lambda item: model([mapper(item)])[0], model.parameter_count, ranked=True)
 
 
-def _open_folder(folder: str) -> LoadedEntrant:
+def _open_label_folder(folder: str) -> LoadedEntrant:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of label images")
 
@@ -143,67 +156,89 @@ def _open_folder(folder: str) -> LoadedEntrant:
 
 
 def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
-    """The label image `<name>.tif`, `.tiff`, `.png` or `.npy` of a folder.
+    """Reads the label image `<name>.tif`, `.tiff`, `.png` or `.npy` of a folder.
+
+    Args:
+        folder: folder of label images.
+        name: file name without its extension.
+        size: expected height and width, pixels.
 
     Returns:
-        (H, W) int32, 0 is background, other numbers a nucleus each.
+        (H, W) int32, 0 is background, each nucleus has its own positive number.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: not a label image of this size.
+        FileNotFoundError: the folder has no such file.
+        ValueError: the file is not a label image of this size.
     """
     paths = [Path(folder) / f"{name}{suffix}" for suffix in LABEL_SUFFIXES]
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise FileNotFoundError(f"{folder}: no {name} with one of the endings {LABEL_SUFFIXES}")
-    labels = _read_pixels(path, size)
-    is_whole = np.issubdtype(labels.dtype, np.integer)
-    if labels.shape != size or not is_whole or labels.min(initial=0) < 0:
-        raise ValueError(
-            f"{path}: {labels.dtype} of {labels.shape}, expected whole numbers of {size}, 0 for "
-            "background and another number for each nucleus"
+        raise FileNotFoundError(
+            f"{folder}: no label image for {name}, expected {name} with the extension "
+            f"{', '.join(LABEL_SUFFIXES)}"
         )
-    numbers = np.unique(labels)
-    if numbers.size * labels.size > MOST_MASKS or numbers.max(initial=0) > np.iinfo(np.int32).max:
+    labels = _read_pixels(path, size)
+    is_integer = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != size or not is_integer or labels.min(initial=0) < 0:
         raise ValueError(
-            f"{path}: {numbers.size} labels up to {numbers.max()}; is it a label image?"
+            f"{path}: {labels.dtype} array of shape {labels.shape}, expected integers of shape "
+            f"{size}, 0 for the background and a positive number for each nucleus"
+        )
+    unique = np.unique(labels)
+    largest = np.iinfo(np.int32).max
+    if unique.size * labels.size > MAX_MASK_PIXELS or unique.max(initial=0) > largest:
+        raise ValueError(
+            f"{path}: {unique.size} different values up to {unique.max()}, expected one number per "
+            f"nucleus, up to {largest}; check that this is a label image"
         )
     return labels.astype(np.int32)
 
 
 def _read_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The pixels of a label image.
+    """Returns the pixels of a label image.
 
     Raises:
-        ValueError: damaged, or of another size, which is looked at before memory is taken.
+        ValueError: the file is damaged or has another size, which is checked before memory is
+            allocated.
     """
     if path.suffix == ".npy":
         return read_array(path)
-    (picture, *others) = open_images(path.stem, path)
-    if others or picture.depth is not None or picture.size != size:
-        raise ValueError(f"{path}: {picture.array.shape} pixels, expected {size}")
-    return picture.read(0, 0, *size)[..., 0]
+    (image, *other_images) = open_images(path.stem, path)
+    if other_images or image.depth is not None or image.size != size:
+        raise ValueError(
+            f"{path}: image of shape {image.array.shape}, expected a single image of shape {size}"
+        )
+    return image.read(0, 0, *size)[..., 0]
 
 
 def read_cost(folder: str) -> dict:
-    """`cost.json` of a folder of labels, {} without: seconds_per_image, parameters, peak_memory
-    (bytes), and trained_on (names of datasets)."""
+    """Reads `cost.json` of a folder of label images; returns {} if there is no such file.
+
+    Returns:
+        Any of seconds_per_image, parameters, peak_memory (bytes), trained_on (names of datasets).
+
+    Raises:
+        ValueError: the file is not a JSON object, or trained_on is not a list.
+    """
     path = Path(folder) / COST_FILE
     if not path.exists():
         return {}
     cost = read_json(path)
     if not isinstance(cost, dict) or not isinstance(cost.get("trained_on", []), list):
-        raise ValueError(f"{path}: expected a JSON dict, with `trained_on` a list of names")
+        raise ValueError(
+            f"{path}: expected a JSON object whose `trained_on`, if present, is a list of dataset "
+            "names"
+        )
     return cost
 
 
 def labels_to_prediction(labels: np.ndarray) -> Prediction:
-    """A label image as a model's prediction: each nucleus has the score 1.
+    """Converts a label image to a prediction in which each nucleus has the score 1.
 
     Args:
-        labels: (H, W) integers, 0 is background. Numbers may be missing.
+        labels: (H, W) integers, 0 is background. The numbers need not be consecutive.
     """
-    _, ranks = np.unique(np.append(labels, 0), return_inverse=True)  # 0 for the background
+    _, ranks = np.unique(np.append(labels, 0), return_inverse=True)  # so that 0 stays 0
     dense = ranks[:-1].reshape(labels.shape).astype(np.int32)
     nuclei = Nuclei.from_labels(dense)
     return Prediction(nuclei, nuclei, dense > 0)

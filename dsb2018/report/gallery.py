@@ -1,6 +1,6 @@
-"""Pictures of a gallery: an image, and what is drawn over it in layers that can be switched off.
+"""Pictures of the gallery: each image, with layers that can be switched on and off.
 
-Each is a data URI, so that a page holds all of them.
+The pictures are data URIs, so the page needs no other files.
 """
 
 import base64
@@ -26,27 +26,28 @@ from dsb2018.structures.contrast import stretch_contrast
 from dsb2018.structures.ground_truth import read_label_layers
 from dsb2018.structures.labels import flatten_labels
 
-LONGEST = 512  # pixels of a picture; smaller images are enlarged, at most twice
-# What Okabe and Ito's palette has beside the colours of outlines in `dsb2018.draw`.
+MAX_SIZE = 512  # longest edge of a picture, pixels
+# Colors of the Okabe-Ito palette that `dsb2018.draw` does not use for outlines.
 MISTAKE_COLORS = {
     MISSED: (213, 94, 0),
     FALSE: (204, 121, 167),
     SPLIT: (0, 158, 115),
     MERGED: (0, 114, 178),
 }
-SHOWN = [metric.short_name for metric in shown(Show.IMAGE).values()]  # scores of an image
-ALPHA = 150  # of 255: mistakes are filled, and the image shows through
+SHOWN = [metric.short_name for metric in shown(Show.IMAGE).values()]  # scores of each image
+ALPHA = 150  # opacity of the filled mistakes, 0 to 255
 
 
 def gallery(entries: Sequence[EntrantScores]) -> list[dict]:
-    """All images of a dataset that is registered, with the results of each entrant.
+    """Returns all images of a dataset, which must be registered, with the results of each entrant.
 
     Args:
-        entries: of one dataset.
+        entries: scores on the same dataset.
 
     Returns:
-        A dict for each image: name, modality, size, picture, outlines of the truth, and "by": for
-        each entry its scores, its mistakes, and the layers `found` and `mistakes`.
+        A dict for each image: `name`, `modality`, `size` (width, height in pixels), `picture`,
+        `truth` (ground truth outlines), and `by`, which has for each entry its scores, its numbers
+        of mistakes and the layers `found` and `mistakes`, see `draw_result`.
     """
     tables = [_read_table(entry.folder / IMAGES) for entry in entries]
     images = []
@@ -57,7 +58,7 @@ def gallery(entries: Sequence[EntrantScores]) -> list[dict]:
         results = []
         for entry, table in zip(entries, tables, strict=True):
             labels = read_labels(str(entry.folder / LABELS), image_file_name(item), size)
-            results.append({**_numbers(table[name]), **draw_result(truth, labels)})
+            results.append({**_parse_scores(table[name]), **draw_result(truth, labels)})
         images.append(
             {
                 "name": name,
@@ -75,32 +76,34 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
     return {row["image"]: row for row in read_rows(path)}
 
 
-def _numbers(row: dict[str, str]) -> dict[str, float | int | None]:
+def _parse_scores(row: dict[str, str]) -> dict[str, float | int | None]:
     scores = {name: float(row[name]) if row[name] else None for name in SHOWN}
     return {**scores, "true": int(row["true"]), "predicted": int(row["predicted"])}
 
 
 def draw_result(truth: np.ndarray, labels: np.ndarray) -> dict:
-    """What an entrant found in an image, and what is wrong with it.
+    """Draws the predicted nuclei of an image and their mistakes.
 
     Args:
-        truth: (L, H, W) label layers.
-        labels: (H, W) integer labels.
+        truth: (L, H, W) label layers of the ground truth.
+        labels: (H, W) integer labels of the predicted nuclei.
 
     Returns:
-        Numbers of missed, false, split and merged nuclei, and the layers `found` (outlines) and
-        `mistakes` (filled).
+        Numbers of missed, false, split and merged nuclei, and the layers `found` (outlines of the
+        predicted nuclei) and `mistakes` (filled nuclei), as data URIs.
     """
     mistakes = find_mistakes(truth, labels)
-    # Missed and split nuclei are shown where they are in truth, others where they were found.
+    # Missed and split nuclei are drawn with their true shape, others with their predicted shape.
     fills = np.zeros(labels.shape, np.uint8)
-    flat = flatten_labels(truth)
+    true_labels = flatten_labels(truth)
     for index, kind in enumerate(MISTAKE_COLORS, start=1):
         if kind in (MISSED, SPLIT):
-            chosen, where = mistakes.true_labels[mistakes.true_kinds == kind], flat
+            chosen = mistakes.true_labels[mistakes.true_kinds == kind]
+            label_image = true_labels
         else:
-            chosen, where = mistakes.predicted_labels[mistakes.predicted_kinds == kind], labels
-        fills[np.isin(where, chosen)] = index
+            chosen = mistakes.predicted_labels[mistakes.predicted_kinds == kind]
+            label_image = labels
+        fills[np.isin(label_image, chosen)] = index
     colors = [(*color, ALPHA) for color in MISTAKE_COLORS.values()]
     count = mistakes.count()
     return {
@@ -111,22 +114,22 @@ def draw_result(truth: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def outline_layer(labels: np.ndarray, color: tuple[int, int, int], dashes: str = "none") -> str:
-    """Draws the outline of each nucleus on nothing, with a dark halo.
+    """Draws the outline of each nucleus with a dark halo on a transparent background.
 
-    Widths are those on the screen, so that outlines are as clear in a small picture as in a large
-    one. What lies below is seen between dashes.
+    Lines have the same width on the screen at any size of the picture. Lower layers are visible
+    between dashes.
 
     Args:
         labels: (H, W) integer, 0 is background.
-        color: RGB.
-        dashes: SVG's `stroke-dasharray`.
+        color: RGB, 0 to 255.
+        dashes: value of SVG's `stroke-dasharray`.
 
     Returns:
-        An SVG as a data URI.
+        SVG as a data URI.
     """
     height, width = labels.shape
     path = "".join(_to_path(outline[:, 0]) for outline in find_outlines(labels))
-    # The middle of the first pixel is at 0, so its corner is at -0.5.
+    # The center of the first pixel is at (0, 0), so the image starts at -0.5.
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-.5 -.5 {width} {height}" fill="none" '
         f'stroke-dasharray="{dashes}" stroke-linecap="round" stroke-linejoin="round">'
@@ -138,28 +141,29 @@ def outline_layer(labels: np.ndarray, color: tuple[int, int, int], dashes: str =
 
 
 def _to_path(points: np.ndarray) -> str:
-    """(N, 2) corners of a polygon as an SVG path, in steps, whose numbers are short."""
+    """Converts (N, 2) corners of a polygon to an SVG path of relative steps, which are shorter."""
     steps = np.diff(points, axis=0, append=points[:1])
     return f"M{points[0, 0]} {points[0, 1]}l{' '.join(map(str, steps.ravel()))}z"
 
 
 def _resize(image: np.ndarray, interpolation: int) -> np.ndarray:
+    """Resizes an image to `MAX_SIZE`, but enlarges it at most twice."""
     height, width = image.shape[:2]
-    zoom = min(2.0, LONGEST / max(height, width))
+    zoom = min(2.0, MAX_SIZE / max(height, width))
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
     return cv2.resize(image, size, interpolation=interpolation)
 
 
 def _jpeg(image: np.ndarray) -> str:
-    """Large images are made smaller; small ones stay, as the browser can enlarge them."""
-    if max(image.shape[:2]) > LONGEST:
+    """Returns a JPEG of at most `MAX_SIZE`. Small images keep their size; browsers enlarge them."""
+    if max(image.shape[:2]) > MAX_SIZE:
         image = _resize(image, cv2.INTER_AREA)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
     return _uri("jpeg", cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes())
 
 
 def _png(indices: np.ndarray, colors: Sequence[tuple[int, int, int, int]]) -> str:
-    """A PNG of few colours, RGBA from index 1; index 0 is clear."""
+    """Returns a PNG with a palette: index 0 is transparent, the RGBA colors start at index 1."""
     palette = [(0, 0, 0, 0), *colors]
     picture = Image.fromarray(indices, "P")
     picture.putpalette([value for color in palette for value in color[:3]])

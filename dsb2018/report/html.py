@@ -1,4 +1,4 @@
-"""The comparison as one page that needs nothing else: `report.html`."""
+"""The report of a comparison, `report.html`: a single page that works offline."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,22 +21,26 @@ from dsb2018.report.tables import COLUMNS
 TEMPLATES = Path(__file__).parent / "page"
 IOU_THRESHOLDS = range(50, 95, 5)
 INTRODUCTION = (
-    f"Scores in percent; below them their {CONFIDENCE} % interval, from {ROUNDS} draws of the "
-    "images with replacement. mAP is the score of the 2018 Data Science Bowl, AP50 to AP90 are "
-    "StarDist's, COCO AP ranks nuclei by their scores."
+    f"Scores are in percent, with the {CONFIDENCE} % bootstrap interval below ({ROUNDS} draws of "
+    "the images, with replacement). mAP is the score of the 2018 Data Science Bowl. AP50 to AP90 "
+    "are average precision as StarDist defines it. COCO AP ranks the predicted nuclei by their "
+    "confidence."
 )
 ORDERS = {
     "worst": "lowest mAP first",
     "best": "highest mAP first",
     "pixels": "lowest IoU first",
-    "gap": "where the second is better",
+    "gap": "largest mAP lead of the second model",
     "crowded": "most nuclei first",
     "name": "name",
 }
 
 
 def to_html(entries: Sequence[EntrantScores]) -> str:
-    """A page with a table, charts and a gallery for each dataset; datasets are registered."""
+    """Returns a page with a table, charts and a gallery for each dataset.
+
+    The datasets must be registered.
+    """
     names = list(dict.fromkeys(entry.dataset for entry in entries))
     sections, data = [], []
     for name in names:
@@ -52,16 +56,16 @@ def to_html(entries: Sequence[EntrantScores]) -> str:
         data=data,
         orders=ORDERS,
         mistakes=MISTAKE_COLORS,
-        colors={"truth": TRUTH, "found": PREDICTED},
+        colors={"truth": TRUTH, "predicted": PREDICTED},
     )
 
 
 def render(template: str, **content: object) -> str:
-    """A page of a template; all text in the content is escaped, unless it is `Markup`.
+    """Renders a template. All text in the content is escaped, unless it is `Markup`.
 
     Args:
-        template: a file of `TEMPLATES`.
-        content: what the template names.
+        template: file name in `TEMPLATES`.
+        content: variables of the template.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -78,7 +82,7 @@ def _section(entries: Sequence[EntrantScores]) -> dict:
     counts = ", ".join(f"{count} {name}" for name, count in first.modalities.items())
     models = dict(enumerate(entry.name for entry in entries))
     quoted = quoted_beside([first.dataset])
-    rows = [["", *COLUMNS.values(), "time of an image"], *map(_row, entries)]
+    rows = [["", *COLUMNS.values(), "time per image"], *map(_score_row, entries)]
     return {
         "name": first.dataset,
         "title": f"{first.dataset}: {first.images} images" + (f" ({counts})" if counts else ""),
@@ -89,14 +93,14 @@ def _section(entries: Sequence[EntrantScores]) -> dict:
         "legend": Markup(legend(models.values())),
         "charts": {title: Markup(chart) for title, chart in _charts(entries).items()},
         "models": models,
-        "models_or_none": {-1: "nothing", **models},
+        "models_or_none": {-1: "none", **models},
         "modalities": {"": "all", **{name: name for name in first.modalities}},
     }
 
 
-def _row(entry: EntrantScores) -> list[str]:
+def _score_row(entry: EntrantScores) -> list[str]:
     seconds = entry.cost.get("seconds_per_image")
-    cells = [_cell(entry.scores.get(metric)) for metric in COLUMNS]
+    cells = [_format_score(entry.scores.get(metric)) for metric in COLUMNS]
     return [entry.name, *cells, "–" if seconds is None else f"{seconds:.2f} s"]
 
 
@@ -107,13 +111,13 @@ def _quoted_row(quoted: Quoted) -> list[str]:
 
 
 def _sources(quoted: Iterable[Quoted]) -> str:
-    names: dict[str, list[str]] = {}
+    models: dict[str, list[str]] = {}
     for result in quoted:
-        names.setdefault(f"{result.images} ({result.source})", []).append(result.name)
-    return "; ".join(f"{', '.join(models)}: {of}" for of, models in names.items())
+        models.setdefault(f"{result.images} ({result.source})", []).append(result.name)
+    return "; ".join(f"{', '.join(names)}: {source}" for source, names in models.items())
 
 
-def _cell(score: Interval | None) -> str:
+def _format_score(score: Interval | None) -> str:
     if score is None or math.isnan(score.value):
         return "–"
     if math.isnan(score.low):
@@ -127,11 +131,11 @@ def _charts(entries: Sequence[EntrantScores]) -> Mapping[str, str]:
         for entry in entries
     }
     charts = {
-        "Precision over IoU threshold": line_chart(
-            thresholds, "AP over IoU threshold", "IoU that makes a match", "AP, percent"
+        "Average precision by IoU threshold": line_chart(
+            thresholds, "Average precision by IoU threshold", "IoU threshold", "AP, percent"
         ),
-        "Does the count agree?": count_chart(
-            {entry.name: _counts(entry) for entry in entries}, "Found over true nuclei"
+        "Number of nuclei": count_chart(
+            {entry.name: _counts(entry) for entry in entries}, "Predicted against true nuclei"
         ),
     }
     for metric in shown(Show.MODALITY):

@@ -1,11 +1,11 @@
-"""Scores of one entrant on one dataset, with all that a comparison needs of them, in a folder.
+"""Scores one entrant on one dataset and writes the results to a folder.
 
     scores.json   scores by metric, number of images by modality, cost
-    samples.npz   scores of the draws of the bootstrap
+    samples.npz   scores of the bootstrap draws
     images.csv    scores of each image
-    labels/       a label image of each image
+    labels/       predicted label image of each image
 
-`scores.json` is written last: where it is, the folder is complete.
+`scores.json` is written last, so a folder that contains it is complete.
 """
 
 import hashlib
@@ -49,36 +49,42 @@ SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "l
 
 
 def is_scored(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> bool:
-    """Whether the folder holds the scores of this config, these weights and these images."""
+    """Whether the folder contains complete scores, and the files of the entrant and of the dataset
+    have not changed since."""
     register_dsb2018(root)
     try:
         record = read_json(folder / SCORES)
-        is_whole = isinstance(record["scores"], dict) and "sem_seg/IoU" in record["scores"]
-        return is_whole and record["fingerprint"] == fingerprint(entrant, dataset_name)
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: scored anew
+        is_complete = isinstance(record["scores"], dict) and "sem_seg/IoU" in record["scores"]
+        return is_complete and record["fingerprint"] == fingerprint(entrant, dataset_name)
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: score again
         return False
 
 
 def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
-    """Lets an entrant find the nuclei of each image, scores them, and writes the folder.
+    """Predicts the nuclei of each image, scores them and writes the results to a folder.
 
-    Memory and time are those of this process, so it should do nothing else.
+    The measured memory and time are those of the whole process, so it should do nothing else.
 
     Args:
-        entrant: who.
-        dataset_name: a registered dataset.
-        root: the prepared root.
-        folder: where the files go.
+        entrant: model or folder of label images.
+        dataset_name: name of a prepared dataset.
+        root: folder of the prepared datasets.
+        folder: output folder.
 
     Raises:
-        ValueError: the dataset has no truth; else see `load_entrant` and `read_labels`.
+        ValueError: the dataset is empty or lacks ground truth; see also `load_entrant` and
+            `read_labels`.
+        FileNotFoundError: see `load_entrant` and `read_labels`.
     """
     register_dsb2018(root)
     items = DatasetCatalog.get(dataset_name)
     if not items or not all(has_ground_truth(item) for item in items):
-        raise ValueError(f"{dataset_name}: its nuclei are not known, so nothing can be scored")
+        raise ValueError(
+            f"{dataset_name}: the dataset is empty or lacks ground truth, so it cannot be scored; "
+            "prepare it with masks or --solution"
+        )
     (folder / SCORES).unlink(missing_ok=True)
-    print_of_inputs = fingerprint(entrant, dataset_name)
+    input_fingerprint = fingerprint(entrant, dataset_name)
     loaded = load_entrant(entrant)
     coco = CocoEvaluator(distributed=False)
     nuclei = NucleiEvaluator(table=folder / IMAGES, distributed=False)
@@ -90,7 +96,7 @@ def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
         "peak_memory": _peak_memory(),
     }
 
-    nuclei.evaluate()  # writes the table
+    nuclei.evaluate()  # writes images.csv
     matches = coco.matches(by_area=False) if loaded.ranked else None
     scores, samples = _score_by_modality(nuclei.images, matches)
     with replacing(folder / SAMPLES) as file:
@@ -99,11 +105,11 @@ def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
         "name": entrant.name,
         "dataset": dataset_name,
         "images": len(items),
-        "modalities": Counter(each.modality for each in nuclei.images if each.modality),
+        "modalities": Counter(image.modality for image in nuclei.images if image.modality),
         "scores": {name: None if math.isnan(v) else v for name, v in scores.items()},
         "cost": cost if entrant.is_model else read_cost(entrant.weights),
         "seen": count_seen(items, training_datasets(entrant)),
-        "fingerprint": print_of_inputs,
+        "fingerprint": input_fingerprint,
     }
     write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
 
@@ -111,27 +117,36 @@ def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
 def _score_by_modality(
     images: list[ImageCounts], matches: CocoMatches | None
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Scores of all images and of each modality, and the same of each draw of the bootstrap."""
+    """Computes the scores of all images and of each modality.
+
+    Returns:
+        The scores of the images, and the scores of each bootstrap draw, see `sample_scores`.
+    """
     groups: dict[str, Sequence[int]] = {"": range(len(images))}
-    for modality in sorted({each.modality for each in images if each.modality}):
-        groups[modality] = [i for i, each in enumerate(images) if each.modality == modality]
+    for modality in sorted({image.modality for image in images if image.modality}):
+        groups[modality] = [i for i, image in enumerate(images) if image.modality == modality]
     scores = {}
     for group, members in groups.items():
-        found = score_images(images, matches, members)
-        scores.update({f"{name}/{group}" if group else name: v for name, v in found.items()})
+        group_scores = score_images(images, matches, members)
+        scores.update({f"{name}/{group}" if group else name: v for name, v in group_scores.items()})
     return scores, sample_scores(images, matches, groups, draw_images(len(images)))
 
 
 def count_seen(items: list[dict], training: Sequence[str]) -> int:
-    """Number of images that are in a training dataset too; those that are not prepared here are
-    passed over."""
+    """Returns the number of images that are also in one of the training datasets.
+
+    Training datasets that are not registered or not prepared are ignored.
+    """
     seen = set()
     for name in training:
         if name in DatasetCatalog.list():
             try:
                 seen |= {image_name(item) for item in DatasetCatalog.get(name)}
             except FileNotFoundError:
-                logger.warning("%s was not prepared: not known which images are in it", name)
+                logger.warning(
+                    "Training dataset %s is not prepared, so its images are not counted as seen",
+                    name,
+                )
     return sum(image_name(item) in seen for item in items)
 
 
@@ -139,7 +154,7 @@ def _predict(loaded: LoadedEntrant, items: list[dict], evaluators: DatasetEvalua
     """Predicts each image and passes the predictions to the evaluators.
 
     Returns:
-        Seconds from image files to nuclei; the first image is seen once before, to warm up.
+        Seconds from image files to nuclei, without an additional first prediction to warm up.
     """
     loaded.predict(items[0])
     evaluators.reset()
@@ -153,12 +168,13 @@ def _predict(loaded: LoadedEntrant, items: list[dict], evaluators: DatasetEvalua
 
 
 def _peak_memory() -> int:
-    """Bytes of this process, on a GPU of that."""
+    """Returns the peak memory in bytes: of the GPU if there is one, else of this process."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
 
 
 def fingerprint(entrant: Entrant, dataset_name: str) -> str:
-    """SHA-256 of all that scores are made from: config, weights or labels, and the truth."""
+    """Returns the SHA-256 of the inputs of the scores: config and weights, or label images, and the
+    JSON file of the dataset."""
     digest = hashlib.sha256()
     files = [Path(MetadataCatalog.get(dataset_name).json_file)]
     if entrant.is_model:

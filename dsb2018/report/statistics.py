@@ -1,4 +1,4 @@
-"""What a dataset is like: sizes, numbers and areas of nuclei, grey values; by modality."""
+"""Statistics of a dataset by modality: image sizes, numbers and areas of nuclei, gray values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from dsb2018.structures.ground_truth import read_label_layers
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Of one image.
+    """Statistics of one image.
 
     Args:
-        name: of the image.
-        modality: "" where it is not known.
+        name: name of the image.
+        modality: modality of the image; "" if it is unknown.
         size: height and width, pixels.
-        areas: (N,) pixels of each nucleus.
-        covered: share of the image that nuclei cover, percent.
-        inside, outside: median grey value of nuclei and of the rest, 0 to 255; NaN where there
-            is none.
-        touching: share of nuclei that have a pixel of another one beside them, percent; NaN
-            without nuclei.
+        areas: (N,) area of each nucleus, pixels.
+        covered: percentage of the pixels that belong to nuclei.
+        inside, outside: median gray value inside and outside nuclei, 0 to 255; NaN if there are no
+            such pixels.
+        touching: percentage of the nuclei that touch or overlap another nucleus; NaN without
+            nuclei.
     """
 
     name: str
@@ -37,20 +37,20 @@ class ImageStatistics:
 
 
 def describe_image(item: Mapping) -> ImageStatistics:
-    """Measures one image of a dataset that has truth."""
+    """Computes the statistics of one image from its dataset dict, which needs ground truth."""
     layers = read_label_layers(item)
     areas = np.bincount(layers.ravel())[1:]
     nuclei = (layers > 0).any(axis=0)
-    grey = read_image(item["file_name"]).mean(axis=2)
+    gray = read_image(item["file_name"]).mean(axis=2)
     return ImageStatistics(
         name=image_name(item),
         modality=item.get("modality", ""),
         size=(item["height"], item["width"]),
         areas=areas[areas > 0],
         covered=float(100 * nuclei.mean()),
-        inside=_median(grey[nuclei]),
-        outside=_median(grey[~nuclei]),
-        touching=_touching(layers),
+        inside=_median(gray[nuclei]),
+        outside=_median(gray[~nuclei]),
+        touching=_touching_percentage(layers),
     )
 
 
@@ -58,51 +58,58 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if values.size else float("nan")
 
 
-def _touching(layers: np.ndarray) -> float:
-    """Percent of nuclei that another one touches over an edge or a corner, or overlaps."""
+def _touching_percentage(layers: np.ndarray) -> float:
+    """Returns the percentage of nuclei that overlap another nucleus or share an edge or a corner
+    of a pixel with it."""
     labels = np.unique(layers)
     labels = labels[labels > 0]
-    touched = set()
+    touching = set()
     padded = np.pad(layers, ((0, 0), (1, 1), (1, 1)))
     height, width = layers.shape[1:]
-    for own in layers:
-        for other in padded:
+    for layer in layers:
+        for padded_layer in padded:
             for dy in range(3):
                 for dx in range(3):
-                    beside = other[dy : dy + height, dx : dx + width]
-                    touched.update(np.unique(own[(own > 0) & (beside > 0) & (own != beside)]))
-    return float(100 * len(touched) / len(labels)) if len(labels) else float("nan")
+                    neighbor = padded_layer[dy : dy + height, dx : dx + width]
+                    contact = (layer > 0) & (neighbor > 0) & (layer != neighbor)
+                    touching.update(np.unique(layer[contact]))
+    return float(100 * len(touching) / len(labels)) if len(labels) else float("nan")
 
 
 def by_modality(images: Iterable[ImageStatistics]) -> dict[str, list[ImageStatistics]]:
-    """All images under "all", and those of each modality where there are several."""
+    """Returns all images as the group "all" and, if there are several modalities, a group of images
+    for each modality."""
     images = list(images)
-    names = sorted({image.modality for image in images})
-    groups = {name: [each for each in images if each.modality == name] for name in names}
-    return {"all": images, **(groups if len(names) > 1 else {})}
+    modalities = sorted({image.modality for image in images})
+    groups = {
+        modality: [image for image in images if image.modality == modality]
+        for modality in modalities
+    }
+    return {"all": images, **(groups if len(modalities) > 1 else {})}
 
 
 def summarize_images(images: Sequence[ImageStatistics]) -> dict[str, str]:
-    """Median and range, from the 5th to the 95th of a hundred, of what was measured."""
+    """Returns the number of images and of nuclei and, for each measurement, its median and its 5th
+    to 95th percentile, as text."""
     areas = np.concatenate([image.areas for image in images])
     return {
         "images": str(len(images)),
         "nuclei": str(len(areas)),
-        "height": _spread([image.size[0] for image in images]),
-        "width": _spread([image.size[1] for image in images]),
-        "nuclei an image": _spread([len(image.areas) for image in images]),
-        "area of a nucleus, pixels": _spread(areas),
-        "covered by nuclei, %": _spread([image.covered for image in images]),
-        "touching another, %": _spread([image.touching for image in images]),
-        "grey value of nuclei": _spread([image.inside for image in images]),
-        "grey value beside": _spread([image.outside for image in images]),
+        "height, pixels": _format_percentiles([image.size[0] for image in images]),
+        "width, pixels": _format_percentiles([image.size[1] for image in images]),
+        "nuclei per image": _format_percentiles([len(image.areas) for image in images]),
+        "area of a nucleus, pixels": _format_percentiles(areas),
+        "pixels inside nuclei, %": _format_percentiles([image.covered for image in images]),
+        "touching nuclei, %": _format_percentiles([image.touching for image in images]),
+        "gray value inside nuclei": _format_percentiles([image.inside for image in images]),
+        "gray value outside nuclei": _format_percentiles([image.outside for image in images]),
     }
 
 
-def _spread(values: Sequence[float] | np.ndarray) -> str:
+def _format_percentiles(values: Sequence[float] | np.ndarray) -> str:
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if not len(values):
         return "–"
-    low, middle, high = np.percentile(values, [5, 50, 95])
-    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
+    low, median, high = np.percentile(values, [5, 50, 95])
+    return f"{median:.0f} ({low:.0f} to {high:.0f})"

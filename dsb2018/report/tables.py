@@ -1,4 +1,4 @@
-"""A comparison as files: `results.json`, `results.csv` and `results.md`."""
+"""Tables of a comparison: `results.json`, `results.csv` and `results.md`."""
 
 import io
 import json
@@ -12,17 +12,26 @@ from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.io.csv_text import write_rows
 from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
 from dsb2018.report.comparison import Difference, EntrantScores, warn_of_seen
-from dsb2018.report.quoted import QUOTED, quoted_beside
+from dsb2018.report.quoted import PAPER, QUOTED, quoted_beside
 
-TRAINING = "dsb2018_train"  # whose accuracy the paper's table calls training accuracy
-# Columns of the table of all metrics: metric → heading
+TRAINING = "dsb2018_train"  # the accuracy on this dataset is the training accuracy of the paper
+# Columns of the table of all metrics: {metric: heading}
 COLUMNS = {name: metric.heading for name, metric in shown(Show.TABLE).items()}
 BY_MODALITY = tuple(shown(Show.MODALITY))
 DASH = "–"
+INTRODUCTION = (
+    f"Scores are in percent, with the {CONFIDENCE} % bootstrap interval in brackets ({ROUNDS} "
+    "draws of the images, with replacement). A difference is computed on the same draws for both "
+    "models; it is bold if its interval excludes 0."
+)
+PUBLISHED_ON_OTHER_IMAGES = (
+    "These results are quoted from their sources. They were measured on other images than the "
+    "results above."
+)
 
 
-def to_json(entries: Sequence[EntrantScores], found: Sequence[Difference]) -> str:
-    """Everything: scores with intervals, cost, differences, and what is quoted."""
+def to_json(entries: Sequence[EntrantScores], differences: Sequence[Difference]) -> str:
+    """Returns all results as JSON: scores with intervals, cost, differences, and quoted results."""
     content = {
         "interval": {"percent": CONFIDENCE, "draws": ROUNDS},
         "entries": [
@@ -33,46 +42,49 @@ def to_json(entries: Sequence[EntrantScores], found: Sequence[Difference]) -> st
                 "modalities": dict(entry.modalities),
                 "seen": entry.seen,
                 "cost": dict(entry.cost),
-                "scores": {name: _clean(score) for name, score in entry.scores.items()},
+                "scores": {name: _to_dict(score) for name, score in entry.scores.items()},
             }
             for entry in entries
         ],
         "differences": [
             {
-                "dataset": each.dataset,
-                "metric": each.metric,
-                "first": each.first,
-                "second": each.second,
-                "points": _clean(each.points),
+                "dataset": difference.dataset,
+                "metric": difference.metric,
+                "first": difference.first,
+                "second": difference.second,
+                "points": _to_dict(difference.points),
             }
-            for each in found
+            for difference in differences
         ],
-        "quoted": [each._asdict() for each in QUOTED],
+        "quoted": [result._asdict() for result in QUOTED],
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def _clean(score: Interval) -> dict[str, float | None]:
-    """NaN, which JSON does not have, becomes null."""
+def _to_dict(score: Interval) -> dict[str, float | None]:
+    """Converts an interval for JSON, which has no NaN: NaN becomes None."""
     return {key: None if math.isnan(v) else round(v, 4) for key, v in score._asdict().items()}
 
 
 def to_csv(entries: Iterable[EntrantScores]) -> str:
-    """A line for each score: name, dataset, task, metric, modality, value, low, high."""
+    """Returns a CSV table with one row per score and the columns name, dataset, task, metric,
+    modality, value, low, high."""
     file = io.StringIO()
     rows = [["name", "dataset", "task", "metric", "modality", "value", "low", "high"]]
     for entry in entries:
         for name, score in entry.scores.items():
             task, metric, modality = (*name.split("/", 2), "")[:3]
-            numbers = ["" if value is None else value for value in _clean(score).values()]
+            numbers = ["" if value is None else value for value in _to_dict(score).values()]
             rows.append([entry.name, entry.dataset, task, metric, modality, *numbers])
     write_rows(file, rows)
     return file.getvalue()
 
 
-def to_markdown(entries: Sequence[EntrantScores], found: Sequence[Difference]) -> str:
-    """The tables to read: the paper's columns, all others, by modality, cost, and differences."""
-    parts = ["# Results", _introduction(), "## The paper's columns", paper_table(entries)]
+def to_markdown(entries: Sequence[EntrantScores], differences: Sequence[Difference]) -> str:
+    """Returns the tables as Markdown: metrics of the paper, all metrics, scores by modality, cost,
+    differences, and published results."""
+    parts = ["# Results", INTRODUCTION]
+    parts += ["## Metrics of the paper", f"The same metrics as in {PAPER}:", paper_table(entries)]
     datasets = list(dict.fromkeys(entry.dataset for entry in entries))
     for dataset in datasets:
         chosen = [entry for entry in entries if entry.dataset == dataset]
@@ -83,27 +95,22 @@ def to_markdown(entries: Sequence[EntrantScores], found: Sequence[Difference]) -
             parts.append(f"**{escape_markdown(warning)}**")
         parts.append(score_table(chosen))
         if len(chosen[0].modalities) > 1:
-            parts += ["By modality:", modality_table(chosen)]
+            parts += ["Scores by modality:", modality_table(chosen)]
         parts += ["Cost:", cost_table(chosen)]
-        some = [each for each in found if each.dataset == dataset]
-        if some:
-            parts += ["Differences of the first to the second, in points:", difference_table(some)]
+        of_dataset = [difference for difference in differences if difference.dataset == dataset]
+        if of_dataset:
+            parts.append("Differences, first minus second, in percentage points:")
+            parts.append(difference_table(of_dataset))
     if quoted_beside(datasets):
-        parts += ["## Published elsewhere", "Quoted: of other images than ours.", quoted_table()]
+        parts += ["## Published results", PUBLISHED_ON_OTHER_IMAGES, quoted_table()]
     return "\n\n".join(parts) + "\n"
 
 
-def _introduction() -> str:
-    return (
-        f"Scores in percent. In brackets the {CONFIDENCE} % interval of the bootstrap: {ROUNDS} "
-        "draws of the images, with replacement. A difference is of the same draws of both; it is "
-        "bold where its interval does not hold 0."
-    )
-
-
 def paper_table(entries: Sequence[EntrantScores]) -> str:
-    """Training accuracy, test accuracy and mean IoU; beside real DSB2018 images also the paper's
-    own rows, quoted."""
+    """Returns a table with the metrics of the paper: training accuracy, test accuracy, mean IoU.
+
+    If one of the datasets has real DSB2018 images, the results of the paper are quoted.
+    """
     trained = {entry.name: entry for entry in entries if entry.dataset == TRAINING}
     tested = [entry for entry in entries if entry.dataset != TRAINING]
     rows = []
@@ -119,32 +126,32 @@ def paper_table(entries: Sequence[EntrantScores]) -> str:
                 with_interval(entry.scores["sem_seg/mIoU"]),
             ]
         )
-    for each in quoted_beside(entry.dataset for entry in entries):
-        if "sem_seg/IoU" in each.scores:
-            shown = [number(each.scores[f"sem_seg/{name}"]) for name in ("accuracy", "IoU")]
-            rows.append([f"*{each.name}, quoted*", f"*{each.images}*", DASH, *shown, DASH])
-    heads = ["", "images", "training accuracy", "test accuracy", "mean IoU", "mIoU of both classes"]
+    for result in quoted_beside(entry.dataset for entry in entries):
+        if "sem_seg/IoU" in result.scores:
+            scores = [number(result.scores[f"sem_seg/{name}"]) for name in ("accuracy", "IoU")]
+            rows.append([f"*{result.name}, quoted*", f"*{result.images}*", DASH, *scores, DASH])
+    heads = ["", "images", "training accuracy", "test accuracy", "mean IoU", "mIoU (two classes)"]
     return markdown_table(heads, rows)
 
 
 def quoted_table() -> str:
-    """What others published, with its source."""
-    metrics = [metric for metric in COLUMNS if any(metric in each.scores for each in QUOTED)]
+    """Returns a table of the published results of others with their sources."""
+    metrics = [metric for metric in COLUMNS if any(metric in result.scores for result in QUOTED)]
     rows = [
         [
-            each.name,
-            each.images,
-            *(number(each.scores[m]) if m in each.scores else DASH for m in metrics),
-            each.source,
+            result.name,
+            result.images,
+            *(number(result.scores[m]) if m in result.scores else DASH for m in metrics),
+            result.source,
         ]
-        for each in QUOTED
+        for result in QUOTED
     ]
     heads = ["", "images", *(COLUMNS[metric] for metric in metrics), "source"]
     return markdown_table(heads, rows)
 
 
 def score_table(entries: Sequence[EntrantScores]) -> str:
-    """All metrics of the entrants on one dataset."""
+    """Returns a table with all metrics of the entrants on one dataset."""
     rows = [
         [
             escape_markdown(entry.name),
@@ -156,7 +163,7 @@ def score_table(entries: Sequence[EntrantScores]) -> str:
 
 
 def modality_table(entries: Sequence[EntrantScores]) -> str:
-    """The main metrics of each modality."""
+    """Returns a table with the main metrics for each modality."""
     modalities = list(entries[0].modalities)
     heads = [
         f"{escape_markdown(name)}: {COLUMNS[metric]}"
@@ -178,7 +185,7 @@ def modality_table(entries: Sequence[EntrantScores]) -> str:
 
 
 def cost_table(entries: Sequence[EntrantScores]) -> str:
-    """Seconds an image, parameters and memory."""
+    """Returns a table with the parameters, seconds per image and peak memory of each entrant."""
     rows = []
     for entry in entries:
         seconds, parameters, memory = (
@@ -192,15 +199,16 @@ def cost_table(entries: Sequence[EntrantScores]) -> str:
                 DASH if memory is None else f"{memory / 2**30:.2f} GiB",
             ]
         )
-    return markdown_table(["", "parameters", "time of an image", "peak memory"], rows)
+    return markdown_table(["", "parameters", "time per image", "peak memory"], rows)
 
 
-def difference_table(found: Sequence[Difference]) -> str:
-    """A row for each two entrants, a column for each metric."""
-    metrics = list(dict.fromkeys(each.metric for each in found))
+def difference_table(differences: Sequence[Difference]) -> str:
+    """Returns a table with a row for every two entrants and a column for each metric."""
+    metrics = list(dict.fromkeys(difference.metric for difference in differences))
     pairs: dict[tuple[str, str], dict[str, Difference]] = {}
-    for each in found:
-        pairs.setdefault((each.first, each.second), {})[each.metric] = each
+    for difference in differences:
+        pair = difference.first, difference.second
+        pairs.setdefault(pair, {})[difference.metric] = difference
     rows = []
     for (first, second), by_metric in pairs.items():
         cells = []
@@ -212,11 +220,11 @@ def difference_table(found: Sequence[Difference]) -> str:
 
 
 def with_interval(score: Interval | None, sign: str = "") -> str:
-    """A score as text: "84.8 [82.1, 87.0]", or a dash where there is none.
+    """Formats a score with its interval: "84.8 [82.1, 87.0]", or a dash if there is no score.
 
     Args:
-        score: in percent, or None.
-        sign: "+" for a sign before positive numbers too.
+        score: score in percent; None or NaN if there is none.
+        sign: "+" to write a plus sign before positive numbers.
     """
     if score is None or math.isnan(score.value):
         return DASH
@@ -226,21 +234,21 @@ def with_interval(score: Interval | None, sign: str = "") -> str:
 
 
 def number(value: float, sign: str = "") -> str:
-    """One decimal, as many as an interval of some points can carry."""
+    """Formats a score with one decimal; the intervals are too wide for more."""
     return f"{value:{sign}.1f}"
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; cells stay as they are, but for line breaks and control characters."""
+    """Returns a Markdown table. Line breaks and control characters in cells become spaces."""
     lines = [[_one_line(cell) for cell in row] for row in (heads, *rows)]
     return tabulate(lines[1:], lines[0], tablefmt="github", disable_numparse=True)
 
 
 def _one_line(cell: str) -> str:
-    # To tabulate, a cell of the control character 1 makes its row a horizontal line.
+    # tabulate draws a row as a horizontal line if one of its cells is the control character 1.
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", cell).split())
 
 
 def escape_markdown(text: str) -> str:
-    """A name as text of Markdown: no markup, HTML, link or end of a table's cell."""
+    """Escapes a name, so that Markdown shows it as plain text in one table cell."""
     return re.sub(r"([\\`*\[\]<>|~&$])", r"\\\1", " ".join(text.split()))

@@ -15,27 +15,28 @@ from dsb2018.report.charts import (
     line_chart,
 )
 
-NOTHING = Interval(math.nan, math.nan, math.nan)
+MISSING = Interval(math.nan, math.nan, math.nan)
 HOSTILE = "</text><script>alert(1)</script> $x_1$ & \"'"
 
 
 def markers(chart, color):
-    """x and y of the markers of one colour, in the order of their entrant's points."""
+    """Returns x and y of the markers of a color, in the order of the entrant's points."""
     return [(float(use.get("x")), float(use.get("y"))) for use in uses(chart, f"fill: {color}")]
 
 
 def uses(chart, style):
-    """The markers of a style; bands have the same colour, and no stroke."""
-    chosen = (use for use in chart.iter("use") if style.lower() in use.get("style"))
-    return [use for use in chosen if "stroke: #" in use.get("style")]
+    """Returns the markers of a style. Bands have the same color, but no stroke."""
+    matching = (use for use in chart.iter("use") if style.lower() in use.get("style"))
+    return [use for use in matching if "stroke: #" in use.get("style")]
 
 
 def texts(chart):
+    """Returns all texts of a chart."""
     return {text.text for text in chart.iter("text")}
 
 
-def test_lines_leave_out_what_is_not_known():
-    points = [(0.5, Interval(80, 70, 90)), (0.7, Interval(60, 50, 65)), (0.9, NOTHING)]
+def test_lines_omit_missing_scores():
+    points = [(0.5, Interval(80, 70, 90)), (0.7, Interval(60, 50, 65)), (0.9, MISSING)]
     chart = ElementTree.fromstring(line_chart({"a": points, "b": points[:2]}, "t", "x", "y"))
     (x1, y1), (x2, y2) = markers(chart, COLORS[0])
     assert x1 < x2
@@ -44,7 +45,7 @@ def test_lines_leave_out_what_is_not_known():
     assert {"0.5", "0.7", "0.9", "x", "y"} <= texts(chart)
 
 
-def test_bands_span_the_interval():
+def test_bands_show_the_intervals():
     points = [(0.5, Interval(80, 60, 100)), (0.7, Interval(40, 0, 80))]
     chart = ElementTree.fromstring(line_chart({"a": points}, "t", "x", "y"))
     (use,) = (use for use in chart.iter("use") if "fill-opacity" in use.get("style"))
@@ -57,7 +58,7 @@ def test_bands_span_the_interval():
     assert max(heights) == pytest.approx(y40 + 40 * one_percent)
 
 
-def test_entrants_differ_by_colour_and_marker():
+def test_entrants_have_different_colors_and_markers():
     series = {name: [(0.5, Interval(80, 70, 90))] for name in "abcdef"}
     chart = ElementTree.fromstring(line_chart(series, "t", "x", "y"))
     shapes = set()
@@ -68,21 +69,21 @@ def test_entrants_differ_by_colour_and_marker():
     assert len(shapes) == 6
 
 
-def test_equal_counts_lie_on_the_line():
+def test_equal_counts_are_on_the_dashed_line():
     chart = ElementTree.fromstring(count_chart({"a": [(0, 0), (7, 7), (120, 120)]}, "counts"))
     (line,) = (path for path in chart.iter("path") if "dasharray" in path.get("style", ""))
     x1, y1, x2, y2 = (float(part) for part in line.get("d").split() if part not in "ML")
-    places = markers(chart, COLORS[0])
-    assert len(places) == 3
-    for x, y in places:
+    points = markers(chart, COLORS[0])
+    assert len(points) == 3
+    for x, y in points:
         assert y == pytest.approx(y1 + (x - x1) * (y2 - y1) / (x2 - x1), abs=0.01)
     assert {"0", "1", "100"} <= texts(chart)
 
 
-def test_groups_show_what_is_known():
+def test_groups_omit_missing_scores():
     groups = {
         "histology": [Interval(50, 40, 60), None],
-        "brightfield": [NOTHING, Interval(9, 8, 9)],
+        "brightfield": [MISSING, Interval(9, 8, 9)],
     }
     chart = ElementTree.fromstring(group_chart(groups, "t", "mAP"))
     ((x1, y1),), ((x2, y2),) = markers(chart, COLORS[0]), markers(chart, COLORS[1])
@@ -91,15 +92,15 @@ def test_groups_show_what_is_known():
     assert {"histology", "brightfield", "mAP"} <= texts(chart)
 
 
-def test_groups_show_names_as_they_are():
-    assert HOSTILE in texts(ElementTree.fromstring(group_chart({HOSTILE: [NOTHING]}, "t", "mAP")))
+def test_group_names_are_escaped():
+    assert HOSTILE in texts(ElementTree.fromstring(group_chart({HOSTILE: [MISSING]}, "t", "mAP")))
 
 
-def test_histograms_are_in_percent():
+def test_histograms_show_percentages():
     chart = ElementTree.fromstring(histogram_chart({"a": [0, 1, 1, 50], "b": []}, "t", "x", bins=2))
     (_, left), (_, right) = markers(chart, COLORS[0])
     (_, zero), _ = markers(chart, COLORS[1])
-    assert zero - left == pytest.approx(3 * (zero - right))  # 75 and 25 %
+    assert zero - left == pytest.approx(3 * (zero - right))  # 75 % and 25 %
 
 
 @pytest.mark.parametrize(
@@ -111,25 +112,26 @@ def test_histograms_are_in_percent():
         lambda name: histogram_chart({name: [1, 2]}, name, name),
     ],
 )
-def test_charts_are_safe_accessible_and_always_the_same(draw):
+def test_charts_are_safe_accessible_and_reproducible(draw):
     text = draw(HOSTILE)
     chart = ElementTree.fromstring(text)
     assert not list(chart.iter("script"))
     assert (chart.get("role"), chart.get("aria-label")) == ("img", HOSTILE)
-    assert not [text for text in texts(chart) if "script" in text and text != HOSTILE]
+    assert not [label for label in texts(chart) if "script" in label and label != HOSTILE]
     assert "http" not in text
     assert "currentColor" in text
-    assert not {"#000000", "#010203"} & set(re.findall("#[0-9a-f]{6}", text))  # hidden in the dark
+    # Black text would be invisible in dark mode.
+    assert not {"#000000", "#010203"} & set(re.findall("#[0-9a-f]{6}", text))
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path"}):
         assert draw(HOSTILE) == text
 
 
-def test_labels_that_no_font_has(recwarn):
-    chart = ElementTree.fromstring(group_chart({"核\nb\udcff": [NOTHING]}, "t", "mAP"))
+def test_labels_with_characters_missing_in_the_font(recwarn):
+    chart = ElementTree.fromstring(group_chart({"核\nb\udcff": [MISSING]}, "t", "mAP"))
     assert "核 b\N{REPLACEMENT CHARACTER}" in texts(chart)
     assert not recwarn.list
 
 
-def test_names_cannot_be_markup():
+def test_names_in_the_legend_are_escaped():
     assert "<b>" not in legend(["a <b>"])
     assert "&lt;b&gt;" in legend(["a <b>"])

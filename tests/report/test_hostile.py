@@ -1,4 +1,4 @@
-"""Names from a dataset's JSON and from the command line, in every file of a comparison."""
+"""Hostile names from a dataset's JSON and the command line, in all files of a comparison."""
 
 import csv
 import html.parser
@@ -23,7 +23,7 @@ DATASET = "dsb2018_hostile"
 
 @pytest.fixture(scope="module")
 def root(sample_root, tmp_path_factory):
-    """The sample, whose images have hostile names and modalities."""
+    """The synthetic dataset, with hostile names and modalities of the images."""
     root = tmp_path_factory.mktemp("hostile") / "root"
     (root / "annotations").mkdir(parents=True)
     coco = json.loads((sample_root / "annotations" / "dsb2018_sample_val.json").read_text())
@@ -46,11 +46,12 @@ def registered(root):
 
 
 def all_files(folder):
+    """Returns the relative paths of all files and folders in a folder."""
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
 class Reader(html.parser.HTMLParser):
-    """Collects the scripts of a page, and the tags that stand in it."""
+    """Collects the scripts and the tags of a page."""
 
     def __init__(self):
         super().__init__()
@@ -69,27 +70,27 @@ class Reader(html.parser.HTMLParser):
             self.scripts.append(data)
 
 
-def test_a_comparison_of_hostile_names(registered, tmp_path):
-    around, output = tmp_path, tmp_path / "a" / "b" / "out"
+def test_comparison_of_hostile_names(registered, tmp_path):
+    output = tmp_path / "a" / "b" / "out"
     labels = tmp_path / "labels"
     labels.mkdir()
     for item in DatasetCatalog.get(DATASET):
         np.save(labels / f"{image_file_name(item)}.npy", read_label_layers(item)[0])
-    before = all_files(around)
+    before = all_files(tmp_path)
     names = ["..", "=1+1", "</script><script>alert(3)</script>"]
-    given = ["--output", str(output), "--data", str(registered), "--datasets", DATASET]
+    arguments = ["--output", str(output), "--data", str(registered), "--datasets", DATASET]
     predictions = [f"{name}={labels}" for name in names if "=" not in name]
-    args = argument_parser("").parse_args([*given, "--predictions", *predictions])
+    args = argument_parser("").parse_args([*arguments, "--predictions", *predictions])
     args.predictions.append(("=1+1", str(labels)))
     benchmark(args)
-    new = all_files(around) - before
+    new = all_files(tmp_path) - before
     assert all(path.is_relative_to("a") for path in new)
-    assert {path.name for path in (around / "a").iterdir()} == {"b"}
-    assert {path.name for path in (around / "a" / "b").iterdir()} == {"out"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"b"}
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"out"}
 
     page = Reader()
     page.feed((output / "report.html").read_text())
-    assert len(page.scripts) == 2  # the data and the page's own
+    assert len(page.scripts) == 2  # the data and page.js
     (data,) = json.loads(page.scripts[0])
     assert sorted(data["names"]) == sorted(names)
     assert {image["name"] for image in data["images"]} == set(HOSTILE_NAMES)
@@ -97,7 +98,7 @@ def test_a_comparison_of_hostile_names(registered, tmp_path):
     text = (output / "results.md").read_text()
     assert "<script" not in text.replace("\\<", "")
     for block in text.split("\n\n"):
-        if block.startswith("|"):  # no name has added a column
+        if block.startswith("|"):  # no name added a column
             assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
     with open(output / "results.csv", newline="") as file:
         assert not [row for row in csv.reader(file) if row[0].startswith(tuple("=+@"))]
@@ -105,7 +106,7 @@ def test_a_comparison_of_hostile_names(registered, tmp_path):
 
 
 @pytest.mark.parametrize("writer", [LabelWriter, OverlayWriter])
-def test_evaluators_write_in_their_folder(registered, tmp_path, writer):
+def test_evaluators_write_only_into_their_folder(registered, tmp_path, writer):
     items = DatasetCatalog.get(DATASET)
     folder = tmp_path / "a" / "b" / "files"
     evaluator = writer(folder, {item["image_id"] for item in items}, 0.0)
@@ -119,7 +120,7 @@ def test_evaluators_write_in_their_folder(registered, tmp_path, writer):
 
 
 @pytest.mark.parametrize("key", ["file_name", "label_file"])
-def test_files_outside_of_the_dataset_are_refused(registered, key):
+def test_files_outside_the_dataset_are_an_error(registered, key):
     path = registered / "annotations" / f"{DATASET}.json"
     before = path.read_text()
     coco = json.loads(before)

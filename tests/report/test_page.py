@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium without a window, driven by Selenium."""
+"""Tests of report.html in headless Chromium, controlled by Selenium."""
 
 import json
 import re
@@ -23,7 +23,7 @@ DATASET = "dsb2018_sample_val"
 
 @pytest.fixture(scope="module")
 def report(sample_root, tmp_path_factory):
-    """A report of a tool that misses a nucleus more with each image, and of a perfect one."""
+    """A report of two tools: one misses n nuclei in image n, the other one is perfect."""
     from dsb2018.data import register_dsb2018, unregister_dsb2018
 
     folder = tmp_path_factory.mktemp("report")
@@ -38,8 +38,8 @@ def report(sample_root, tmp_path_factory):
                     labels[labels <= number] = 0
                 np.save(folder / name / f"{item['dsb_id']}.npy", labels)
         predictions = [f"{name}={folder / name}" for name in ("worse & worse", "perfect")]
-        given = ["--output", str(folder), "--data", str(sample_root), "--datasets", DATASET]
-        benchmark(argument_parser("").parse_args([*given, "--predictions", *predictions]))
+        arguments = ["--output", str(folder), "--data", str(sample_root), "--datasets", DATASET]
+        benchmark(argument_parser("").parse_args([*arguments, "--predictions", *predictions]))
         names = [str(item["dsb_id"]) for item in DatasetCatalog.get(DATASET)]
     finally:
         unregister_dsb2018()
@@ -49,7 +49,7 @@ def report(sample_root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     if not (BROWSER and DRIVER):
-        pytest.skip("no chromium and chromedriver on the path")
+        pytest.skip("chromium or chromedriver is not on the PATH")
     selenium = pytest.importorskip("selenium.webdriver")
     options = selenium.ChromeOptions()
     options.binary_location = BROWSER
@@ -67,7 +67,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, report):
-    """The report, opened anew; at the end it must not have complained of anything."""
+    """The report in the browser. At the end, the browser must have logged no error."""
     resize(browser, 1280)
     browser.get(report[0].as_uri())
     yield browser
@@ -75,30 +75,33 @@ def page(browser, report):
 
 
 def find(page, selector):
+    """Returns the elements of a CSS selector."""
     return page.find_elements("css selector", selector)
 
 
 def choose(page, control, text):
+    """Selects an option of a select element."""
     from selenium.webdriver.support.ui import Select
 
     Select(find(page, f'[data-control="{control}"]')[0]).select_by_visible_text(text)
 
 
-def order(page):
+def card_names(page):
+    """Returns the names of the images in the order of their cards."""
     return [card.get_attribute("data-name") for card in find(page, ".card")]
 
 
-def test_the_page_needs_nothing_else(report):
+def test_page_needs_no_other_files(report):
     text = report[0].read_text()
     assert not re.findall(r"(?:src|href)=\"(?!#)", text)
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
     assert not re.findall(r"/\*(?:STYLE|SCRIPT|DATA)\*/|<!--[A-Z]+-->", text)
     assert "worse &amp; worse" in text
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1].replace("<\\/", "</"))
-    assert [each["name"] for each in data[0]["images"]] == report[1]
+    assert [image["name"] for image in data[0]["images"]] == report[1]
 
 
-def test_numbers_of_mistakes(report):
+def test_counts_of_mistakes(report):
     data = report[0].read_text()
     data = json.loads(re.search(r'id="data">(.*?)</script>', data, re.S)[1])
     for number, image in enumerate(data[0]["images"]):
@@ -107,49 +110,49 @@ def test_numbers_of_mistakes(report):
         assert (perfect["missed"], perfect["false"], perfect["mAP"]) == (0, 0, 100)
 
 
-def test_it_sorts(page, report):
+def test_sort_order(page, report):
     names = report[1]
-    assert order(page)[-1] == names[0]  # the best last
-    worst_first = order(page)
+    assert card_names(page)[-1] == names[0]  # the best image is last
+    worst_first = card_names(page)
     choose(page, "order", "highest mAP first")
-    assert order(page)[0] == names[0]
-    assert set(order(page)) == set(worst_first)
+    assert card_names(page)[0] == names[0]
+    assert set(card_names(page)) == set(worst_first)
     choose(page, "order", "name")
-    assert order(page) == sorted(names)
+    assert card_names(page) == sorted(names)
 
 
-def test_it_compares_side_by_side(page, report):
+def test_two_models_side_by_side(page, report):
     assert len(find(page, ".view")) == len(report[1])
     choose(page, "second", "perfect")
     assert len(find(page, ".view")) == 2 * len(report[1])
-    choose(page, "order", "where the second is better")
-    first, second = (each.text for each in find(page, ".card:first-child .view p"))
+    choose(page, "order", "largest mAP lead of the second model")
+    first, second = (line.text for line in find(page, ".card:first-child .view p"))
     assert first.startswith("worse & worse: mAP")
     assert second.startswith("perfect: mAP 100.0, IoU 100.0")
-    assert order(page)[-1] == report[1][0]
+    assert card_names(page)[-1] == report[1][0]
 
 
-def test_it_shows_one_modality(page):
-    everything = order(page)
+def test_selection_of_a_modality(page):
+    all_names = card_names(page)
     choose(page, "modality", "histology")
-    assert 0 < len(order(page)) < len(everything)
-    assert find(page, ".number")[0].text == f"{len(order(page))} images"
-    assert all("histology" in each.text for each in find(page, "figcaption"))
+    assert 0 < len(card_names(page)) < len(all_names)
+    assert find(page, ".number")[0].text == f"{len(card_names(page))} images"
+    assert all("histology" in caption.text for caption in find(page, "figcaption"))
 
 
 @pytest.mark.parametrize("kind", ["truth", "found", "mistakes"])
 def test_layers_can_be_switched_off(page, kind):
-    def seen():
+    def is_visible():
         return find(page, f".stack .{kind}")[0].is_displayed()
 
-    assert seen()
+    assert is_visible()
     find(page, f'[data-control="{kind}"]')[0].click()
-    assert not seen()
-    find(page, "body")[0].send_keys(kind[0])  # by its key
-    assert seen()
+    assert not is_visible()
+    find(page, "body")[0].send_keys(kind[0])  # keyboard shortcut
+    assert is_visible()
 
 
-def test_the_keyboard_is_enough(page):
+def test_enter_key_enlarges_a_card(page):
     card = find(page, ".card")[0]
     page.execute_script("arguments[0].focus()", card)
     from selenium.webdriver.common.keys import Keys
@@ -161,28 +164,28 @@ def test_the_keyboard_is_enough(page):
 
 
 def resize(page, width):
-    """Of the page itself, as narrow as no window can be."""
+    """Sets the width of the page, which can be smaller than the smallest window."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 @pytest.mark.parametrize("width", [1400, 1280, 420])
-def test_nothing_sticks_out(page, width):
-    """Neither on a laptop nor on a phone; tables scroll by themselves."""
+def test_page_fits_the_window(page, width):
+    """On a laptop and on a phone; only tables scroll sideways."""
     resize(page, width)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     widths = [element.rect["width"] for element in find(page, ".card, .chart")]
     assert max(widths) <= width
 
 
-def test_a_wide_window_shows_the_whole_table(page):
+def test_wide_window_shows_the_whole_table(page):
     resize(page, 1400)
     (table,) = find(page, ".scroll")
     assert table.get_property("scrollWidth") <= table.get_property("clientWidth")
 
 
-@pytest.mark.parametrize(("width", "stays"), [(900, True), (420, False)])
-def test_names_stay_in_sight_where_there_is_room(page, width, stays):
+@pytest.mark.parametrize(("width", "is_sticky"), [(900, True), (420, False)])
+def test_names_of_rows_are_sticky_in_wide_windows(page, width, is_sticky):
     resize(page, width)
     (table,) = find(page, ".scroll")
     assert table.get_property("scrollWidth") > table.get_property("clientWidth")
@@ -190,16 +193,16 @@ def test_names_stay_in_sight_where_there_is_room(page, width, stays):
     assert name.rect["width"] < 0.5 * width
     before = name.rect["x"]
     page.execute_script("arguments[0].scrollLeft = 200", table)
-    assert name.rect["x"] == (before if stays else before - 200)
+    assert name.rect["x"] == (before if is_sticky else before - 200)
 
 
-def test_published_results_are_of_other_images(report):
+def test_no_published_results_next_to_synthetic_data(report):
     text = report[0].read_text()
-    assert "Data Science Bowl, first place" not in text  # the sample is drawn by this project
-    assert "StarDist's example" not in text
+    assert "Data Science Bowl, first place" not in text
+    assert "StarDist example model" not in text
 
 
-def test_published_results_stand_beside_the_real_data(report, registered, monkeypatch):
+def test_published_results_next_to_real_data(report, registered, monkeypatch):
     monkeypatch.setattr(quoted, "DATASETS", {DATASET})
     text = to_html([read_entrant_scores(report[0].parent / "perfect" / DATASET)])
     rows = [f'<th scope="row">{escape(result.name)}, quoted</th>' for result in quoted.QUOTED]
@@ -207,16 +210,18 @@ def test_published_results_stand_beside_the_real_data(report, registered, monkey
     assert all(escape(result.source) in text for result in quoted.QUOTED)
 
 
-def colors_of(stack):
+def take_screenshot(stack):
+    """Returns a screenshot of an element, (H, W, 3) RGB."""
     shot = cv2.imdecode(np.frombuffer(stack.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR)
     return shot[..., ::-1].astype(int)
 
 
 def is_near(shot, color):
+    """Returns (H, W) bool: the pixels that are similar to a color."""
     return (abs(shot - color) < 30).all(axis=2)
 
 
-def test_layers_lie_on_the_image(page):
+def test_layers_have_the_size_of_the_image(page):
     stack = find(page, ".stack")[0]
     page.execute_script("arguments[0].scrollIntoView()", stack)
     for kind in ("picture", "truth", "found", "mistakes"):
@@ -225,16 +230,16 @@ def test_layers_lie_on_the_image(page):
         assert box["height"] == pytest.approx(stack.rect["height"], abs=1)
 
 
-def test_both_outlines_are_seen_where_they_agree(page):
+def test_identical_outlines_are_both_visible(page):
     choose(page, "first", "perfect")
     stack = find(page, ".stack")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", stack)
-    shot = colors_of(stack)
+    shot = take_screenshot(stack)
     for color in (TRUTH, PREDICTED, HALO):
         assert is_near(shot, color).sum() > 50
 
 
-def test_outlines_are_as_wide_in_a_small_picture_as_in_a_large_one(page):
+def test_line_width_does_not_depend_on_the_size_of_the_picture(page):
     find(page, '[data-control="found"]')[0].click()
     find(page, '[data-control="mistakes"]')[0].click()
     card = find(page, ".card")[0]
@@ -242,7 +247,7 @@ def test_outlines_are_as_wide_in_a_small_picture_as_in_a_large_one(page):
     for _ in ("small", "large"):
         stack = find(page, ".stack")[0]
         page.execute_script("arguments[0].scrollIntoView({block: 'center'})", stack)
-        line = np.pad(is_near(colors_of(stack), TRUTH), 1).astype(int).ravel()
+        line = np.pad(is_near(take_screenshot(stack), TRUTH), 1).astype(int).ravel()
         starts, ends = (np.flatnonzero(np.diff(line) == step) for step in (1, -1))
         widths.append(np.median(ends - starts))
         page.execute_script("arguments[0].classList.add('large')", card)

@@ -25,7 +25,7 @@ DATASET = "dsb2018_sample_val"
 
 @pytest.fixture
 def perfect(registered, tmp_path):
-    """A folder with the true nuclei, in each of the forms that are read."""
+    """A folder with the ground truth as label images, in three of the supported formats."""
     folder = tmp_path / "perfect"
     folder.mkdir()
     for number, item in enumerate(DatasetCatalog.get(DATASET)):
@@ -40,7 +40,7 @@ def perfect(registered, tmp_path):
     return Entrant("perfect", "", str(folder))
 
 
-def test_true_labels_are_perfect(perfect, registered, tmp_path):
+def test_ground_truth_has_perfect_scores(perfect, registered, tmp_path):
     out = tmp_path / "out"
     assert not is_scored(perfect, DATASET, registered, out)
     score(perfect, DATASET, registered, out)
@@ -51,7 +51,7 @@ def test_true_labels_are_perfect(perfect, registered, tmp_path):
     assert record["cost"] == {"seconds_per_image": 0.25}
     for metric in ("sem_seg/IoU", "sem_seg/accuracy", "nuclei/mAP", "nuclei/AP90", "nuclei/PQ"):
         assert record["scores"][metric] == pytest.approx(100), metric
-    assert not any(name.startswith("segm/") for name in record["scores"])  # nothing is ranked
+    assert not any(name.startswith("segm/") for name in record["scores"])  # no confidence scores
     samples = np.load(out / "samples.npz")
     assert set(samples.files) == set(record["scores"])
     assert interval(100.0, samples["nuclei/mAP"]) == (100, 100, 100)
@@ -62,7 +62,7 @@ def test_true_labels_are_perfect(perfect, registered, tmp_path):
         np.testing.assert_array_equal(labels > 0, read_label_layers(item)[0] > 0)
 
 
-def test_a_model_has_the_scores_of_train_net(registered, project, tmp_path):
+def test_model_has_the_scores_of_train_net(registered, project, tmp_path):
     config = str(project / "configs" / "quick" / "unet_light.yaml")
     model = Entrant("light", config, "dsb2018://unet_light")
     score(model, DATASET, registered, tmp_path / "out")
@@ -82,7 +82,7 @@ def test_a_model_has_the_scores_of_train_net(registered, project, tmp_path):
     assert record["cost"]["peak_memory"] > 1e8
 
 
-def test_other_labels_are_scored_anew(perfect, registered, tmp_path):
+def test_changed_labels_are_scored_again(perfect, registered, tmp_path):
     out = tmp_path / "out"
     score(perfect, DATASET, registered, out)
     path = next(path for path in (tmp_path / "perfect").glob("*.npy"))
@@ -93,7 +93,7 @@ def test_other_labels_are_scored_anew(perfect, registered, tmp_path):
     assert scores["nuclei/mAP"] == pytest.approx(100 * 7 / 8)
 
 
-def test_labels_become_a_prediction():
+def test_labels_to_prediction():
     labels = np.array([[0, 9, 9], [4, 0, 9]], np.int32)
     prediction = labels_to_prediction(labels)
     np.testing.assert_array_equal(prediction.nuclei.labels == 1, labels == 4)
@@ -105,30 +105,32 @@ def test_labels_become_a_prediction():
 
 
 @pytest.mark.parametrize(
-    ("labels", "found"),
+    ("labels", "description"),
     [
-        (np.zeros((4, 4), np.float32), "float32 of"),
-        (np.zeros((4, 5), np.uint8), r"uint8 of \(4, 5\)"),
-        (np.zeros((4, 4, 3), np.uint8), r"uint8 of \(4, 4, 3\)"),
-        (np.full((4, 4), -1), "int64 of"),
+        (np.zeros((4, 4), np.float32), "float32 array of shape"),
+        (np.zeros((4, 5), np.uint8), r"uint8 array of shape \(4, 5\)"),
+        (np.zeros((4, 4, 3), np.uint8), r"uint8 array of shape \(4, 4, 3\)"),
+        (np.full((4, 4), -1), "int64 array of shape"),
     ],
 )
-def test_what_is_no_label_image_is_refused(tmp_path, labels, found):
+def test_invalid_label_image_is_an_error(tmp_path, labels, description):
     np.save(tmp_path / "a.npy", labels)
-    with pytest.raises(ValueError, match=rf"a\.npy: {found}.*expected whole numbers of \(4, 4\)"):
+    message = rf"a\.npy: {description}.*expected integers of shape \(4, 4\)"
+    with pytest.raises(ValueError, match=message):
         read_labels(str(tmp_path), "a", (4, 4))
 
 
-def test_missing_labels_and_folders_are_named(registered, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no b with one of the endings"):
+def test_missing_label_image_or_folder_is_an_error(registered, tmp_path):
+    message = r"no label image for b, expected b with the extension \.tif"
+    with pytest.raises(FileNotFoundError, match=message):
         read_labels(str(tmp_path), "b", (4, 4))
-    gone = Entrant("gone", "", str(tmp_path / "gone"))
-    with pytest.raises(FileNotFoundError, match="gone"):
-        score(gone, DATASET, registered, tmp_path / "out")
+    missing = Entrant("missing", "", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        score(missing, DATASET, registered, tmp_path / "out")
     assert not (tmp_path / "out" / "scores.json").exists()
 
 
-def test_what_was_seen_in_training(registered, project, tmp_path):
+def test_training_datasets_and_seen_images(registered, project, tmp_path):
     val, train = (DatasetCatalog.get(f"dsb2018_sample_{part}") for part in ("val", "train"))
     assert count_seen(val, ["dsb2018_sample_train"]) == 0
     assert count_seen([*val, train[0]], ["dsb2018_sample_train"]) == 1
@@ -138,29 +140,29 @@ def test_what_was_seen_in_training(registered, project, tmp_path):
     packaged = Entrant("a", config, "dsb2018://unet_light")
     assert training_datasets(packaged) == ("dsb2018_train",)
     cfg = read_config(config, ["DATASETS.TRAIN", "('dsb2018_mine',)"])
-    (tmp_path / "config.yaml").write_text(cfg.dump())  # as a run writes it
-    own = Entrant("a", config, str(tmp_path / "model_final.pth"))
-    assert training_datasets(own) == ("dsb2018_mine",)
+    (tmp_path / "config.yaml").write_text(cfg.dump())  # as training writes it
+    trained = Entrant("a", config, str(tmp_path / "model_final.pth"))
+    assert training_datasets(trained) == ("dsb2018_mine",)
     (tmp_path / "cost.json").write_text(json.dumps({"trained_on": ["x"]}))
     assert training_datasets(Entrant("a", "", str(tmp_path))) == ("x",)
 
 
-def test_names(tmp_path, monkeypatch):
+def test_names_of_entrants(tmp_path, monkeypatch):
     configs = ["configs/unet/unet.yaml", "/a/configs/unet/unet_light.yaml"]
-    named = name_entrants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
-    assert [each.name for each in named] == ["unet/unet", "unet/unet_light", "StarDist"]
-    assert [each.is_model for each in named] == [True, True, False]
-    run = "output/mask_rcnn/lite0_FPN/config.yaml"  # what training leaves in its folder
+    entrants = name_entrants(configs, ["x.pth", "dsb2018://unet_light"], [("StarDist", "dir")])
+    assert [entrant.name for entrant in entrants] == ["unet/unet", "unet/unet_light", "StarDist"]
+    assert [entrant.is_model for entrant in entrants] == [True, True, False]
+    run = "output/mask_rcnn/lite0_FPN/config.yaml"  # written by training
     assert name_entrants([run], ["x.pth"], [])[0].name == "mask_rcnn/lite0_FPN"
     monkeypatch.chdir(tmp_path)
-    own = "/".join(tmp_path.parts[-2:])
-    assert name_entrants(["config.yaml"], ["x.pth"], [])[0].name == own
-    twice = name_entrants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
-    assert [each.name for each in twice] == ["unet/unet x", "unet/unet y"]
-    assert twice[0].folder_name == "unet-unet_x"
-    with pytest.raises(ValueError, match="two of the name 'unet/unet x'"):
+    folder = "/".join(tmp_path.parts[-2:])
+    assert name_entrants(["config.yaml"], ["x.pth"], [])[0].name == folder
+    same_config = name_entrants(configs[:1] * 2, ["a/x.pth", "a/y.pth"], [])
+    assert [entrant.name for entrant in same_config] == ["unet/unet x", "unet/unet y"]
+    assert same_config[0].folder_name == "unet-unet_x"
+    with pytest.raises(ValueError, match="two entries are named 'unet/unet x'"):
         name_entrants(configs[:1] * 2, ["a/x.pth", "b/x.pth"], [])
-    with pytest.raises(ValueError, match="2 configs and 1 weights"):
+    with pytest.raises(ValueError, match="2 configs and 1 weights, expected one"):
         name_entrants(configs, ["x.pth"], [])
 
 
@@ -171,7 +173,7 @@ def test_names(tmp_path, monkeypatch):
         np.arange(65536, dtype=np.uint32).reshape(256, 256),
     ],
 )
-def test_numbers_that_are_no_labels(tmp_path, labels):
+def test_too_many_or_too_large_labels_are_an_error(tmp_path, labels):
     np.save(tmp_path / "a.npy", labels)
-    with pytest.raises(ValueError, match="is it a label image?"):
+    with pytest.raises(ValueError, match="check that this is a label image"):
         read_labels(str(tmp_path), "a", (256, 256))

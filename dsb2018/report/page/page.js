@@ -1,9 +1,9 @@
 "use strict";
-// The gallery. All text comes from the data and is set as text, never as HTML.
+// The gallery. All text from the data is inserted as text, never as HTML.
 const datasets = JSON.parse(document.getElementById("data").textContent);
 const KINDS = ["missed", "false", "split", "merged"];
 const LAYERS = ["truth", "found", "mistakes"];
-const show = (value) => (value === null ? "–" : value.toFixed(1));
+const format = (value) => (value === null ? "–" : value.toFixed(1));
 
 const ORDERS = {
   worst: (a, b, first) => (a.by[first].mAP ?? 101) - (b.by[first].mAP ?? 101),
@@ -17,7 +17,7 @@ function gap(image, first, second) {
   return second < 0 ? 0 : (image.by[second].mAP ?? 0) - (image.by[first].mAP ?? 0);
 }
 
-function layer(kind, source, alt) {
+function createLayer(kind, source, alt) {
   const picture = document.createElement("img");
   picture.className = kind;
   picture.loading = "lazy";
@@ -26,7 +26,7 @@ function layer(kind, source, alt) {
   return picture;
 }
 
-function view(dataset, image, index) {
+function createView(dataset, image, index) {
   const result = image.by[index];
   const box = document.createElement("div");
   box.className = "view";
@@ -34,21 +34,21 @@ function view(dataset, image, index) {
   stack.className = "stack";
   stack.style.aspectRatio = image.size.join(" / ");
   stack.append(
-    layer("picture", image.picture, `${image.modality} image ${image.name}`),
-    layer("mistakes", result.mistakes, ""),
-    layer("truth", image.truth, ""),
-    layer("found", result.found, ""),
+    createLayer("picture", image.picture, `${image.modality} image ${image.name}`),
+    createLayer("mistakes", result.mistakes, ""),
+    createLayer("truth", image.truth, ""),
+    createLayer("found", result.found, ""),
   );
   const scores = document.createElement("p");
-  const wrong = KINDS.map((kind) => `${result[kind]} ${kind}`).join(", ");
+  const mistakes = KINDS.map((kind) => `${result[kind]} ${kind}`).join(", ");
   scores.textContent =
-    `${dataset.names[index]}: mAP ${show(result.mAP)}, IoU ${show(result.IoU)}; ` +
-    `${result.predicted} found of ${result.true}: ${wrong}`;
+    `${dataset.names[index]}: mAP ${format(result.mAP)}, IoU ${format(result.IoU)}; ` +
+    `${result.true} true and ${result.predicted} predicted nuclei: ${mistakes}`;
   box.append(stack, scores);
   return box;
 }
 
-function start(section, dataset) {
+function startGallery(section, dataset) {
   const control = (name) => section.querySelector(`[data-control="${name}"]`);
   const cards = section.querySelector(".cards");
 
@@ -57,7 +57,7 @@ function start(section, dataset) {
     const second = Number(control("second").value);
     const modality = control("modality").value;
     const order = ORDERS[control("order").value];
-    const images = dataset.images.filter((each) => !modality || each.modality === modality);
+    const images = dataset.images.filter((image) => !modality || image.modality === modality);
     images.sort((a, b) => order(a, b, first, second) || (a.name < b.name ? -1 : 1));
     cards.classList.toggle("compared", second >= 0);
     cards.replaceChildren(...images.map((image) => {
@@ -65,7 +65,8 @@ function start(section, dataset) {
       const card = template.querySelector(".card");
       card.dataset.name = image.name;
       const shown = second >= 0 ? [first, second] : [first];
-      card.querySelector(".views").append(...shown.map((index) => view(dataset, image, index)));
+      const views = shown.map((index) => createView(dataset, image, index));
+      card.querySelector(".views").append(...views);
       card.querySelector("figcaption").textContent = `${image.modality} ${image.name}`;
       return card;
     }));
@@ -91,11 +92,11 @@ function start(section, dataset) {
   draw();
 }
 
-// T, F and M switch the layers of all galleries, unless a field has the keyboard.
+// The keys T, F and M switch the layers of all galleries, unless a select has the focus.
 document.addEventListener("keydown", (event) => {
-  const kind = LAYERS.find((each) => each[0] === event.key.toLowerCase());
-  const busy = event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select");
-  if (!kind || busy) return;
+  const kind = LAYERS.find((layer) => layer[0] === event.key.toLowerCase());
+  const hasModifier = event.ctrlKey || event.metaKey || event.altKey;
+  if (!kind || hasModifier || event.target.matches("select")) return;
   for (const box of document.querySelectorAll(`[data-control="${kind}"]`)) {
     box.checked = !box.checked;
     box.dispatchEvent(new Event("change"));
@@ -103,5 +104,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const section of document.querySelectorAll("[data-gallery]")) {
-  start(section, datasets[Number(section.dataset.gallery)]);
+  startGallery(section, datasets[Number(section.dataset.gallery)]);
 }
