@@ -36,7 +36,7 @@ from safetensors.torch import save as save_tensors
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.config import read_config
 from dsb2018.data.catalog import load_dataset
-from dsb2018.inference.export.records import read_record
+from dsb2018.inference.export.run_records import read_record
 from dsb2018.inference.readers import open_images
 from dsb2018.inference.tiling.cache import TileCache, read_tile
 from dsb2018.inference.tiling.stitching import TileNucleus

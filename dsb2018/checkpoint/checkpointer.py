@@ -8,9 +8,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from dsb2018.checkpoint import catalog  # noqa: F401 registers the names of weights
+from dsb2018.checkpoint import named_weights  # noqa: F401 registers the names of weights
 from dsb2018.checkpoint.imagenet import name_as_timm
-from dsb2018.checkpoint.reading import DamagedWeightsError, read_weights
+from dsb2018.checkpoint.weight_files import DamagedWeightsError, read_weights
 from dsb2018.errors import UsageError
 from dsb2018.io.files import read_file, replacing, write_atomically
 from dsb2018.io.names import check_address

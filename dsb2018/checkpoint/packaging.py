@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
-from dsb2018.checkpoint.reading import DamagedWeightsError
+from dsb2018.checkpoint.weight_files import DamagedWeightsError
 from dsb2018.io.files import read_json, sha256
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"

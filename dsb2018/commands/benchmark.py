@@ -17,8 +17,8 @@ from dsb2018.options import add_data_option, add_output_folder, make_parser
 from dsb2018.report.comparison import EntrantScores, differences, read_entrant_scores
 from dsb2018.report.entrants import Entrant, name_entrants
 from dsb2018.report.html import to_html
-from dsb2018.report.scoring import is_scored, score
-from dsb2018.report.tables import to_csv, to_json, to_markdown
+from dsb2018.report.result_tables import to_csv, to_json, to_markdown
+from dsb2018.report.scoring import is_scored, score_entrant
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
                 logger.info("%s on %s: scored already", entrant.name, dataset)
             else:
                 logger.info("%s on %s …", entrant.name, dataset)
-                _in_own_process(score, entrant, dataset, args.data, folder)
+                _in_own_process(score_entrant, entrant, dataset, args.data, folder)
             entries.append(read_entrant_scores(folder))
     write_comparison(entries, args.output)
     return entries

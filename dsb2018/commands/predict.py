@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.base import EXPORTERS, choose_exporters
-from dsb2018.inference.export.export import join_parts
 from dsb2018.inference.export.parts import DamagedPartError
+from dsb2018.inference.export.run_exporters import join_parts
 from dsb2018.inference.run import PredictionRun
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.io.locking import lock_folder

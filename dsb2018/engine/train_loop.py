@@ -15,7 +15,7 @@ from detectron2.utils.events import get_event_storage
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dsb2018.data.loader import mix_seeds
+from dsb2018.data.seeded import mix_seeds
 from dsb2018.engine.interruption import StopSignal
 from dsb2018.io.files import replacing
 from dsb2018.modeling.precision import autocast

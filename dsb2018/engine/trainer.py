@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dsb2018.checkpoint import NucleiCheckpointer
-from dsb2018.data.build import build_test_loader, build_train_loader
+from dsb2018.data.loaders import build_test_loader, build_train_loader
 from dsb2018.engine.hooks import (
     BestCheckpoint,
     EarlyStop,
@@ -243,12 +243,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
-        """See `dsb2018.data.build`."""
+        """See `dsb2018.data.loaders`."""
         return build_train_loader(cfg, start_iter, seed)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
-        """See `dsb2018.data.build`."""
+        """See `dsb2018.data.loaders`."""
         return build_test_loader(cfg, dataset_name)
 
     @classmethod

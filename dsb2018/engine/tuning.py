@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from detectron2.config import CfgNode
 
-from dsb2018.data.build import build_test_loader
+from dsb2018.data.loaders import build_test_loader
 from dsb2018.evaluation import matching
 from dsb2018.modeling.postprocess import InstanceOptions, Maps, find_nuclei
 from dsb2018.modeling.trained import TrainedModel
@@ -51,7 +51,7 @@ def _convert(maps: Maps, dtype: type) -> Maps:
     return Maps(*(values if values is None else values.astype(dtype) for values in maps))
 
 
-def score(images: Sequence[TuningImage], options: InstanceOptions) -> float:
+def score_options(images: Sequence[TuningImage], options: InstanceOptions) -> float:
     """Kaggle's mAP of the images' nuclei, percent."""
     return matching.kaggle_map([_compare(image, options) for image in images])
 
@@ -74,7 +74,7 @@ def tune(
     Returns:
         The best options and their mAP, percent.
     """
-    best = score(images, options)
+    best = score_options(images, options)
     logger.info("mAP %.2f at the start: %s", best, options)
     for _ in range(rounds):
         before = best
@@ -83,7 +83,7 @@ def tune(
                 if value == getattr(options, name):
                     continue
                 tried = replace(options, **{name: value})
-                tried_score = score(images, tried)
+                tried_score = score_options(images, tried)
                 if tried_score > best:
                     best, options = tried_score, tried
             logger.info("mAP %.2f with %s %s", best, name, getattr(options, name))

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsb2018.data import TrainingMapper
 from dsb2018.data.augmentation import RandomZoomCrop
-from dsb2018.data.loader import SeededSamples, build_loader, mix_seeds
+from dsb2018.data.seeded import SeededSamples, build_loader, mix_seeds
 
 
 @torch.no_grad()

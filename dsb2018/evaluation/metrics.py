@@ -1,6 +1,6 @@
 """The registry of metrics: how a metric is computed, which direction is better, where it is shown.
 
-A metric is a function and one call of `register`. The evaluators and `tools/benchmark.py` then
+A metric is a function and one call of `register_metric`. The evaluators and `tools/benchmark.py` then
 compute it, with its bootstrap interval and by modality. It is written to results.json and to the
 tables, and it can be `TEST.BEST_METRIC`.
 """
@@ -59,7 +59,7 @@ class Metric:
 METRICS: dict[str, Metric] = {}
 
 
-def register(metric: Metric) -> None:
+def register_metric(metric: Metric) -> None:
     """Registers a metric.
 
     Raises:
@@ -106,7 +106,7 @@ def is_lower_better(name: str) -> bool:
 
 def _register_all(metrics: Mapping[str, tuple]) -> None:
     for name, arguments in metrics.items():
-        register(Metric(name, *arguments))
+        register_metric(Metric(name, *arguments))
 
 
 LOG_AND_TABLE = Show.LOG | Show.TABLE
@@ -127,7 +127,7 @@ for _threshold in matching.STARDIST_THRESHOLDS:
         75: Show.TABLE,
         90: Show.TABLE,
     }.get(_percent, Show.NOWHERE)
-    register(
+    register_metric(
         Metric(f"nuclei/AP{_percent}", f"AP{_percent}", matching.ap_at(float(_threshold)), _show)
     )
 _register_all(

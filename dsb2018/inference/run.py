@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
-from dsb2018.inference.export.records import read_part_record, read_record
+from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportWorker
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from dsb2018.prepare.records import ImageRecord
+from dsb2018.prepare.image_records import ImageRecord
 from dsb2018.prepare.splits import ImageInfo
 
 CATEGORIES = [{"id": 1, "name": "nucleus"}]

@@ -17,7 +17,7 @@ from dsb2018.io.names import printable
 from dsb2018.parent import end_with_parent
 from dsb2018.prepare.coco_record import to_coco
 from dsb2018.prepare.errors import InputError
-from dsb2018.prepare.records import ImageRecord, RecordReader
+from dsb2018.prepare.image_records import ImageRecord, RecordReader
 from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.source import FolderSource, SourceImage, open_source
 from dsb2018.prepare.splits import ImageInfo, Splits, random_splits, read_image_info, read_splits

@@ -15,8 +15,8 @@ from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
 from dsb2018.report.comparison import EntrantScores, warn_of_seen
 from dsb2018.report.gallery import MISTAKE_COLORS, gallery
 from dsb2018.report.quoted import Quoted, quoted_beside
+from dsb2018.report.result_tables import COLUMNS
 from dsb2018.report.scoring import IMAGES
-from dsb2018.report.tables import COLUMNS
 
 TEMPLATES = Path(__file__).parent / "page"
 IOU_THRESHOLDS = range(50, 95, 5)

@@ -60,7 +60,7 @@ def is_scored(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> b
         return False
 
 
-def score(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
+def score_entrant(entrant: Entrant, dataset_name: str, root: str, folder: Path) -> None:
     """Predicts the nuclei of each image, scores them and writes the results to a folder.
 
     The measured memory and time are those of the whole process, so it should do nothing else.

@@ -9,7 +9,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file
 
-from dsb2018.checkpoint import NucleiCheckpointer, catalog
+from dsb2018.checkpoint import NucleiCheckpointer, named_weights
 from dsb2018.checkpoint.imagenet import name_as_timm
 from dsb2018.checkpoint.packaging import save_packaged
 from dsb2018.engine import Trainer
@@ -62,7 +62,7 @@ def test_missing_pip_package_is_named(monkeypatch):
 
 
 def test_packaged_weights_come_back_in_half_precision(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "FOLDER", tmp_path)
+    monkeypatch.setattr(named_weights, "FOLDER", tmp_path)
     model, other = Trainer.build_model(small_cfg()), Trainer.build_model(small_cfg())
     file = tmp_path / "mine.safetensors"
     save_packaged(model, file)
@@ -247,7 +247,7 @@ def test_a_mark_of_the_last_checkpoint_that_cannot_be_read(tmp_path, name):
 
 
 def test_packaged_weights_are_compared_with_their_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "FOLDER", tmp_path)
+    monkeypatch.setattr(named_weights, "FOLDER", tmp_path)
     save_packaged(torch.nn.Linear(1, 1), tmp_path / "mine.safetensors")
     with pytest.raises(ValueError, match="no SHA-256 in its record"):
         PathManager.get_local_path("dsb2018://mine")

@@ -3,8 +3,8 @@ import itertools
 import pytest
 import torch
 
-from dsb2018.data.loader import draw_indices
 from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.data.seeded import draw_indices
 
 # 16 images of one modality, 4 of another, and 1 without modality.
 DICTS = [{"modality": "a"}] * 16 + [{"modality": "b"}] * 4 + [{}]

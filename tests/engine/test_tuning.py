@@ -7,7 +7,7 @@ from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.data import unregister_dsb2018
 from dsb2018.data.targets import interior_map
 from dsb2018.engine import Trainer, run
-from dsb2018.engine.tuning import CHOICES, TuningImage, predict_dataset, score, tune
+from dsb2018.engine.tuning import CHOICES, TuningImage, predict_dataset, score_options, tune
 from dsb2018.modeling import TrainedModel
 from dsb2018.modeling.dense import DenseModel
 from dsb2018.modeling.postprocess import InstanceOptions, Maps
@@ -36,7 +36,7 @@ def test_tuning_finds_what_fits(images):
     assert best == pytest.approx(100)
     assert 0.32 < options.nucleus_thresh <= 0.45
     assert options.min_area > 15
-    assert best == score(images, options) > score(images, start)
+    assert best == score_options(images, options) > score_options(images, start)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_tuning_finds_what_fits(images):
 )
 def test_only_what_matters_is_tried(images, monkeypatch, method, separation, seeds, unused):
     tried = []
-    monkeypatch.setattr("dsb2018.engine.tuning.score", lambda images, o: tried.append(o) or 0.0)
+    monkeypatch.setattr(
+        "dsb2018.engine.tuning.score_options", lambda images, o: tried.append(o) or 0.0
+    )
     start = InstanceOptions(method, seeds=seeds)
     interior = interior_map(images[0].truth, separation)
     tune([TuningImage(Maps(images[0].maps.nucleus, interior), images[0].truth)], start)

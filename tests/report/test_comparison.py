@@ -10,7 +10,7 @@ import pytest
 from dsb2018.report.bootstrap import Interval
 from dsb2018.report.comparison import COMPARED, EntrantScores, differences, warn_of_seen
 from dsb2018.report.quoted import QUOTED, quoted_beside
-from dsb2018.report.tables import (
+from dsb2018.report.result_tables import (
     COLUMNS,
     markdown_table,
     to_csv,

@@ -14,7 +14,7 @@ from dsb2018.evaluation.image_writers import LabelWriter, OverlayWriter
 from dsb2018.io.csv_text import read_rows
 from dsb2018.io.names import image_file_name
 from dsb2018.report.entrants import labels_to_prediction
-from dsb2018.report.tables import escape_markdown, markdown_table
+from dsb2018.report.result_tables import escape_markdown, markdown_table
 from dsb2018.structures.ground_truth import read_label_layers
 from tests.hostile import HOSTILE_NAMES
 

@@ -17,7 +17,7 @@ from dsb2018.report.entrants import (
     read_labels,
     training_datasets,
 )
-from dsb2018.report.scoring import count_seen, is_scored, score
+from dsb2018.report.scoring import count_seen, is_scored, score_entrant
 from dsb2018.structures.ground_truth import read_label_layers
 
 DATASET = "dsb2018_sample_val"
@@ -43,7 +43,7 @@ def perfect(registered, tmp_path):
 def test_ground_truth_has_perfect_scores(perfect, registered, tmp_path):
     out = tmp_path / "out"
     assert not is_scored(perfect, DATASET, registered, out)
-    score(perfect, DATASET, registered, out)
+    score_entrant(perfect, DATASET, registered, out)
     assert is_scored(perfect, DATASET, registered, out)
     record = json.loads((out / "scores.json").read_text())
     items = DatasetCatalog.get(DATASET)
@@ -65,7 +65,7 @@ def test_ground_truth_has_perfect_scores(perfect, registered, tmp_path):
 def test_model_has_the_scores_of_train_net(registered, project, tmp_path):
     config = str(project / "configs" / "quick" / "unet_light.yaml")
     model = Entrant("light", config, "dsb2018://unet_light")
-    score(model, DATASET, registered, tmp_path / "out")
+    score_entrant(model, DATASET, registered, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "scores.json").read_text())
     cfg = read_config(config)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "eval")])
@@ -84,11 +84,11 @@ def test_model_has_the_scores_of_train_net(registered, project, tmp_path):
 
 def test_changed_labels_are_scored_again(perfect, registered, tmp_path):
     out = tmp_path / "out"
-    score(perfect, DATASET, registered, out)
+    score_entrant(perfect, DATASET, registered, out)
     path = next(path for path in (tmp_path / "perfect").glob("*.npy"))
     np.save(path, np.zeros_like(np.load(path)))
     assert not is_scored(perfect, DATASET, registered, out)
-    score(perfect, DATASET, registered, out)
+    score_entrant(perfect, DATASET, registered, out)
     scores = json.loads((out / "scores.json").read_text())["scores"]
     assert scores["nuclei/mAP"] == pytest.approx(100 * 7 / 8)
 
@@ -126,7 +126,7 @@ def test_missing_label_image_or_folder_is_an_error(registered, tmp_path):
         read_labels(str(tmp_path), "b", (4, 4))
     missing = Entrant("missing", "", str(tmp_path / "missing"))
     with pytest.raises(FileNotFoundError, match="missing"):
-        score(missing, DATASET, registered, tmp_path / "out")
+        score_entrant(missing, DATASET, registered, tmp_path / "out")
     assert not (tmp_path / "out" / "scores.json").exists()
 
 

@@ -1,6 +1,6 @@
 """The base class of output formats, and their registry.
 
-A format is a subclass of `Exporter` and a call of `register`, see `docs/extending.md`. Exporters
+A format is a subclass of `Exporter` and a call of `register_exporter`, see `docs/extending.md`. Exporters
 run in a separate process, so that the network does not wait for them. That process does not import
 torch.
 """
@@ -142,7 +142,7 @@ EXPORTERS: dict[str, Exporter] = {}
 ALWAYS: list[Exporter] = []  # the tables, which are written with any `--format`
 
 
-def register(exporter: Exporter, *, always: bool = False) -> None:
+def register_exporter(exporter: Exporter, *, always: bool = False) -> None:
     """Adds an output format.
 
     Args:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -34,7 +34,7 @@ class CocoExporter(Exporter):
         return [output / "coco.json"]
 
 
-register(CocoExporter())
+register_exporter(CocoExporter())
 
 
 def write_coco_part(path: Path, name: str, file_name: str, nuclei: Nuclei) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns, blocks
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder
@@ -26,7 +26,7 @@ class CropExporter(Exporter):
         write_crops(job.output / "crops" / job.name, job.nuclei, job.image, columns["label"])
 
 
-register(CropExporter())
+register_exporter(CropExporter())
 
 
 def write_crops(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder, write_atomically
@@ -30,7 +30,7 @@ class DsbExporter(Exporter):
         write_dsb(folder, job.name, job.nuclei, job.channel, job.grey_range, mark)
 
 
-register(DsbExporter())
+register_exporter(DsbExporter())
 
 
 def write_dsb(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from skimage.measure import find_contours
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.export.tables import round_off
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -32,7 +32,7 @@ class GeoJsonExporter(Exporter):
         return [output / "geojson" / f"{row['image']}.geojson" for row in record["images"]]
 
 
-register(GeoJsonExporter())
+register_exporter(GeoJsonExporter())
 
 
 def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:

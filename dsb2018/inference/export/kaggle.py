@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.csv_text import quote_cell
 from dsb2018.io.files import replacing, write_atomically
@@ -32,7 +32,7 @@ class KaggleExporter(Exporter):
         return [output / "submission.csv"]
 
 
-register(KaggleExporter())
+register_exporter(KaggleExporter())
 
 
 def kaggle_part(name: str, nuclei: Nuclei) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import replacing
@@ -38,7 +38,7 @@ class LabelExporter(Exporter):
         return [_path(output, name) for name in (*images, *record["stacks"])]
 
 
-register(LabelExporter())
+register_exporter(LabelExporter())
 
 
 def _path(output: Path, name: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.draw import PREDICTED, draw_outlines
-from dsb2018.inference.export.base import Exporter, ExportJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import write_atomically
@@ -33,7 +33,7 @@ class OverlayExporter(Exporter):
         return [output / "overlays" / f"{row['image']}.png" for row in record["images"]]
 
 
-register(OverlayExporter())
+register_exporter(OverlayExporter())
 
 
 def write_overlay(

@@ -9,7 +9,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register
+from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.volumes import measure_volumes
@@ -55,8 +55,8 @@ class VolumeTableExporter(Exporter):
         return join_tables(output / "volumes", parts) if parts else []
 
 
-register(NucleiTableExporter(), always=True)
-register(VolumeTableExporter(), always=True)
+register_exporter(NucleiTableExporter(), always=True)
+register_exporter(VolumeTableExporter(), always=True)
 
 
 def write_part(path: Path, columns: Mapping[str, np.ndarray]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsb2018.data.loader import (
+from dsb2018.data.seeded import (
     SeededBatches,
     SeededSamples,
     build_loader,
@@ -84,7 +84,7 @@ def test_mixed_seeds_are_unique():
 LOADER_AFTER_OPENCV_THREADS = """
 import itertools
 import cv2, numpy as np, torch
-from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader
+from dsb2018.data.seeded import SeededBatches, SeededSamples, build_loader
 
 cv2.setNumThreads(2)
 image = np.random.rand(2000, 2000).astype(np.float32)

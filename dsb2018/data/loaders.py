@@ -4,9 +4,9 @@ from detectron2.data import build_detection_test_loader, get_detection_dataset_d
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from dsb2018.data.loader import SeededBatches, SeededSamples, build_loader, worker_initializer
 from dsb2018.data.mapper import EvaluationMapper, TrainingMapper
 from dsb2018.data.sampling import modality_repeat_factors
+from dsb2018.data.seeded import SeededBatches, SeededSamples, build_loader, worker_initializer
 from dsb2018.errors import UsageError
 
 
