@@ -1,8 +1,8 @@
 """The registry of metrics: how a metric is computed, which direction is better, where it is shown.
 
-A metric is a function and one call of `register_metric`. The evaluators and `tools/benchmark.py` then
-compute it, with its bootstrap interval and by modality. It is written to results.json and to the
-tables, and it can be `TEST.BEST_METRIC`.
+A metric is a function and one call of `register_metric`. The evaluators and `tools/benchmark.py`
+then compute it, with its bootstrap interval and by modality. It is written to results.json and to
+the tables, and it can be `TEST.BEST_METRIC`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

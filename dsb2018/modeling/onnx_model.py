@@ -53,8 +53,9 @@ class OnnxModel:
             self._divisor = int(details[DIVISOR_KEY])
             self._check_output(count_maps(cfg.MODEL.DENSE.SEPARATION))
         except (*LOAD_ERRORS, KeyError, ValueError) as error:
+            reason = error if isinstance(error, ValueError) else type(error).__name__
             raise ValueError(
-                f"{path}: not a network of tools/export_model.py ({type(error).__name__})"
+                f"{path}: not a network of tools/export_model.py for this config ({reason})"
             ) from error
         self._mean, self._std = (
             np.array(values, np.float32)[:, None, None]

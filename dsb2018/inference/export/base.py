@@ -1,8 +1,8 @@
 """The base class of output formats, and their registry.
 
-A format is a subclass of `Exporter` and a call of `register_exporter`, see `docs/extending.md`. Exporters
-run in a separate process, so that the network does not wait for them. That process does not import
-torch.
+A format is a subclass of `Exporter` and a call of `register_exporter`, see `docs/extending.md`.
+Exporters run in a separate process, so that the network does not wait for them. That process does
+not import torch.
 """
 
 from collections.abc import Sequence

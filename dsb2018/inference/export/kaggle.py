@@ -1,12 +1,12 @@
 """The submission format of the 2018 Data Science Bowl: one line of run lengths per nucleus."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
+from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.csv_text import quote_cell
 from dsb2018.io.files import replacing, write_atomically
@@ -72,5 +72,6 @@ def join_kaggle(path: Path, parts: Iterable[Path]) -> None:
     with replacing(path) as file:
         file.write(HEADER.encode())
         for part in parts:
-            with open(part, "rb") as source:
-                shutil.copyfileobj(source, file)
+            with reading(part):
+                lines = part.read_bytes()
+            file.write(lines)
