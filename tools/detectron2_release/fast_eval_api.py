@@ -1,4 +1,4 @@
-"""`COCOeval_opt`: COCO's evaluation in C++ by `faster-coco-eval`, else the official one."""
+"""Defines `COCOeval_opt`: the COCO evaluation of `faster-coco-eval` (C++), else of pycocotools."""
 
 from pycocotools.cocoeval import COCOeval
 
@@ -9,13 +9,13 @@ except ImportError:
 
 
 class _COCOeval(COCOeval_faster or COCOeval):
-    """Takes pycocotools' objects, as the official class does."""
+    """Has the constructor of pycocotools' `COCOeval` and accepts its `COCO` objects."""
 
     def __init__(self, cocoGt=None, cocoDt=None, iouType="segm"):
         if COCOeval_faster and cocoGt is not None and cocoDt is not None:
-            truth = COCO(cocoGt.dataset)
-            found = COCO({**cocoGt.dataset, "annotations": cocoDt.dataset["annotations"]})
-            super().__init__(truth, found, iouType, print_function=print)
+            ground_truth = COCO(cocoGt.dataset)
+            detections = COCO({**cocoGt.dataset, "annotations": cocoDt.dataset["annotations"]})
+            super().__init__(ground_truth, detections, iouType, print_function=print)
         else:
             super().__init__(cocoGt, cocoDt, iouType)
 
