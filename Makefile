@@ -1,5 +1,5 @@
-# From a fresh clone: `make demo` and `make test` set up all they need in .venv, then run.
-# PYTHON=… chooses the interpreter of .venv (default: python3; 3.11 or newer).
+# Targets install the package and its dependencies into .venv if necessary.
+# PYTHON=… selects the Python interpreter of .venv (default: python3; 3.11 or newer).
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,7 +13,7 @@ MINUTES := 5
 
 install: $(INSTALLED)
 
-# Remade where it was never finished, or PYTHON names another interpreter than last time.
+# Creates .venv again if it is incomplete or PYTHON differs from that of the last run.
 $(VENV)/python.txt: FORCE
 	@if [ ! -e $@ ] || [ ! -x $(PY) ] || { [ -n "$(PYTHON)" ] && [ "$(PYTHON)" != "$$(cat $@)" ]; }; then \
 	  "$(or $(PYTHON),python3)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed, this is %d.%d; choose one with `make PYTHON=…`" % sys.version_info[:2])' && \
@@ -42,11 +42,11 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(PY) -m pytest
 
-# Lines that the tests run; fails below 90 %.
+# Line coverage of the tests; fails below 90 %.
 coverage: $(INSTALLED)
 	@$(PY) -m pytest --cov=dsb2018 --cov-report=term:skip-covered --cov-fail-under=90
 
-# Mutated files through every reader: `make fuzz MINUTES=30`.
+# Reads mutated files with every reader: `make fuzz MINUTES=30`.
 fuzz: $(INSTALLED)
 	@$(PY) -W ignore -m tests.fuzz --minutes $(MINUTES)
 

@@ -1,4 +1,4 @@
-"""Speed, measured beside what it is compared with: `make bench`."""
+"""Benchmarks of speed and memory: `make bench`."""
 
 from dsb2018 import compat
 

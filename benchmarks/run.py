@@ -1,9 +1,9 @@
-"""Measures speed on the real DSB2018 data: `make bench`, or
+"""Measures speed and memory on the real DSB2018 data: `make bench`, or
 
     python -m benchmarks.run --images stage1_train [--only preparation loading …]
 
-Images are a DSB folder; default: `$DSB2018_REAL_DATA/stage1_train`. Each goal is measured beside
-what it is compared with, in turn, and the best of three counts.
+`--images` is a DSB folder (default: `$DSB2018_REAL_DATA/stage1_train`). Comparisons run both sides
+alternately three times and report the best times.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from dsb2018.data import register_dsb2018
 
 DEFAULT = Path(os.environ.get("DSB2018_REAL_DATA", "../shared/dsb2018")) / "stage1_train"
 TRAINED = ("mask_rcnn/lite0_FPN", "unet/unet", "unet/unet_border", "unet/unet_light")
-# name → rows of the report, from the DSB folder and the prepared root
-PARTS = {
+# name → function of the DSB folder and the prepared root that returns the rows of the report
+BENCHMARKS = {
     "preparation": lambda images, root: preparation.measure(images),
     "loading": lambda images, root: loading.measure("dsb2018_train"),
     "evaluation": lambda images, root: evaluation.measure(
@@ -49,10 +49,10 @@ PARTS = {
 }
 
 
-def show(rows: list[Row]) -> None:
+def print_rows(rows: list[Row]) -> None:
     for row in rows:
         goal = f"   goal {row.goal}" if row.goal else ""
-        print(f"  {row.what:62}{row.figure:>28}{goal}", flush=True)
+        print(f"  {row.name:62}{row.value:>28}{goal}", flush=True)
 
 
 def main() -> int:
@@ -60,19 +60,21 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, default=DEFAULT, help="DSB folder")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    options = parser.parse_args()
-    if not options.images.is_dir():
-        print(f"error: {options.images}: no such folder; see datasets/README.md", file=sys.stderr)
+    parser.add_argument(
+        "--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="benchmarks"
+    )
+    args = parser.parse_args()
+    if not args.images.is_dir():
+        print(f"error: {args.images}: no such folder; see datasets/README.md", file=sys.stderr)
         return 1
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        if set(options.only) - {"preparation"}:
-            preparation.prepare(options.images, Path(folder))
+        if set(args.only) - {"preparation"}:
+            preparation.prepare(args.images, Path(folder))
             register_dsb2018(folder)
-        for name in options.only:
+        for name in args.only:
             print(name, flush=True)
-            show(PARTS[name](options.images, folder))
+            print_rows(BENCHMARKS[name](args.images, folder))
     return 0
 
 

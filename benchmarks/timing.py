@@ -1,4 +1,4 @@
-"""What all benchmarks share."""
+"""Functions that all benchmarks use."""
 
 import statistics
 import time
@@ -7,27 +7,35 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One line of the report: what was measured, the figure, and what it should be."""
+    """One row of the report.
 
-    what: str
-    figure: str
+    Args:
+        name: what was measured.
+        value: the result, with its unit.
+        goal: the value to reach; "" if there is none.
+    """
+
+    name: str
+    value: str
     goal: str = ""
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Returns the wall time of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
-def best_in_turn(first: Callable, second: Callable, rounds: int = 3) -> tuple[float, float]:
-    """Least wall time of each of two functions that run in turn, so that a busy moment of the
-    machine hits both."""
+def best_times(first: Callable, second: Callable, rounds: int = 3) -> tuple[float, float]:
+    """Returns the shortest wall time of each of two functions, in seconds.
+
+    The functions run alternately, so that other load on the machine affects both.
+    """
     times = [(seconds(first), seconds(second)) for _ in range(rounds)]
     return min(t[0] for t in times), min(t[1] for t in times)
 
 
 def median(values: list[float]) -> float:
-    """The middle value."""
+    """Returns the median."""
     return statistics.median(values)

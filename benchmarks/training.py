@@ -1,6 +1,7 @@
-"""Training steps in each precision and memory layout."""
+"""Time of a training iteration in each precision and memory layout."""
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from detectron2.utils.events import EventStorage
@@ -10,8 +11,8 @@ from dsb2018.config import read_config
 from dsb2018.engine import Trainer
 from dsb2018.modeling.precision import autocast
 
-STEPS = 5
-WAYS = {
+ITERATIONS = 5
+VARIANTS = {  # name → precision, and whether the memory layout is channels last
     "fp32 NCHW": (torch.float32, False),
     "fp32 NHWC": (torch.float32, True),
     "bf16 NCHW": (torch.bfloat16, False),
@@ -20,32 +21,32 @@ WAYS = {
 
 
 def measure(config_file: str, dataset_name: str) -> list[Row]:
-    """Rows of the report; the ways run in turn, on the same batches."""
+    """Returns the rows of the report; the variants run alternately, on the same batches."""
     cfg = read_config(config_file)
     cfg.DATASETS.TRAIN = (dataset_name,)
     cfg.DATALOADER.NUM_WORKERS = 0
     torch.manual_seed(0)
-    batches = list(itertools.islice(Trainer.build_train_loader(cfg), STEPS + 1))
+    batches = list(itertools.islice(Trainer.build_train_loader(cfg), ITERATIONS + 1))
     steps = {}
-    for name, (precision, channels_last) in WAYS.items():
+    for name, (precision, channels_last) in VARIANTS.items():
         cfg.MODEL.CHANNELS_LAST = channels_last
         steps[name] = build_step(cfg, precision)
-    times = {name: [] for name in WAYS}
+    times = {name: [] for name in VARIANTS}
     with EventStorage():
-        for number, batch in enumerate(batches):
+        for iteration, batch in enumerate(batches):
             for name, step in steps.items():
-                time = seconds(lambda step=step, batch=batch: step(batch))
-                if number:  # the first warms up
-                    times[name].append(time)
+                step_time = seconds(lambda step=step, batch=batch: step(batch))
+                if iteration:  # the first one is a warm-up
+                    times[name].append(step_time)
     batch_size = cfg.SOLVER.IMS_PER_BATCH
     return [
         Row(f"{config_file}, {name}", f"{batch_size / median(times[name]):.2f} images/s")
-        for name in WAYS
+        for name in VARIANTS
     ]
 
 
-def build_step(cfg, precision: torch.dtype):
-    """A function that trains on one batch."""
+def build_step(cfg, precision: torch.dtype) -> Callable[[list[dict]], None]:
+    """Returns a function that trains a new model on one batch."""
     model = Trainer.build_model(cfg).train()
     optimizer = Trainer.build_optimizer(cfg, model)
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: DSB folders drawn on the fly, and the prepared sample."""
+"""Shared fixtures: DSB folders with synthetic images, and the prepared synthetic dataset."""
 
 import os
 from pathlib import Path
@@ -20,11 +20,11 @@ from dsb2018.prepare.sample import write_sample  # noqa: E402
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("DSB2018_REAL_DATA", PROJECT.parent / "shared" / "dsb2018"))
 
-# Slow machines are no fault; in CI every run looks at the same examples.
+# No deadline, because machines may be slow. In CI every run checks the same examples.
 settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("project")
 
-torch.set_num_threads(1)  # several processes run the tests
+torch.set_num_threads(1)  # the tests run in several processes
 cv2.setNumThreads(1)
 
 
@@ -42,21 +42,25 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The real DSB2018 data, where a developer has them."""
+    """The folder of the real DSB2018 data. The test is skipped if there is none."""
     if not (REAL_DATA / "stage1_train").is_dir():
         pytest.skip(f"no real data at {REAL_DATA} (set DSB2018_REAL_DATA)")
     return REAL_DATA
 
 
 class DsbFolder:
-    """Writes images and masks in DSB form."""
+    """Writes images and masks in the layout of DSB data."""
 
     def __init__(self, root: Path):
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
     def add(self, image_id: str, masks: list[np.ndarray], image: np.ndarray | None = None) -> Path:
-        """Adds an image and its masks, given as (H, W) arrays of 0 and non-zero."""
+        """Adds an image and its masks, (H, W) arrays in which nuclei are non-zero.
+
+        Returns:
+            The folder of the image.
+        """
         if image is None:
             size = masks[0].shape if masks else (24, 32)
             image = np.random.default_rng(0).integers(0, 255, (*size, 4), np.uint8)
@@ -69,7 +73,7 @@ class DsbFolder:
         return folder
 
     def add_mask(self, image_id: str, number: int, pixels: np.ndarray) -> Path:
-        """Writes one mask file as it is given."""
+        """Writes an array to a mask file without changes; returns its path."""
         path = self.root / image_id / "masks" / f"{number:03d}.png"
         cv2.imwrite(str(path), pixels)
         return path
@@ -77,12 +81,12 @@ class DsbFolder:
 
 @pytest.fixture
 def dsb(tmp_path) -> DsbFolder:
-    """An empty DSB folder to add images to."""
+    """An empty DSB folder, to which tests add images."""
     return DsbFolder(tmp_path / "stage1_train")
 
 
 def rectangle(top: int, left: int, bottom: int, right: int, shape=(24, 32)) -> np.ndarray:
-    """A (H, W) bool mask of a filled rectangle."""
+    """Returns a (H, W) bool mask of a filled rectangle."""
     mask = np.zeros(shape, bool)
     mask[top:bottom, left:right] = True
     return mask
@@ -90,7 +94,7 @@ def rectangle(top: int, left: int, bottom: int, right: int, shape=(24, 32)) -> n
 
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory) -> Path:
-    """The prepared root of the synthetic sample."""
+    """The prepared root of the synthetic dataset."""
     root = tmp_path_factory.mktemp("sample") / "dsb2018"
     sample = write_sample(root / "sample")
     prepare(
@@ -108,7 +112,7 @@ def sample_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def registered(sample_root):
-    """The sample, registered for the length of a test."""
+    """The prepared root of the synthetic dataset, which is registered during the test."""
     unregister_dsb2018()
     try:
         register_dsb2018(sample_root)

@@ -1,10 +1,9 @@
-"""Mutates files and gives them to every reader: `make fuzz`, or
+"""Fuzzes every reader with mutated files: `make fuzz`, or
 
     python -m tests.fuzz --minutes 30
 
-A reader may read a file or refuse it with ValueError or OSError. Anything else is a fault: another
-exception, a crash, more than 20 seconds, or more than 1.5 GB. Files that cause one are kept in
---output.
+A reader must either read a file or raise ValueError or OSError. Another exception, a crash, more
+than 20 seconds and more than 1.5 GB are faults. Files that cause a fault are written to --output.
 """
 
 import argparse
@@ -50,96 +49,97 @@ from dsb2018.structures.contrast import find_range
 from dsb2018.structures.ground_truth import read_label_layers
 from dsb2018.structures.masks import crop_mask, encode
 
-SECONDS, BYTES = 20, 1_500_000_000
+MAX_SECONDS, MAX_BYTES = 20, 1_500_000_000
 REFUSALS = (ValueError, OSError)
-WINDOW = 512  # pixels; of larger images a part is read
-BOUNDARY = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+WINDOW = 512  # height and width of the part of an image that is read, pixels
+BOUNDARY_VALUES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
-def mutate(data: bytes, chance: random.Random) -> bytes:
-    """The file with one to four things changed."""
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Returns the data with one to four random changes."""
     content = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        place, length = chance.randrange(len(content) + 1), chance.randint(1, 64)
-        if chance.random() < 0.5:  # headers and directories are at the beginning or the end
-            place = chance.choice((place % 300, max(0, len(content) - 1 - place % 300)))
-        kind = chance.randrange(6)
-        if kind == 0:
-            content[place : place + 1] = bytes([chance.randrange(256)])
-        elif kind == 1:
-            number = chance.choice(BOUNDARY).to_bytes(4, chance.choice(("little", "big")))
-            content[place : place + 4] = number
-        elif kind == 2:
-            del content[place : place + length]
-        elif kind == 3:
-            content[place:place] = chance.randbytes(length)
-        elif kind == 4:
-            content[place:place] = content[place : place + length]
+    for _ in range(rng.randint(1, 4)):
+        position, length = rng.randrange(len(content) + 1), rng.randint(1, 64)
+        if rng.random() < 0.5:  # headers and directories are at the beginning or the end
+            position = rng.choice((position % 300, max(0, len(content) - 1 - position % 300)))
+        mutation = rng.randrange(6)
+        if mutation == 0:
+            content[position : position + 1] = bytes([rng.randrange(256)])
+        elif mutation == 1:
+            number = rng.choice(BOUNDARY_VALUES).to_bytes(4, rng.choice(("little", "big")))
+            content[position : position + 4] = number
+        elif mutation == 2:
+            del content[position : position + length]
+        elif mutation == 3:
+            content[position:position] = rng.randbytes(length)
+        elif mutation == 4:
+            content[position:position] = content[position : position + length]
         else:
-            del content[place:]
+            del content[position:]
     return bytes(content)
 
 
-def mend_png(data: bytes) -> bytes:
-    """The file with correct check sums, so that what is behind them is reached."""
-    content, place = bytearray(data), 8
-    while place + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, place)
-        end = place + 8 + length
+def correct_checksums(data: bytes) -> bytes:
+    """Returns a PNG file with correct checksums, so that it passes this check of a reader."""
+    content, start = bytearray(data), 8
+    while start + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, start)
+        end = start + 8 + length
         if end + 4 > len(content):
             break
-        content[end : end + 4] = struct.pack(">I", zlib.crc32(content[place + 4 : end]))
-        place = end + 4
+        content[end : end + 4] = struct.pack(">I", zlib.crc32(content[start + 4 : end]))
+        start = end + 4
     return bytes(content)
 
 
-def make_file(name: str, content: bytes, seed: int) -> bytes:
-    """The mutated file of a seed; every second PNG with correct check sums."""
+def mutated_file(name: str, content: bytes, seed: int) -> bytes:
+    """Returns the mutated file of a seed. PNG files of odd seeds have correct checksums."""
     data = mutate(content, random.Random(f"{name} {seed}"))
-    return mend_png(data) if READERS[name][0] == ".png" and seed % 2 else data
+    return correct_checksums(data) if READERS[name][0] == ".png" and seed % 2 else data
 
 
-def draw(seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
-    """An image of (256, 256, 4) and its nuclei, (256, 256) bool each."""
-    return draw_image("fluorescence", np.random.default_rng(seed))
+def synthetic_image() -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns an image, (256, 256, 4) uint8, and its masks, each (256, 256) bool."""
+    return draw_image("fluorescence", np.random.default_rng(0))
 
 
-def encoded(ending: str) -> bytes:
-    return cv2.imencode(ending, np.ascontiguousarray(draw()[0][..., :3]))[1].tobytes()
+def image_file(extension: str) -> bytes:
+    pixels = np.ascontiguousarray(synthetic_image()[0][..., :3])
+    return cv2.imencode(extension, pixels)[1].tobytes()
 
 
-def tiff(**options) -> bytes:
-    file = io.BytesIO()
-    pixels = draw()[0][..., 0]
-    tifffile.imwrite(
-        file, np.stack([pixels] * 3) if options.pop("stack", False) else pixels, **options
-    )
-    return file.getvalue()
+def pgm_file() -> bytes:
+    return cv2.imencode(".pgm", synthetic_image()[0][..., 0])[1].tobytes()
+
+
+def tiff_file(stack: bool = False, **options) -> bytes:
+    pixels = synthetic_image()[0][..., 0]
+    return saved(tifffile.imwrite, np.stack([pixels] * 3) if stack else pixels, **options)
 
 
 def mask_file() -> bytes:
-    return cv2.imencode(".png", draw()[1][0] * np.uint8(255))[1].tobytes()
+    return cv2.imencode(".png", synthetic_image()[1][0] * np.uint8(255))[1].tobytes()
 
 
-def saved(write: Callable, *arguments) -> bytes:
+def saved(write: Callable, *arguments, **options) -> bytes:
+    """Returns what a function writes to a file, its first argument."""
     file = io.BytesIO()
-    write(file, *arguments)
+    write(file, *arguments, **options)
     return file.getvalue()
 
 
-def coco() -> bytes:
-    masks = draw()[1]
+def coco_file() -> bytes:
+    masks = synthetic_image()[1]
     image = {"id": 1, "dsb_id": "a", "file_name": "a.png", "label_file": "labels/a.npy"}
     annotations = [
         {
-            **{
-                "id": number,
-                "image_id": 1,
-                "category_id": 1,
-                "iscrowd": 0,
-                "area": int(mask.sum()),
-            },
-            **{"bbox": list(cv2.boundingRect(mask.view(np.uint8))), "segmentation": encode(mask)},
+            "id": number,
+            "image_id": 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": int(mask.sum()),
+            "bbox": list(cv2.boundingRect(mask.view(np.uint8))),
+            "segmentation": encode(mask),
         }
         for number, mask in enumerate(masks[:6], start=1)
     ]
@@ -151,33 +151,34 @@ def coco() -> bytes:
     return json.dumps(content).encode()
 
 
-def archive() -> bytes:
-    image, masks = draw()
+def zip_archive() -> bytes:
+    image, masks = synthetic_image()
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as content:
-        content.writestr("a/images/a.png", cv2.imencode(".png", image)[1].tobytes())
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/images/a.png", cv2.imencode(".png", image)[1].tobytes())
         for number, mask in enumerate(masks[:3]):
             png = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
-            content.writestr(f"a/masks/{number}.png", png)
+            archive.writestr(f"a/masks/{number}.png", png)
     return file.getvalue()
 
 
-def tile() -> bytes:
-    crops = [crop_mask(mask) for mask in draw()[1]]
+def tile_file() -> bytes:
+    crops = [crop_mask(mask) for mask in synthetic_image()[1]]
     with tempfile.TemporaryDirectory() as folder:
-        store = TileCache(Path(folder) / "tiles", "a")
-        store.keep(0, lambda: [TileNucleus(crop, 0.5, 0, False) for crop in crops])
+        cache = TileCache(Path(folder) / "tiles", "a")
+        cache.keep(0, lambda: [TileNucleus(crop, 0.5, 0, False) for crop in crops])
         return next(Path(folder).rglob("*.npz")).read_bytes()
 
 
-def read_picture(path: Path) -> None:
-    for picture in open_images("x", path):
-        shown = picture if picture.depth is None else picture.at(Z=0)
-        channel = next((axis for axis in shown.axes if axis in "CS"), None)
-        if channel and channel not in shown.fixed:
-            shown = shown.at(**{channel: 0})  # a file may have thousands, of which one is chosen
-        size = [min(WINDOW, edge) for edge in shown.size]
-        window = shown.read(0, 0, *size)
+def read_image_file(path: Path) -> None:
+    for image in open_images("x", path):
+        if image.depth is not None:
+            image = image.at(Z=0)
+        channel_axis = next((axis for axis in image.axes if axis in "CS"), None)
+        if channel_axis and channel_axis not in image.fixed:
+            image = image.at(**{channel_axis: 0})  # a file may have thousands of channels
+        size = [min(WINDOW, edge) for edge in image.size]
+        window = image.read(0, 0, *size)
         find_range([window], 0.1)
 
 
@@ -188,9 +189,9 @@ def read_mask_file(path: Path) -> None:
 
 
 def read_coco_file(path: Path) -> None:
-    for item in load_dataset(path):
-        item.pop("label_file")  # so that the run lengths are decoded
-        read_label_layers(item)
+    for dataset_dict in load_dataset(path):
+        dataset_dict.pop("label_file")  # so that the RLEs are decoded
+        read_label_layers(dataset_dict)
 
 
 def prepare_archive(path: Path) -> None:
@@ -201,33 +202,25 @@ def prepare_archive(path: Path) -> None:
 SOLUTION = b"ImageId,EncodedPixels,Height,Width,Usage\na,1 3 30 4,256,256,Public\nb,,9,9,Ignored\n"
 SPLIT = b"a\nb optional\n# c\n"
 MODALITY = b"image_id,modality,group\na,fluorescence,1\nb,histology,2\n"
-# name → file ending, content, reader
+# name → file extension, function that returns a valid file, function that reads a file
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
-    "PNG": (".png", lambda: encoded(".png"), read_picture),
-    "JPEG": (".jpg", lambda: encoded(".jpg"), read_picture),
-    "BMP": (".bmp", lambda: encoded(".bmp"), read_picture),
-    "WebP": (".webp", lambda: encoded(".webp"), read_picture),
-    "PGM": (".pgm", lambda: cv2.imencode(".pgm", draw()[0][..., 0])[1].tobytes(), read_picture),
-    "TIFF": (".tif", lambda: tiff(compression="zlib"), read_picture),
-    "TIFF in tiles": (".tif", lambda: tiff(tile=(64, 64), compression="lzw"), read_picture),
-    "OME-TIFF": (".ome.tif", lambda: tiff(stack=True, ome=True), read_picture),
-    "ImageJ's TIFF": (".tif", lambda: tiff(stack=True, imagej=True), read_picture),
-    "mask": (
-        ".png",
-        lambda: cv2.imencode(".png", draw()[1][0] * np.uint8(255))[1].tobytes(),
-        read_mask_file,
-    ),
-    "archive": (".zip", archive, prepare_archive),
+    "PNG": (".png", lambda: image_file(".png"), read_image_file),
+    "JPEG": (".jpg", lambda: image_file(".jpg"), read_image_file),
+    "BMP": (".bmp", lambda: image_file(".bmp"), read_image_file),
+    "WebP": (".webp", lambda: image_file(".webp"), read_image_file),
+    "PGM": (".pgm", pgm_file, read_image_file),
+    "TIFF": (".tif", lambda: tiff_file(compression="zlib"), read_image_file),
+    "TIFF in tiles": (".tif", lambda: tiff_file(tile=(64, 64), compression="lzw"), read_image_file),
+    "OME-TIFF": (".ome.tif", lambda: tiff_file(stack=True, ome=True), read_image_file),
+    "ImageJ's TIFF": (".tif", lambda: tiff_file(stack=True, imagej=True), read_image_file),
+    "mask": (".png", mask_file, read_mask_file),
+    "archive": (".zip", zip_archive, prepare_archive),
     "solution": (".csv", lambda: SOLUTION, lambda path: Solution(path).crops("a", 256, 256)),
     "modality": (".csv", lambda: MODALITY, read_image_info),
-    "splits": (
-        ".txt",
-        lambda: b"a\nb optional\n# c\n",
-        lambda path: read_splits(path.parent, {"a"}),
-    ),
-    "COCO": (".json", coco, read_coco_file),
+    "splits": (".txt", lambda: SPLIT, lambda path: read_splits(path.parent, {"a"})),
+    "COCO": (".json", coco_file, read_coco_file),
     "labels": (".npy", lambda: saved(np.save, np.zeros((2, 9, 9), np.uint8)), read_array),
-    "tile": (".npz", tile, read_tile),
+    "tile": (".npz", tile_file, read_tile),
     "record": (".json", lambda: b'{"fingerprint": "a", "images": [], "stacks": []}', read_record),
     "config": (
         ".yaml",
@@ -248,25 +241,25 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
 
 
 def run_reader(name: str, seed: int, seconds: float, folder: Path, state, results) -> None:
-    """In a process of its own: mutates and reads until the time is over.
+    """Mutates and reads files until the time is over. Runs in a process of its own.
 
     Args:
-        name: of `READERS`.
-        seed: of the first file.
-        seconds: how long.
-        folder: for the file.
-        state: shared (seed of the file in hand, time when it was begun).
+        name: key of `READERS`.
+        seed: of the first file; the seed of each further file is one higher.
+        seconds: duration.
+        folder: for the mutated file.
+        state: shared with the main process: seed of the current file, and its start time.
         results: queue for (outcome, seed, message).
     """
-    ending, make, read = READERS[name]
+    extension, make, read = READERS[name]
     content, end = make(), time.monotonic() + seconds
     torch.set_num_threads(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # decoders warn a lot, also from C
-        os.dup2(nowhere, stream)
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # silences the warnings of decoders, also those from C
+        os.dup2(null, stream)
     while time.monotonic() < end:
-        path = folder / f"x{ending}"
-        path.write_bytes(make_file(name, content, seed))
+        path = folder / f"x{extension}"
+        path.write_bytes(mutated_file(name, content, seed))
         state[:] = seed, time.time()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         outcome, message = "read", ""
@@ -274,24 +267,27 @@ def run_reader(name: str, seed: int, seconds: float, folder: Path, state, result
             read(path)
         except REFUSALS:
             outcome = "refused"
-        except BaseException as error:  # noqa: BLE001 everything else is a fault
+        except BaseException as error:  # noqa: BLE001 any other exception is a fault
             outcome, message = "fault", "".join(traceback.format_exception(error)[-3:])
-        if 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) > BYTES:
+        if 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) > MAX_BYTES:
             outcome, message = "fault", "more than 1.5 GB"
         results.put((outcome, seed, message))
         seed += 1
     results.put(("end", seed, ""))
 
 
-def fuzz_reader(name: str, first: int, seconds: float, output: Path) -> Counter:
-    """Counts outcomes of one reader; starts its process anew after a crash or a long wait."""
+def fuzz_reader(name: str, first_seed: int, seconds: float, output: Path) -> Counter:
+    """Fuzzes one reader and returns the number of files by outcome.
+
+    After a crash or timeout, a new process continues with the next file.
+    """
     counts: Counter[str] = Counter()
-    end, seed = time.monotonic() + seconds, first
+    end, seed = time.monotonic() + seconds, first_seed
     context = multiprocessing.get_context("fork")
-    while (left := end - time.monotonic()) > 0:
+    while (remaining := end - time.monotonic()) > 0:
         results, state = context.SimpleQueue(), context.Array("d", [seed, time.time()])
         with tempfile.TemporaryDirectory() as folder:
-            arguments = (name, seed, left, Path(folder), state, results)
+            arguments = (name, seed, remaining, Path(folder), state, results)
             process = context.Process(target=run_reader, args=arguments)
             process.start()
             finished = watch(process, state, results, counts, output, name)
@@ -304,7 +300,7 @@ def fuzz_reader(name: str, first: int, seconds: float, output: Path) -> Counter:
 
 
 def watch(process, state, results, counts: Counter, output: Path, name: str) -> bool:
-    """Until the process ends; says whether it ended as it should."""
+    """Counts results until the process ends; returns whether it ended without crash or timeout."""
     while True:
         while not results.empty():
             outcome, seed, message = results.get()
@@ -312,25 +308,25 @@ def watch(process, state, results, counts: Counter, output: Path, name: str) -> 
                 return True
             counts[outcome] += 1
             if outcome == "fault":
-                keep(name, seed, message, output)
+                report_fault(name, seed, message, output)
         if not process.is_alive() and results.empty():
-            message = f"the process ended with {process.exitcode}"
-        elif time.time() - state[1] > SECONDS:
-            message = f"more than {SECONDS} seconds"
+            message = f"the process ended with exit status {process.exitcode}"
+        elif time.time() - state[1] > MAX_SECONDS:
+            message = f"more than {MAX_SECONDS} seconds"
         else:
             time.sleep(0.01)
             continue
         counts["fault"] += 1
-        keep(name, int(state[0]), message, output)
+        report_fault(name, int(state[0]), message, output)
         return False
 
 
-def keep(name: str, seed: int, message: str, output: Path) -> None:
-    """Writes the file that caused a fault, and prints what it was."""
-    ending, make, _ = READERS[name]
+def report_fault(name: str, seed: int, message: str, output: Path) -> None:
+    """Writes the file that caused a fault, and prints the message."""
+    extension, make, _ = READERS[name]
     output.mkdir(parents=True, exist_ok=True)
-    path = output / f"{name.replace(' ', '_')}-{seed}{ending}"
-    path.write_bytes(make_file(name, make(), seed))
+    path = output / f"{name.replace(' ', '_')}-{seed}{extension}"
+    path.write_bytes(mutated_file(name, make(), seed))
     print(f"FAULT {name} {path}\n{message}", flush=True)
 
 
@@ -338,10 +334,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=5, help="for all readers together")
-    parser.add_argument("--seed", type=int, default=0, help="of the first file")
-    parser.add_argument("--output", type=Path, default=Path("output/fuzz"))
-    parser.add_argument("--only", nargs="+", choices=READERS, default=list(READERS), metavar="NAME")
+    parser.add_argument("--minutes", type=float, default=5, help="duration, all readers together")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first file")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/fuzz"), help="folder for the faults"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=READERS, default=list(READERS), metavar="NAME", help="readers"
+    )
     args = parser.parse_args()
     shutil.rmtree(args.output, ignore_errors=True)
     total: Counter[str] = Counter()
@@ -349,12 +349,12 @@ def main() -> int:
     for name in args.only:
         counts = fuzz_reader(name, args.seed, 60 * args.minutes / len(args.only), args.output)
         total.update(counts)
-        show(name, counts)
-    show("together", total)
+        print_counts(name, counts)
+    print_counts("total", total)
     return 1 if total["fault"] else 0
 
 
-def show(name: str, counts: Counter) -> None:
+def print_counts(name: str, counts: Counter) -> None:
     columns = (counts[outcome] for outcome in ("read", "refused", "fault"))
     print(f"{name:24}{counts.total():9}" + "".join(f"{n:9}" for n in columns), flush=True)
 

@@ -1,11 +1,11 @@
-"""Files that somebody has made to do harm, or that are damaged."""
+"""Malicious and damaged files, and malicious names."""
 
 import struct
 import zlib
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG file of some bytes that claims to have so many pixels."""
+    """Returns a small PNG file whose header states the given size in pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

@@ -1,4 +1,4 @@
-"""Inputs of models for the tests."""
+"""Model inputs for the tests."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from dsb2018.structures.labels import crop_layers
 
 
 def training_sample(height: int = 67, width: int = 93, nuclei: bool = True) -> dict:
-    """What the mapper gives in training: a noise image with two nuclei, or none."""
+    """Returns a sample as `TrainingMapper` does: a noise image with two nuclei, or none."""
     labels = np.zeros((1, height, width), np.uint8)
     if nuclei:
         labels[0, 5:20, 5:25], labels[0, 30:50, 40:60] = 1, 2

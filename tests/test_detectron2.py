@@ -1,5 +1,7 @@
-"""Detectron2 as `tools/install_detectron2.py` builds it stands by itself: nothing here imports
-dsb2018 first. Each case runs in a process of its own."""
+"""Tests of the Detectron2 that `tools/install_detectron2.py` builds.
+
+It must work without dsb2018, so each test runs in a new process that does not import it first.
+"""
 
 import subprocess
 import sys
@@ -11,18 +13,21 @@ from detectron2_release.repairs import REPAIRS, repair
 from dsb2018 import compat
 
 
-def python(code: str, *arguments: str) -> str:
-    """What the code prints, in a fresh process that shows no warning of Detectron2's own."""
-    done = subprocess.run(
+def run_python(code: str, *arguments: str) -> str:
+    """Runs code in a new process and returns its output.
+
+    Fails if the process fails, or if Detectron2 prints a warning.
+    """
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert "detectron2/" not in done.stderr
-    return done.stdout.strip()
+    assert process.returncode == 0, process.stderr
+    assert "detectron2/" not in process.stderr
+    return process.stdout.strip()
 
 
-def test_every_part_can_be_imported():
-    python(
+def test_all_modules_can_be_imported():
+    run_python(
         """
         from detectron2.modeling import build_model
         import detectron2.engine, detectron2.evaluation, detectron2.export, detectron2.projects
@@ -34,30 +39,30 @@ def test_every_part_can_be_imported():
     )
 
 
-def test_the_model_zoo_has_its_configs():
-    found = python(
+def test_model_zoo_has_its_configs():
+    output = run_python(
         """
         from detectron2 import model_zoo
         cfg = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
         print(cfg.MODEL.META_ARCHITECTURE)
         """
     )
-    assert found == "GeneralizedRCNN"
+    assert output == "GeneralizedRCNN"
 
 
-def test_a_mapper_that_returns_none_gets_another_image():
-    found = python(
+def test_map_dataset_replaces_images_that_a_mapper_drops():
+    output = run_python(
         """
         from detectron2.data import MapDataset
         dataset = MapDataset(list(range(10)), lambda x: None if x < 9 else x)
         print(dataset[0], dataset[3])
         """
     )
-    assert found == "9 9"
+    assert output == "9 9"
 
 
-def test_the_state_of_torchs_own_schedulers_is_saved():
-    found = python(
+def test_state_of_torch_schedulers_is_saved():
+    output = run_python(
         """
         import torch
         from detectron2.engine.hooks import LRScheduler
@@ -73,11 +78,11 @@ def test_the_state_of_torchs_own_schedulers_is_saved():
         print(hook.state_dict()["last_epoch"])
         """
     )
-    assert found == "1"
+    assert output == "1"
 
 
-def test_deformable_convolution_without_offsets_is_a_convolution():
-    python(
+def test_deformable_convolution_without_offsets_equals_convolution():
+    run_python(
         """
         import torch
         from detectron2.layers import DeformConv, ModulatedDeformConv
@@ -85,16 +90,16 @@ def test_deformable_convolution_without_offsets_is_a_convolution():
         image = torch.rand(2, 4, 9, 8, requires_grad=True)
         for kind, mask in ((DeformConv, ()), (ModulatedDeformConv, (torch.ones(2, 18, 9, 8),))):
             layer = kind(4, 6, 3, padding=1, groups=2, deformable_groups=2)
-            found = layer(image, torch.zeros(2, 36, 9, 8), *mask)
-            plain = torch.nn.functional.conv2d(image, layer.weight, None, padding=1, groups=2)
-            torch.testing.assert_close(found, plain)
-            found.sum().backward()
+            output = layer(image, torch.zeros(2, 36, 9, 8), *mask)
+            expected = torch.nn.functional.conv2d(image, layer.weight, None, padding=1, groups=2)
+            torch.testing.assert_close(output, expected)
+            output.sum().backward()
         """
     )
 
 
-def test_rotated_boxes_say_what_is_missing():
-    python(
+def test_rotated_boxes_raise_an_error():
+    run_python(
         """
         import torch
         from detectron2.structures import RotatedBoxes, pairwise_iou_rotated
@@ -112,9 +117,9 @@ def test_rotated_boxes_say_what_is_missing():
     )
 
 
-def test_the_fast_evaluation_is_that_of_pycocotools(sample_root):
-    """Of the true nuclei, moved by a pixel and with random scores; judged by pycocotools."""
-    found = python(
+def test_fast_evaluation_equals_pycocotools(sample_root):
+    """The detections are boxes of true nuclei, moved by 0, 1 or 4 pixels, with random scores."""
+    output = run_python(
         """
         import contextlib, copy, io, json, random, sys
         import numpy as np
@@ -124,18 +129,18 @@ def test_the_fast_evaluation_is_that_of_pycocotools(sample_root):
 
         random.seed(0)
         with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(sys.argv[1])
+            ground_truth = COCO(sys.argv[1])
             detections = [
                 {
-                    "image_id": each["image_id"], "category_id": 1, "score": random.random(),
-                    "bbox": [each["bbox"][0] + random.choice([0, 1, 4]), *each["bbox"][1:]],
+                    "image_id": nucleus["image_id"], "category_id": 1, "score": random.random(),
+                    "bbox": [nucleus["bbox"][0] + random.choice([0, 1, 4]), *nucleus["bbox"][1:]],
                 }
-                for each in truth.dataset["annotations"]
+                for nucleus in ground_truth.dataset["annotations"]
             ]
-            results = truth.loadRes(copy.deepcopy(detections))
+            results = ground_truth.loadRes(copy.deepcopy(detections))
             stats = []
-            for kind in (COCOeval, COCOeval_opt):
-                evaluation = kind(copy.deepcopy(truth), copy.deepcopy(results), "bbox")
+            for cls in (COCOeval, COCOeval_opt):
+                evaluation = cls(copy.deepcopy(ground_truth), copy.deepcopy(results), "bbox")
                 evaluation.evaluate(); evaluation.accumulate(); evaluation.summarize()
                 stats.append(np.array(evaluation.stats[:12], float))
         np.testing.assert_allclose(*stats, atol=1e-9)
@@ -144,12 +149,12 @@ def test_the_fast_evaluation_is_that_of_pycocotools(sample_root):
         """,
         str(sample_root / "annotations" / "dsb2018_sample_val.json"),
     )
-    assert found == "COCOeval_faster"
+    assert output == "COCOeval_faster"
 
 
-def test_without_detectron2_the_message_says_what_to_do():
+def test_error_without_detectron2_names_the_installer():
     for missing in ("detectron2", "detectron2._C"):
-        found = python(
+        output = run_python(
             f"""
             import importlib.util
             from dsb2018 import compat
@@ -161,11 +166,11 @@ def test_without_detectron2_the_message_says_what_to_do():
                 print(error)
             """
         )
-        assert "tools/install_detectron2.py" in found
+        assert "tools/install_detectron2.py" in output
 
 
-def test_nothing_is_changed_by_importing_this_project():
-    python(
+def test_importing_dsb2018_does_not_change_other_libraries():
+    run_python(
         """
         import numpy, PIL.Image, torch
         before = torch.optim.lr_scheduler._LRScheduler
@@ -177,12 +182,12 @@ def test_nothing_is_changed_by_importing_this_project():
     assert callable(compat.require_detectron2)
 
 
-def test_another_release_is_not_changed_half(tmp_path):
+def test_repair_refuses_another_release(tmp_path):
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "a.py").write_text("import numpy as np\nx = np.int(3)\n")
     with pytest.raises(ValueError, match=r"found 1 times, expected \d+"):
         repair(tmp_path)
 
 
-def test_every_repair_says_why():
-    assert all(each.reason and each.count for each in REPAIRS)
+def test_repairs_have_a_reason_and_a_count():
+    assert all(change.reason and change.count for change in REPAIRS)

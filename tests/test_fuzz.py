@@ -1,4 +1,4 @@
-"""The fuzzer itself: `make fuzz` runs it for longer."""
+"""Tests of the fuzzer. `make fuzz` runs the fuzzer itself."""
 
 import random
 
@@ -9,30 +9,30 @@ from tests.hostile import png_header
 
 
 @pytest.mark.parametrize("name", sorted(fuzz.READERS))
-def test_every_reader_reads_its_own_file(name, tmp_path):
-    ending, make, read = fuzz.READERS[name]
-    path = tmp_path / f"x{ending}"
+def test_readers_read_files_without_mutations(name, tmp_path):
+    extension, make, read = fuzz.READERS[name]
+    path = tmp_path / f"x{extension}"
     path.write_bytes(make())
-    if name.startswith("weights"):  # the names of the weights are not the model's
+    if name.startswith("weights"):  # these are not the weights of the model
         return
     read(path)
 
 
-def test_mutations_follow_from_the_seed():
-    data = fuzz.archive()
-    first, again, other = (fuzz.mutate(data, random.Random(seed)) for seed in (1, 1, 2))
-    assert first == again != other
-    assert data not in (first, other)
+def test_mutations_are_reproducible():
+    data = fuzz.zip_archive()
+    first, second, other_seed = (fuzz.mutate(data, random.Random(seed)) for seed in (1, 1, 2))
+    assert first == second != other_seed
+    assert data not in (first, other_seed)
 
 
-def test_check_sums_are_mended():
+def test_correct_checksums():
     data = png_header(4, 4)
-    broken = bytearray(data)
-    broken[29:33] = bytes(4)
-    assert fuzz.mend_png(bytes(broken)) == data
+    damaged = bytearray(data)
+    damaged[29:33] = bytes(4)
+    assert fuzz.correct_checksums(bytes(damaged)) == data
 
 
-def test_faults_are_counted_and_kept(tmp_path, monkeypatch, capsys):
+def test_faults_are_counted_and_written(tmp_path, monkeypatch, capsys):
     def read(path):
         raise KeyError("x")
 

@@ -1,4 +1,4 @@
-"""On the real images, where a developer has them."""
+"""Tests with real images. They are skipped if the images are not available."""
 
 import json
 import shutil
@@ -20,27 +20,29 @@ PACKAGED = {"mask_rcnn_lite0_FPN": "mask_rcnn/lite0_FPN", "unet_light": "unet/un
 
 
 @pytest.fixture(scope="module")
-def some(real_data, tmp_path_factory):
-    """Two validation images of each modality, the smallest files, prepared as dsb2018_some; the
-    prepared root and the DSB folder."""
+def real_sample(real_data, tmp_path_factory):
+    """The prepared root and the DSB folder of a dataset `dsb2018_some`.
+
+    It has the two smallest validation images of each modality.
+    """
     project = CONFIGS.parent
     info = read_image_info(project / "datasets/modality.csv")
     ids = (project / "datasets/splits/val.txt").read_text().split()
     images = real_data / "stage1_train"
     ids.sort(key=lambda i: (images / i / "images" / f"{i}.png").stat().st_size)
-    chosen = []
+    sample_ids = []
     for modality in ("fluorescence", "histology", "brightfield"):
-        chosen += [i for i in ids if info[i].modality == modality][:2]
+        sample_ids += [i for i in ids if info[i].modality == modality][:2]
     folder, root = tmp_path_factory.mktemp("real"), tmp_path_factory.mktemp("prepared")
-    for image_id in chosen:
+    for image_id in sample_ids:
         shutil.copytree(images / image_id, folder / image_id)
     modality = project / "datasets/modality.csv"
     prepare(Options(folder, root, name="some", modality=modality, workers=1, progress=False))
     return root, folder
 
 
-def test_real_masks_come_back_bit_for_bit(some):
-    root, folder = some
+def test_real_masks_are_converted_without_loss(real_sample):
+    root, folder = real_sample
     coco = json.loads((root / "annotations/dsb2018_some.json").read_text())
     assert {image["modality"] for image in coco["images"]} == {
         "fluorescence",
@@ -48,10 +50,10 @@ def test_real_masks_come_back_bit_for_bit(some):
         "brightfield",
     }
     for image in coco["images"]:
-        found = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        annotations = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
         files = sorted((folder / image["dsb_id"] / "masks").glob("*.png"))
-        assert len(found) == len(files) > 0
-        for annotation, file in zip(found, files, strict=True):
+        assert len(annotations) == len(files) > 0
+        for annotation, file in zip(annotations, files, strict=True):
             mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
             np.testing.assert_array_equal(decode(annotation["segmentation"]), mask == 255)
 
@@ -61,17 +63,17 @@ def test_all_packaged_weights_are_tested():
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_the_weights_of_the_package_find_real_nuclei(some, tmp_path, name):
+def test_packaged_weights_on_real_images(real_sample, tmp_path, name):
     config = str(CONFIGS / f"{PACKAGED[name]}.yaml")
     options = ["MODEL.WEIGHTS", f"dsb2018://{name}", "OUTPUT_DIR", str(tmp_path)]
     options += ["DATASETS.TEST", "('dsb2018_some',)", "DATALOADER.NUM_WORKERS", "0"]
-    command = ["--config-file", config, "--data", str(some[0]), "--eval-only", *options]
+    command = ["--config-file", config, "--data", str(real_sample[0]), "--eval-only", *options]
     unregister_dsb2018()
     try:
         results = run(argument_parser().parse_args(command))
     finally:
         unregister_dsb2018()
-    # Bright field is not asked for: 14 training images are too few for it (see MODEL_ZOO.md).
+    # Bright field is not tested: 14 training images are too few (see MODEL_ZOO.md).
     assert results["nuclei"]["AP50/fluorescence"] > 60
     assert results["sem_seg"]["IoU/fluorescence"] > 65
     assert results["nuclei"]["AP50/histology"] > 40

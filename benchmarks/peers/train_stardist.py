@@ -1,11 +1,11 @@
-"""Trains StarDist on a prepared dataset for some minutes and writes its label images.
+"""Trains StarDist on a prepared dataset for a given time and writes its label images.
 
     python benchmarks/peers/train_stardist.py --root datasets/dsb2018 --minutes 30 \\
         --output output/stardist
 
-Runs in an environment of its own, see docs/peers.md. Settings are those of StarDist's own example
-for this data (32 rays, a grid of 2, percentile normalisation, flips, quarter turns and changes of
-brightness; thresholds chosen on a tenth of the training images).
+Needs an environment of its own, see docs/peers.md. The settings are those of StarDist's example for
+this dataset: 32 rays, a grid of 2, percentile normalization; flips, rotations by 90° and changes of
+brightness; thresholds optimized on a tenth of the training images.
 """
 
 import time
@@ -20,7 +20,7 @@ Callback = keras_import("callbacks", "Callback")
 
 
 class StopAfter(Callback):
-    """Ends a training after some minutes."""
+    """Ends a training after the given time."""
 
     def __init__(self, minutes: float):
         super().__init__()
@@ -32,9 +32,9 @@ class StopAfter(Callback):
 
 
 def augment(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flips, quarter turns, brightness and noise, as in StarDist's example."""
+    """Applies random flips, rotations, brightness and noise, as in StarDist's example."""
     turns, flipped = np.random.randint(4), np.random.rand() < 0.5
-    image, labels = (np.rot90(each, turns) for each in (image, labels))
+    image, labels = np.rot90(image, turns), np.rot90(labels, turns)
     if flipped:
         image, labels = image[::-1], labels[::-1]
     image = image * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2)
@@ -43,17 +43,17 @@ def augment(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def main() -> None:
     parser = argument_parser(__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100, help="in an epoch")
+    parser.add_argument("--steps", type=int, default=100, help="steps per epoch")
     args = parser.parse_args()
     np.random.seed(0)
     images = read_dataset(args.root, args.train)
     order = np.random.permutation(len(images))
-    held_out = set(order[: max(1, len(images) // 10)].tolist())
-    train = [image for number, image in enumerate(images) if number not in held_out]
-    held = [images[number] for number in sorted(held_out)]
+    val_indices = set(order[: max(1, len(images) // 10)].tolist())
+    train = [image for index, image in enumerate(images) if index not in val_indices]
+    val = [images[index] for index in sorted(val_indices)]
 
-    def arrays(chosen):
-        return [normalize(i.grey, 1, 99.8) for i in chosen], [i.labels for i in chosen]
+    def to_arrays(images):
+        return [normalize(i.gray, 1, 99.8) for i in images], [i.labels for i in images]
 
     config = Config2D(
         n_rays=32,
@@ -68,11 +68,11 @@ def main() -> None:
     model = StarDist2D(config, name="stardist", basedir=str(args.output))
     model.prepare_for_training()
     model.callbacks.append(StopAfter(args.minutes))
-    model.train(*arrays(train), validation_data=arrays(held), augmenter=augment)
-    model.optimize_thresholds(*arrays(held))
+    model.train(*to_arrays(train), validation_data=to_arrays(val), augmenter=augment)
+    model.optimize_thresholds(*to_arrays(val))
 
-    def segment(grey):
-        return model.predict_instances(normalize(grey, 1, 99.8))[0]
+    def segment(gray):
+        return model.predict_instances(normalize(gray, 1, 99.8))[0]
 
     write_results(args, segment, int(model.keras_model.count_params()))
 

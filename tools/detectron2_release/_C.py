@@ -1,7 +1,7 @@
-"""Stands in for Detectron2's compiled operators, where it was built without a compiler.
+"""Replaces Detectron2's compiled module `_C` in a build without C++ operators.
 
-What torchvision has is in `detectron2.layers.deform_conv`; the COCO evaluation is in
-`detectron2.evaluation.fast_eval_api`. Rotated boxes need the C++ sources.
+In such a build, deformable convolution comes from torchvision (`detectron2.layers.deform_conv`) and
+the COCO evaluation from `detectron2.evaluation.fast_eval_api`. Rotated boxes are not available.
 """
 
 OPERATORS = (
@@ -18,17 +18,17 @@ OPERATORS = (
 
 
 def get_compiler_version() -> str:
-    """For the report on the environment."""
+    """Returns the entry in `collect_env_info`."""
     return "not compiled"
 
 
 def get_cuda_version() -> str:
-    """For the report on the environment."""
+    """Returns the entry in `collect_env_info`."""
     return "not compiled"
 
 
 def has_cuda() -> bool:
-    """Whether the operators were compiled for CUDA."""
+    """Returns whether the operators were compiled for CUDA."""
     return False
 
 
@@ -36,10 +36,10 @@ def __getattr__(name: str):
     if name not in OPERATORS:
         raise AttributeError(f"module 'detectron2._C' has no attribute {name!r}")
 
-    def missing(*args, **kwargs):
+    def missing_operator(*args, **kwargs):
         raise NotImplementedError(
             f"detectron2._C.{name}: Detectron2 was installed without its C++ operators; build it "
             "from source, see https://detectron2.readthedocs.io/tutorials/install.html"
         )
 
-    return missing
+    return missing_operator

@@ -1,7 +1,7 @@
-"""What release 0.6 of Detectron2 (November 2021) needs on today's Python, NumPy, Pillow and torch.
+"""Adapts release 0.6 of Detectron2 (November 2021) to current Python, NumPy, Pillow and torch.
 
-`repair` changes the sources of the release before a wheel is built of them. Every change says how
-often its pattern must be found, so that another release is never changed half.
+`repair` changes the sources of the release before a wheel is built from them. Every change states
+how often its pattern must match, so that another release is refused instead of changed in part.
 """
 
 import re
@@ -16,11 +16,11 @@ class Repair(NamedTuple):
     """A change of the sources.
 
     Args:
-        reason: why.
-        files: a pattern of file names below the root of the release.
+        reason: why the change is needed.
+        files: glob pattern, relative to the root of the release.
         pattern: regular expression.
-        replacement: for `re.sub`.
-        count: number of places, in all files together.
+        replacement: of the pattern, for `re.sub`.
+        count: expected number of matches in all files.
     """
 
     reason: str
@@ -32,34 +32,34 @@ class Repair(NamedTuple):
 
 REPAIRS = (
     Repair(
-        "np.int, np.float, np.object and np.bool left NumPy in 1.24",
+        "NumPy 1.24 removed np.int, np.float, np.object and np.bool",
         *("detectron2/**/*.py", r"\bnp\.(int|float|object|bool)\b", r"\1", 18),
     ),
     Repair(
-        "Image.LINEAR left Pillow in version 10",
+        "Pillow 10 removed Image.LINEAR",
         *("detectron2/data/transforms/transform.py", r"\bImage\.LINEAR\b", "Image.BILINEAR", 1),
     ),
     Repair(
-        "torch's schedulers derive from LRScheduler since 2.0",
+        "the base class of schedulers is LRScheduler since torch 2.0",
         *("detectron2/**/*.py", r"\blr_scheduler\._LRScheduler\b", "lr_scheduler.LRScheduler", 7),
     ),
     Repair(
-        "as above",
+        "the base class of schedulers is LRScheduler since torch 2.0",
         *("projects/DeepLab/**/*.py", r"\b_LRScheduler\b", "LRScheduler", 2),
     ),
     Repair(
-        "random.sample takes no set since Python 3.11",
+        "random.sample does not accept a set since Python 3.11",
         "detectron2/data/common.py",
         r"sample\(self\._fallback_candidates,",
         "sample(list(self._fallback_candidates),",
         1,
     ),
     Repair(
-        "pkg_resources left setuptools in version 81",
+        "setuptools 81 removed pkg_resources",
         *("detectron2/model_zoo/model_zoo.py", r"^import pkg_resources\n", "", 1),
     ),
     Repair(
-        "as above",
+        "setuptools 81 removed pkg_resources",
         "detectron2/model_zoo/model_zoo.py",
         r"pkg_resources\.resource_filename\(\s*\"detectron2\.model_zoo\", "
         r"os\.path\.join\(\"configs\", config_path\)\s*\)",
@@ -67,27 +67,27 @@ REPAIRS = (
         1,
     ),
     Repair(
-        "Caffe2 is no more; the other exporters work without it",
+        "torch no longer contains Caffe2; the other exporters work without it",
         "detectron2/export/__init__.py",
         r"^from \.api import \*\n",
         "try:\n    from .api import *\nexcept ImportError:  # Caffe2\n    pass\n",
         1,
     ),
     Repair(
-        "torch.meshgrid warns without it",
+        "torch.meshgrid warns if `indexing` is missing",
         "detectron2/modeling/anchor_generator.py",
         r"torch\.meshgrid\(shifts_y, shifts_x\)",
         'torch.meshgrid(shifts_y, shifts_x, indexing="ij")',
         1,
     ),
     Repair(
-        "torchvision has deformable convolution for processors and GPUs",
+        "torchvision provides deformable convolution for CPU and GPU",
         "detectron2/layers/deform_conv.py",
         r"^deform_conv = _DeformConv\.apply\nmodulated_deform_conv = _ModulatedDeformConv\.apply\n",
         '''def deform_conv(
     input, offset, weight, stride=1, padding=0, dilation=1, groups=1, deformable_groups=1, step=64
 ):
-    """As `_DeformConv.apply`; groups follow from the shapes."""
+    """Replaces `_DeformConv.apply`; the shapes imply the groups."""
     sizes = map(_pair, (stride, padding, dilation))
     return deform_conv2d(input, offset, weight, None, *sizes)
 
@@ -95,38 +95,39 @@ REPAIRS = (
 def modulated_deform_conv(
     input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, deformable=1
 ):
-    """As `_ModulatedDeformConv.apply`; groups follow from the shapes."""
+    """Replaces `_ModulatedDeformConv.apply`; the shapes imply the groups."""
     sizes = map(_pair, (stride, padding, dilation))
     return deform_conv2d(input, offset, weight, bias, *sizes, mask)
 ''',
         1,
     ),
 )
-FILES = {  # ours → its place
+FILES = {  # file in this folder → its path in the release
     "_C.py": "detectron2/_C.py",
     "fast_eval_api.py": "detectron2/evaluation/fast_eval_api.py",
 }
 
 
 def repair(root: Path) -> None:
-    """Changes the sources.
+    """Changes the sources of the release.
 
     Args:
-        root: of the unpacked release.
+        root: folder of the unpacked release.
 
     Raises:
-        ValueError: a pattern is found more or less often than in release 0.6.
+        ValueError: a pattern matches more or less often than in release 0.6.
     """
     for change in REPAIRS:
-        found = 0
+        matches = 0
         for path in sorted(root.glob(change.files)):
             text, count = re.subn(change.pattern, change.replacement, path.read_text(), flags=re.M)
             if count:
                 path.write_text(text)
-            found += count
-        if found != change.count:
+            matches += count
+        if matches != change.count:
             raise ValueError(
-                f"{change.files}: {change.pattern!r} found {found} times, expected {change.count}"
+                f"{change.files}: pattern {change.pattern!r} found {matches} times, expected "
+                f"{change.count}"
             )
-    for name, place in FILES.items():
-        shutil.copy(HERE / name, root / place)
+    for name, path in FILES.items():
+        shutil.copy(HERE / name, root / path)
