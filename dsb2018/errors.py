@@ -1,8 +1,8 @@
-"""Errors that more than one part of the project raises."""
+"""Errors that several modules raise."""
 
 
 class UsageError(ValueError):
-    """What the user wrote cannot be used: an argument, a config file, a key.
+    """Raised for an invalid argument, config file or config key.
 
-    Command-line tools end with exit status 2 on it; see `dsb2018.cli`.
+    Command-line tools then end with exit status 2, see `dsb2018.cli`.
     """
