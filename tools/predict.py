@@ -5,7 +5,8 @@
         --weights output/mask_rcnn/lite0_FPN/model_final.pth
 
 Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv with one row per
-nucleus, images.csv with one row per image, and the formats of --format.
+nucleus, images.csv with one row per image, and the formats of --format, by default label images and
+overlays.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--solution", help="stage1_solution.csv, the ground truth of the test images"
     )
     parser.add_argument(
-        "--splits", help="folder of lists of image ids, one per dataset, such as datasets/splits"
+        "--splits", help="folder with one list of image ids per dataset, such as datasets/splits"
     )
     parser.add_argument("--name", help="put all images into one dataset, dsb2018_NAME")
     parser.add_argument(

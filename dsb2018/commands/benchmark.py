@@ -104,9 +104,9 @@ def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
 
 
 def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
-    """Returns the models and folders of label images to compare.
+    """Returns the entrants: models and folders of label images.
 
-    With `--train`, it trains the models first.
+    With `--train`, the models are trained first.
 
     Args:
         args: arguments of `argument_parser`.

@@ -40,6 +40,8 @@ class Range:
         return not (is_low or is_high)
 
     def __str__(self) -> str:
+        if (self.low, self.high) == (-math.inf, math.inf):
+            return "a number"
         if self.high == math.inf:
             return f"a number above {self.low:g}" if self.above else f"{self.low:g} or more"
         low = f"above {self.low:g}" if self.above else f"from {self.low:g}"

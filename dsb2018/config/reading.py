@@ -102,9 +102,7 @@ def read_yaml(path: Path) -> dict:
         content = yaml.safe_load(text)
     except yaml.constructor.ConstructorError as error:
         problem = f"line {error.problem_mark.line + 1}: {error.problem}"
-        raise ConfigError(
-            f"{path}: refused, {problem} (a config must not contain code)"
-        ) from error
+        raise ConfigError(f"{path}: refused, {problem} (a config must not contain code)") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({_first_line(error)})") from error
     except RecursionError as error:
@@ -164,19 +162,19 @@ def _merge_options(cfg: CfgNode, options: list) -> None:
         )
     for key, value in zip(options[::2], options[1::2], strict=True):
         _check_key(cfg, str(key), "KEY VALUE")
-        default = find_value(cfg, key)
-        if isinstance(default, CfgNode):
+        current = find_value(cfg, key)
+        if isinstance(current, CfgNode):
             raise ConfigError(
-                f"KEY VALUE: {key} is a group, expected one of its keys: {', '.join(default)}"
+                f"KEY VALUE: {key} is a group, expected one of its keys: {', '.join(current)}"
             )
-        if isinstance(default, float) and str(value).lstrip("+-").isdigit():
+        if isinstance(current, float) and str(value).lstrip("+-").isdigit():
             value = float(value)  # CfgNode does not accept an integer for a float
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, TypeError, AssertionError, SyntaxError, RecursionError) as error:
-            kind = type(default).__name__
+            kind = type(current).__name__
             raise ConfigError(
-                f"KEY VALUE: {key} {value!r}, expected a value of type {kind}, such as {default!r}"
+                f"KEY VALUE: {key} {value!r}, expected a value of type {kind}, such as {current!r}"
             ) from error
 
 

@@ -52,7 +52,7 @@ def launch(run: Callable[[argparse.Namespace], object], args: argparse.Namespace
         The exit status: 0, or the status of the first process that failed.
 
     Raises:
-        UsageError: `dist_url` is not an address, but there are several machines.
+        UsageError: there are several machines, and `dist_url` is not the address of the first.
     """
     if not vars(args).get("debug"):  # each process reports its own error in one line
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)

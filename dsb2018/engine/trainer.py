@@ -205,7 +205,7 @@ class Trainer(DefaultTrainer):
     def _stop_evaluation(self, number: int) -> None:
         """Saves a checkpoint at once, because launchers soon kill a process.
 
-        A single process also interrupts the evaluation; several would wait for each other.
+        A single process also interrupts the evaluation. With several, the others would wait for it.
         """
         self._save_resumable()
         if comm.get_world_size() == 1:
@@ -239,22 +239,22 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model) -> torch.optim.Optimizer:
-        """See `dsb2018.engine.solver`."""
+        """Builds the optimizer, see `dsb2018.engine.solver`."""
         return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """See `dsb2018.engine.solver`."""
+        """Builds the learning rate schedule, see `dsb2018.engine.solver`."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
-        """See `dsb2018.data.build`."""
+        """Builds the loader of training batches, see `dsb2018.data.build`."""
         return build_train_loader(cfg, start_iter, seed)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
-        """See `dsb2018.data.build`."""
+        """Builds the loader of test images, see `dsb2018.data.build`."""
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
