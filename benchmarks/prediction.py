@@ -12,7 +12,7 @@ from detectron2 import model_zoo
 from detectron2.engine import DefaultPredictor
 
 from benchmarks.timing import Row, best_times, median, seconds
-from dsb2018.commands.predict import argument_parser, predict
+from dsb2018.commands.predict import predict, predict_parser
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.predictor import Predictor
 
@@ -49,7 +49,7 @@ def _measure_command(paths: list[Path]) -> list[Row]:
         def run(count: int) -> None:
             inputs = [str(path) for path in paths[:count]]
             arguments = ["--input", *inputs, "--output", f"{folder}/{count}"]
-            args = argument_parser("").parse_args(arguments)
+            args = predict_parser("").parse_args(arguments)
             with contextlib.redirect_stderr(io.StringIO()):
                 predict(args)
 

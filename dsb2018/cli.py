@@ -1,8 +1,10 @@
-"""What all command-line tools share: how an error ends them.
+"""Error handling of the command-line tools.
 
-Exit statuses are 0 where all is done; 1 where something went wrong: damaged data, a full disk, a
-file that failed; 2 where what the user wrote cannot be used: an argument, a config, a missing file;
-and 130 after Ctrl-C.
+Exit statuses:
+    0: success
+    1: something went wrong: damaged data, a full disk, or a file that could not be processed
+    2: an argument, a config or a missing file is the cause
+    130, 143: stopped by Ctrl-C, by SIGTERM
 """
 
 import argparse
@@ -18,8 +20,8 @@ from pathlib import Path
 from dsb2018.errors import UsageError
 
 logger = logging.getLogger("dsb2018")
-WRONG, USAGE, INTERRUPTED = 1, 2, 130
-# The command can end with one line; others are a fault of this project, and their type says more.
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+# Errors with a clear message. Others are bugs of this project, so their type is printed too.
 EXPECTED = (OSError, ValueError, ImportError, FloatingPointError, MemoryError)
 
 
@@ -35,43 +37,43 @@ def run_command(
     command: Callable[[argparse.Namespace], int | None],
     arguments: list[str] | None = None,
 ) -> int:
-    """Parses arguments and runs a command; an error becomes one line and an exit status.
+    """Parses the arguments and runs a command. An error is printed in one line.
 
     Args:
-        parser: of the command; `--debug` is added.
-        command: from arguments to the exit status; None: 0.
-        arguments: None: those of the process.
+        parser: parser of the command, to which `--debug` is added.
+        command: function that takes the arguments and returns the exit status; None means 0.
+        arguments: command line; None: that of the process.
 
     Returns:
-        The exit status, see the module.
+        The exit status, see `dsb2018.cli`.
     """
     add_debug_option(parser)
     args = parser.parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)  # an orderly end, as of Ctrl-C
+        signal.signal(signal.SIGTERM, _terminate)  # clean up as after Ctrl-C
     return exit_status(command, args)
 
 
 def exit_status(
     command: Callable[[argparse.Namespace], int | None], args: argparse.Namespace
 ) -> int:
-    """Runs a command; see `run_command`."""
+    """Runs a command with parsed arguments and returns the exit status, see `run_command`."""
     try:
         return command(args) or 0
     except KeyboardInterrupt as stop:
         report("interrupted")
         return stop_status(stop)
-    except Exception as error:  # noqa: BLE001 the one place where every error ends
+    except Exception as error:  # noqa: BLE001 all errors of a command are reported here
         if args.debug:
             traceback.print_exc()
         else:
             report(f"error: {describe(error)}")
         write_traceback_to_log(error)
-        return USAGE if _is_usage(error) else WRONG
+        return USAGE if _is_usage(error) else FAILURE
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Raised when SIGTERM is received."""
 
 
 def _terminate(*_) -> None:
@@ -79,22 +81,22 @@ def _terminate(*_) -> None:
 
 
 def stop_status(stop: KeyboardInterrupt) -> int:
-    """The exit status after Ctrl-C or SIGTERM, as shells have it."""
+    """Returns the exit status after Ctrl-C or SIGTERM: 128 + the number of the signal."""
     return 128 + signal.SIGTERM if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _is_usage(error: Exception) -> bool:
-    """Whether an argument or a config is the cause.
+    """Returns whether an argument or a config is the cause.
 
-    A missing file that our own code reports was named by the user. One that the operating system
-    reports, with an `errno`, is a file that the data refer to.
+    A `FileNotFoundError` without `errno` is raised by this project for a file that the user named.
+    One with `errno` comes from the operating system, for a file that the data refer to.
     """
     is_missing = isinstance(error, FileNotFoundError) and error.errno is None
     return isinstance(error, UsageError) or is_missing
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number from `low` to `high`."""
+    """Returns an argparse type for whole numbers from `low` to `high`, both included."""
 
     def convert(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
@@ -110,7 +112,7 @@ def report(text: str) -> None:
 
 
 def output_folder(text: str) -> Path:
-    """The type of an `--output` argument that names a folder."""
+    """Argparse type for the path of an output folder, which need not exist."""
     path = _output_path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: not a folder")
@@ -118,7 +120,7 @@ def output_folder(text: str) -> Path:
 
 
 def output_file(text: str) -> Path:
-    """The type of an `--output` argument that names a file."""
+    """Argparse type for the path of an output file, which need not exist."""
     path = _output_path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: a folder, expected the name of a file")
@@ -126,13 +128,13 @@ def output_file(text: str) -> Path:
 
 
 def _output_path(text: str) -> Path:
-    if not text.strip():  # it would be the working directory
+    if not text.strip():  # Path("") is the working directory
         raise argparse.ArgumentTypeError("it is empty, expected a path")
     return Path(text)
 
 
 def describe(error: BaseException) -> str:
-    """What happened, in one line."""
+    """Returns the message of an error in one line."""
     if isinstance(error, MemoryError):
         return f"not enough memory ({str(error) or 'MemoryError'})"
     if isinstance(error, OSError) and error.strerror:
@@ -145,7 +147,7 @@ def describe(error: BaseException) -> str:
 
 
 def write_traceback_to_log(error: BaseException) -> None:
-    """Writes the traceback to log files that are open, not to the terminal."""
+    """Writes the traceback to the open log files, but not to the terminal."""
     record = logger.makeRecord(
         *(logger.name, logging.ERROR, __file__, 0, "%s", (describe(error),)),
         exc_info=(type(error), error, error.__traceback__),
@@ -156,6 +158,6 @@ def write_traceback_to_log(error: BaseException) -> None:
 
 
 def is_log_file(handler: logging.Handler) -> bool:
-    """Whether a handler writes to a file, not to the terminal."""
+    """Returns whether a handler writes to a file."""
     name = getattr(getattr(handler, "stream", None), "name", None)
     return isinstance(name, (str, Path)) and Path(name).is_file()

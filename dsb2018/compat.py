@@ -1,4 +1,4 @@
-"""Detectron2 must be there, in a build that today's libraries can import."""
+"""Check that Detectron2 is installed, in a build that works with current libraries."""
 
 import importlib.util
 import warnings
@@ -7,15 +7,15 @@ INSTALL = "Install it with `python tools/install_detectron2.py`, or run `make in
 
 
 def require_detectron2() -> None:
-    """Called by each package that imports Detectron2, before it does so.
+    """Checks that Detectron2 can be imported. Each package calls it before it imports Detectron2.
 
     Raises:
-        ImportError: Detectron2 is not installed, or it is release 0.6 without the repairs that
-            `tools/install_detectron2.py` makes; the message says what to do.
+        ImportError: Detectron2 is not installed, or it is release 0.6 without the changes of
+            `tools/install_detectron2.py`.
     """
     if importlib.util.find_spec("detectron2") is None:
         raise ImportError(f"detectron2 is not installed in this Python. {INSTALL}")
     if importlib.util.find_spec("detectron2._C") is None:
         raise ImportError(f"detectron2 was installed without its module _C. {INSTALL}")
-    # Detectron2, fvcore and torchvision call it on import; no user of this project can change that.
+    # Detectron2, fvcore and torchvision call torch.jit.script on import.
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)

@@ -1,4 +1,4 @@
-"""How much memory this process has taken."""
+"""Memory usage of this process."""
 
 import resource
 import sys
@@ -6,13 +6,15 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """The most bytes that this process had in memory at once.
+    """Returns the peak resident memory of this process in bytes.
 
-    On Linux not `resource`'s number, which a process takes over from the one that started it.
+    On Linux it is read from /proc, because a process inherits the value of `resource` from its
+    parent.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(each for each in status.read_text().splitlines() if each.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        lines = status.read_text().splitlines()
+        peak = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""The command-line options that several tools share."""
+"""Command-line options that several tools share."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from dsb2018.cli import output_folder
 
 
 def make_parser(text: str) -> argparse.ArgumentParser:
-    """A parser whose help begins with the purpose of the tool and ends with examples.
+    """Returns a parser whose help starts with the purpose of the tool and ends with examples.
 
     Args:
-        text: the tool's docstring: the purpose, an empty line, and what comes after the options.
+        text: docstring of the tool: purpose, empty line, and the text after the options.
     """
     purpose, _, details = text.partition("\n\n")
     return argparse.ArgumentParser(
@@ -21,16 +21,17 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
     """Adds `--config-file`, `--weights` and `--opts`.
 
     Args:
-        parser: of the tool.
-        default: what is used without `--config-file`; None: the option is required.
+        parser: parser of the tool.
+        default: description of the model that is used without `--config-file`; None: the option
+            is required.
     """
     add = parser.add_argument
-    shown_default = f" (default: {default})" if default else ""
+    default_text = f" (default: {default})" if default else ""
     add(
         "--config-file",
         metavar="YAML",
         required=default is None,
-        help=f"config of the model{shown_default}",
+        help=f"config of the model{default_text}",
     )
     add(
         "--weights",
@@ -48,7 +49,7 @@ def add_opts(parser: argparse.ArgumentParser) -> None:
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="config keys and their values, which override the config file; must come last",
+        help="pairs of a config key and a value, which override the config file; must come last",
     )
 
 
@@ -66,8 +67,8 @@ def add_output_folder(parser: argparse.ArgumentParser, content: str) -> None:
     """Adds `--output`.
 
     Args:
-        parser: of the tool.
-        content: what is written there.
+        parser: parser of the tool.
+        content: description of the files that the tool writes, for the help.
     """
     parser.add_argument(
         "--output", required=True, type=output_folder, metavar="DIR", help=f"folder for {content}"
@@ -75,5 +76,5 @@ def add_output_folder(parser: argparse.ArgumentParser, content: str) -> None:
 
 
 def read_options(args: argparse.Namespace) -> list[str]:
-    """KEY, VALUE, … of `--opts` and `--weights`."""
+    """Returns KEY, VALUE, … of `--opts` and `--weights`."""
     return [*args.opts, *(["MODEL.WEIGHTS", args.weights] if args.weights else [])]

@@ -1,4 +1,4 @@
-"""Worker processes that end with the process that started them, however it ends."""
+"""Termination of worker processes when their parent process ends."""
 
 import os
 import threading
@@ -6,10 +6,10 @@ from multiprocessing import parent_process
 
 
 def end_with_parent() -> None:
-    """Called in a worker process: a parent that is killed cannot tell its workers."""
-    threading.Thread(target=_wait, daemon=True).start()
+    """Makes this worker process exit when its parent ends, even if the parent is killed."""
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
 
 
-def _wait() -> None:
+def _exit_after_parent() -> None:
     parent_process().join()
     os._exit(1)

@@ -15,7 +15,9 @@ def run(command, *arguments):
     return run_command(argparse.ArgumentParser(), command, list(arguments))
 
 
-def failing(error):
+def raise_error(error):
+    """Returns a command that raises the error."""
+
     def command(args):
         raise error
 
@@ -36,30 +38,30 @@ def failing(error):
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
-def test_an_error_is_one_line_and_a_status(capsys, error, status, message):
-    assert run(failing(error)) == status
+def test_error_is_one_line_and_exit_status(capsys, error, status, message):
+    assert run(raise_error(error)) == status
     assert capsys.readouterr().err == message
 
 
 def test_debug_prints_the_traceback(capsys):
-    assert run(failing(ValueError("x")), "--debug") == 1
+    assert run(raise_error(ValueError("x")), "--debug") == 1
     printed = capsys.readouterr().err
     assert "Traceback" in printed
     assert "in command" in printed
 
 
-def test_status_of_the_command():
+def test_exit_status_of_command():
     assert run(lambda args: None) == 0
     assert run(lambda args: 143) == 143
 
 
-def test_the_log_file_has_the_traceback(tmp_path, capsys):
+def test_traceback_in_log_file(tmp_path, capsys):
     logger = logging.getLogger("dsb2018")
     handlers = [logging.FileHandler(tmp_path / "log.txt"), logging.StreamHandler(sys.stdout)]
     for handler in handlers:
         logger.addHandler(handler)
     try:
-        assert run(failing(ValueError("x"))) == 1
+        assert run(raise_error(ValueError("x"))) == 1
     finally:
         for handler in handlers:
             logger.removeHandler(handler)
@@ -68,7 +70,7 @@ def test_the_log_file_has_the_traceback(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_outputs(tmp_path):
+def test_output_paths(tmp_path):
     assert output_folder(str(tmp_path)) == tmp_path
     assert output_file(str(tmp_path / "a")) == tmp_path / "a"
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The code in docs/extending.md and docs/detectron2.md runs as it stands there."""
+"""The code in docs/extending.md and docs/detectron2.md runs unchanged."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PAGES = Path(__file__).resolve().parents[1] / "docs"
 
 
 def code_of(page: str, heading: str = "", language: str = "python") -> str:
-    """The code blocks of a page, or of one of its sections."""
+    """Returns the code blocks of a page, or of one of its sections."""
     text = (PAGES / page).read_text()
     if heading:
         text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
@@ -27,7 +27,7 @@ def code_of(page: str, heading: str = "", language: str = "python") -> str:
 
 @pytest.fixture
 def checkout(project, sample_root, tmp_path):
-    """A folder with what a checkout has: configs, tools, and the prepared sample."""
+    """A folder like a checkout, with configs, tools and the prepared sample."""
     shutil.copytree(project / "configs", tmp_path / "configs")
     (tmp_path / "tools").symlink_to(project / "tools")
     (tmp_path / "datasets").mkdir()
@@ -36,21 +36,21 @@ def checkout(project, sample_root, tmp_path):
 
 
 def run(code: str, folder: Path, project: Path) -> str:
-    """What the code prints, in a fresh process."""
+    """Runs the code in a new process and returns its output."""
     (folder / "page.py").write_text(code)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "ignore", "page.py"],
         cwd=folder,
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
 def command(module: str, *arguments: str) -> str:
-    """Code that runs a command as a user's own script does."""
+    """Returns code that runs a command, as in a script of a user."""
     return textwrap.dedent(
         f"""
         import sys
@@ -63,33 +63,34 @@ def command(module: str, *arguments: str) -> str:
 
 def test_stock_detectron2_parts(checkout, project):
     printed = run(code_of("detectron2.md"), checkout, project)
-    stock, ours, _ = (float(number) for number in printed.split()[-3:])
-    assert stock == pytest.approx(ours, abs=0.2)  # at most 100 nuclei in an image
+    stock, project_score, _ = (float(number) for number in printed.split()[-3:])
+    # Detectron2's evaluator uses at most 100 nuclei per image, which is enough for the sample.
+    assert stock == pytest.approx(project_score, abs=0.2)
     assert stock > 30
     assert (checkout / "output" / "prediction.png").exists()
     assert (checkout / "output" / "stock" / "model_final.pth").exists()
 
 
-def test_a_model_and_a_metric(checkout, project):
+def test_new_model_and_metric(checkout, project):
     (checkout / "configs" / "my_model.yaml").write_text(code_of("extending.md", "A model", "yaml"))
-    small = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP_TRAIN", "64"]
-    small += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "1"]
-    small += ["TEST.BEST_METRIC", "nuclei/missed", "OUTPUT_DIR", "output/mine"]
-    small += ["DATASETS.TRAIN", "('dsb2018_sample_train',)"]
-    small += ["DATASETS.TEST", "('dsb2018_sample_val',)"]
+    options = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP_TRAIN", "64"]
+    options += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "1"]
+    options += ["TEST.BEST_METRIC", "nuclei/missed", "OUTPUT_DIR", "output/mine"]
+    options += ["DATASETS.TRAIN", "('dsb2018_sample_train',)"]
+    options += ["DATASETS.TEST", "('dsb2018_sample_val',)"]
     code = code_of("extending.md", "A model") + code_of("extending.md", "A metric")
-    code += command("train", "--config-file", "configs/my_model.yaml", *small)
+    code += command("train", "--config-file", "configs/my_model.yaml", *options)
     run(code, checkout, project)
     results = checkout / "output" / "mine" / "inference" / "dsb2018_sample_val" / "results.json"
-    missed = json.loads(results.read_text())["nuclei"]
-    assert 0 <= missed["missed"] <= 100
-    assert "missed/histology" in missed
+    scores = json.loads(results.read_text())["nuclei"]
+    assert 0 <= scores["missed"] <= 100
+    assert "missed/histology" in scores
     log = (checkout / "output" / "mine" / "log.txt").read_text()
-    assert f"missed {missed['missed']:.1f}" in log
+    assert f"missed {scores['missed']:.1f}" in log
     assert "Best nuclei/missed" in log
 
 
-def test_a_dataset(checkout, project):
+def test_new_dataset(checkout, project):
     (checkout / "my_images").mkdir()
     image, layers = np.zeros((256, 256), np.uint8), np.zeros((1, 256, 256), np.uint8)
     cv2.circle(layers[0], (100, 90), 12, 1, -1)
@@ -104,7 +105,7 @@ def test_a_dataset(checkout, project):
     assert json.loads(results.read_text())["nuclei"]["AP50"] == 100
 
 
-def test_an_image_format_and_an_output_format(checkout, project):
+def test_new_image_format_and_output_format(checkout, project):
     image = np.zeros((128, 128), np.uint8)
     cv2.circle(image, (40, 70), 12, 200, -1)
     np.save(checkout / "a.npy", image)
@@ -122,4 +123,4 @@ def test_an_image_format_and_an_output_format(checkout, project):
     assert "1 of 1 files done, 1 nuclei" in run(code, checkout, project)
     ((x, y),) = json.loads((checkout / "output/mine/centroids/a.json").read_text())
     assert (x, y) == pytest.approx((40, 70), abs=1)
-    run(code, checkout, project)  # all is there, so nothing is computed again
+    run(code, checkout, project)  # the second run finds all results

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsb2018.checkpoint import FOLDER
-from dsb2018.commands.train import argument_parser
+from dsb2018.commands.train import training_parser
 from dsb2018.data import unregister_dsb2018
 from dsb2018.engine import run
 from dsb2018.prepare import Options, prepare
@@ -70,7 +70,7 @@ def test_packaged_weights_on_real_images(real_sample, tmp_path, name):
     command = ["--config-file", config, "--data", str(real_sample[0]), "--eval-only", *options]
     unregister_dsb2018()
     try:
-        results = run(argument_parser().parse_args(command))
+        results = run(training_parser().parse_args(command))
     finally:
         unregister_dsb2018()
     # Bright field is not tested: 14 training images are too few (see MODEL_ZOO.md).

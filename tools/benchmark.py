@@ -1,12 +1,12 @@
-"""Compares models, and other tools, on the same images with the same metrics.
+"""Compares models and other tools on the same images with the same metrics.
 
     python tools/benchmark.py --output output/comparison \\
         --config-file configs/unet/unet_light.yaml configs/mask_rcnn/lite0_FPN.yaml \\
         --predictions StarDist=stardist_labels --datasets dsb2018_val
 
-Writes report.html, a page to look at; results.md, results.csv and results.json; and for each model
-and dataset a folder with the scores of each image and label images. Scores that exist already are
-not computed again.
+Writes report.html, a page that shows all results; results.md, results.csv and results.json; and,
+for each model and dataset, a folder with the scores and label images of each image. Scores that
+already exist are not computed again.
 """
 
 import argparse
@@ -14,11 +14,11 @@ import logging
 import sys
 
 from dsb2018.cli import run_command
-from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.commands.benchmark import benchmark, benchmark_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return run_command(argument_parser(__doc__), run, arguments)
+    return run_command(benchmark_parser(__doc__), run, arguments)
 
 
 def run(args: argparse.Namespace) -> None:

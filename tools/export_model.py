@@ -1,11 +1,12 @@
-"""Writes a trained dense model as ONNX, which ONNX Runtime runs instead of torch.
+"""Exports a trained dense model to ONNX, for inference with ONNX Runtime instead of torch.
 
     python tools/export_model.py --output nuclei.onnx
     python tools/export_model.py --output nuclei_int8.onnx --int8 --images FOLDER
     python tools/predict.py --input … --output … --backend onnxruntime --weights nuclei.onnx
 
---int8 quantises the network to 8-bit integers, calibrated on --images: some dozens of images of the
-kind that it will be used for. Needs `pip install onnx onnxruntime`.
+--int8 quantizes the network to 8-bit integers. The calibration uses --images, which should be a few
+dozen images like those that the model will be used on. Install the dependencies first:
+`pip install onnx onnxruntime`.
 """
 
 import argparse
@@ -23,29 +24,29 @@ from dsb2018.errors import UsageError
 from dsb2018.io.files import write_atomically
 from dsb2018.options import add_model_options, make_parser, read_options
 
-MOST_IMAGES = 48  # for the calibration
+MAX_CALIBRATION_IMAGES = 48
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--output", type=output_file, required=True, metavar="FILE", help="the ONNX file to write")
-    add("--int8", action="store_true", help="write 8-bit integers instead of floats")
-    add("--images", nargs="+", metavar="PATH", help="images that --int8 is calibrated on")
+    add("--int8", action="store_true", help="quantize the network to 8-bit integers")
+    add("--images", nargs="+", metavar="PATH", help="images for the calibration of --int8")
     add_model_options(parser, default="the light U-Net of this package")
     return run_command(parser, run, arguments)
 
 
 def run(args: argparse.Namespace) -> None:
     if args.int8 and not args.images:
-        raise UsageError("--int8 needs --images")
+        raise UsageError("--int8 needs --images for the calibration")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     export_model(args)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 
 
 def export_model(args: argparse.Namespace) -> None:
-    """Exports, and quantises."""
+    """Exports the model to ONNX and, with `--int8`, quantizes it."""
     from dsb2018.inference.discover import find_images
     from dsb2018.inference.predictor import Predictor
     from dsb2018.inference.readers import open_images
@@ -58,16 +59,17 @@ def export_model(args: argparse.Namespace) -> None:
             export(predictor.model, path)
         return
     files = find_images(args.images)
-    chosen = files[:: max(1, len(files) // MOST_IMAGES)][:MOST_IMAGES]
-    pictures = [picture for name, path in chosen for picture in open_images(name, path)]
+    step = max(1, len(files) // MAX_CALIBRATION_IMAGES)
+    selection = files[::step][:MAX_CALIBRATION_IMAGES]
+    sources = [source for name, path in selection for source in open_images(name, path)]
     images = [
-        predictor.prepare(picture.read(0, 0, *(min(edge, 512) for edge in picture.size)))
-        for picture in pictures
-        if picture.depth is None
+        predictor.prepare(source.read(0, 0, *(min(edge, 512) for edge in source.size)))
+        for source in sources
+        if source.depth is None
     ]
     if not images:
-        raise ValueError("--images: there are stacks only, expected some 2-D images")
-    size = np.min([image.shape[:2] for image in images], axis=0)  # quantising wants one size
+        raise ValueError("--images contains only stacks, expected 2-D images")
+    size = np.min([image.shape[:2] for image in images], axis=0)  # calibration needs equal sizes
     images = [image[: size[0], : size[1]] for image in images]
     with tempfile.TemporaryDirectory() as folder, whole_file(args.output) as path:
         exported = Path(folder) / "model.onnx"
@@ -77,7 +79,10 @@ def export_model(args: argparse.Namespace) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file for libraries that write to a name; it is moved to its place when it is complete."""
+    """Context with a temporary path, whose file is moved to `path` when it is complete.
+
+    It is meant for libraries that can only write to a path.
+    """
     with tempfile.TemporaryDirectory() as folder:
         unfinished = Path(folder) / path.name
         yield unfinished

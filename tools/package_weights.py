@@ -1,10 +1,11 @@
-"""Copies the weights of a finished run into the package, to be loaded as `dsb2018://NAME`.
+"""Adds the weights of a finished run to the package, where `dsb2018://NAME` loads them.
 
     python tools/package_weights.py --name mask_rcnn_lite0_FPN \\
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
-Writes NAME.safetensors (float16), NAME.yaml, the complete config, and NAME.json, a record of the
-datasets, the commands and the scores of the run. Rounding to float16 changes the scores a little.
+Writes three files: NAME.safetensors, the weights in float16; NAME.yaml, the complete config; and
+NAME.json, a record of the datasets, the commands and the scores of the run. Rounding to float16
+changes the scores slightly.
 """
 
 import argparse
@@ -36,14 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--command",
         action="append",
         metavar="TEXT",
-        help="command that trained the weights, for the record; repeat it for several commands",
+        help="command that trained the weights, for the record; may be given several times",
     )
     add(
         "--output",
         type=output_folder,
         default=FOLDER,
         metavar="DIR",
-        help="folder for the three files (default: the folder of the package)",
+        help="folder for the three files (default: the weights folder of the package)",
     )
     return run_command(parser, run, arguments)
 
@@ -51,13 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     name = file_name(args.name)
     if name != args.name:
-        raise UsageError(f"--name {args.name!r}, expected the name of a file, such as {name!r}")
+        raise UsageError(f"--name {args.name!r}, expected a valid file name, such as {name!r}")
     cfg = read_config(args.config_file)
-    whole = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{name}"])
-    whole.MODEL.DEVICE = "cuda"  # becomes "cpu" where there is no GPU
+    packaged_cfg = read_config(args.config_file, ["MODEL.WEIGHTS", f"dsb2018://{name}"])
+    packaged_cfg.MODEL.DEVICE = "cuda"  # `read_config` changes it to "cpu" if there is no GPU
     cfg.MODEL.DEVICE = "cpu"
     if not cfg.DATASETS.TEST:
-        raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, so there are no scores")
+        raise UsageError(
+            f"{args.config_file}: DATASETS.TEST is empty, expected the dataset of the scores"
+        )
     model_file = args.run / "model_final.pth"
     results = args.run / "inference" / cfg.DATASETS.TEST[0] / "results.json"
     for path in (model_file, results):
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
             raise FileNotFoundError(f"{path}: no such file; has the run ended?")
     scores = read_json(results)
     if not isinstance(scores, dict):
-        raise ValueError(f"{results}: expected the scores of a run")
+        raise ValueError(f"{results}: not a JSON object, expected the scores of a run")
     model = build_model(cfg)
     NucleiCheckpointer(model).load_trained(str(model_file))
     args.output.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         "sha256": sha256(weights),
         "scores": scores,
     }
-    write_atomically(args.output / f"{name}.yaml", whole.dump())
+    write_atomically(args.output / f"{name}.yaml", packaged_cfg.dump())
     write_atomically(args.output / f"{name}.json", json.dumps(record, indent=2) + "\n")
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
 

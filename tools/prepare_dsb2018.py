@@ -1,12 +1,12 @@
-"""Turns DSB2018 folders or archives into COCO JSON and label files for training.
+"""Converts DSB2018 folders or archives to COCO JSON and label files for training.
 
     python tools/prepare_dsb2018.py --input stage1_train.zip --splits datasets/splits
     python tools/prepare_dsb2018.py --input stage1_test --solution stage1_solution.csv
     python tools/prepare_dsb2018.py --sample
 
-Input is a folder or zip archive of `<image id>/images/<image>.png` with, for training images,
-`<image id>/masks/*.png`. Output is written below `--output`, else `$DETECTRON2_DATASETS/dsb2018`,
-else `./datasets/dsb2018`; `datasets/README.md` draws the tree.
+The input is a folder or zip archive of `<image id>/images/<image>.png` and, for training images,
+`<image id>/masks/*.png`. The output folder is `--output`, else `$DETECTRON2_DATASETS/dsb2018`, else
+`./datasets/dsb2018`. `datasets/README.md` describes its structure.
 """
 
 import argparse
@@ -29,43 +29,59 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--input", help="DSB folder or zip archive")
-    what.add_argument("--sample", action="store_true", help="write and prepare a synthetic set")
-    parser.add_argument("--output", type=output_folder, help="prepared root")
-    parser.add_argument("--solution", help="stage1_solution.csv: truth of test images")
-    parser.add_argument("--splits", help="folder of id lists, such as datasets/splits")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", help="DSB folder or zip archive")
+    source.add_argument(
+        "--sample", action="store_true", help="generate and prepare a synthetic dataset"
+    )
+    parser.add_argument("--output", type=output_folder, help="folder for the prepared datasets")
+    parser.add_argument(
+        "--solution", help="stage1_solution.csv, the ground truth of the test images"
+    )
+    parser.add_argument(
+        "--splits", help="folder with one list of image ids per dataset, such as datasets/splits"
+    )
     parser.add_argument("--name", help="put all images into one dataset, dsb2018_NAME")
     parser.add_argument(
         "--modality",
         default=str(MODALITY) if MODALITY.exists() else None,
-        help="CSV with image_id, modality, group (default: the project's own)",
+        help="CSV with image_id, modality, group (default: datasets/modality.csv)",
     )
-    parser.add_argument("--val-fraction", type=float, default=0.1, help="without lists; 0 to 1")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.1,
+        help="fraction of validation images without --splits, 0 to 1 (default: 0.1)",
+    )
     parser.add_argument(
         "--seed",
         type=whole_number(0, 2**32 - 1),
         default=0,
-        help="of the drawn split, or the sample",
+        help="seed of the random split, or of the synthetic dataset (default: 0)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out what is bad, and report")
     parser.add_argument(
-        "--workers", type=whole_number(1, 256), default=os.cpu_count(), help="processes"
+        "--skip-bad", action="store_true", help="skip bad images and list them in report.txt"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1, 256),
+        default=os.cpu_count(),
+        help="number of processes (default: number of CPU cores)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="hide the progress bar")
     return parser
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raises `UsageError` where arguments do not fit together."""
+    """Raises `UsageError` if arguments cannot be combined."""
     if args.name and args.splits:
-        raise UsageError("--name and --splits exclude each other")
+        raise UsageError("--name and --splits cannot be combined")
     if args.sample and (args.name or args.splits or args.solution):
-        raise UsageError("--sample has splits and truth of its own")
+        raise UsageError("--sample cannot be combined with --name, --splits or --solution")
 
 
 def prepare_input(args: argparse.Namespace) -> PreparationResult:
-    """Prepares what the arguments ask for."""
+    """Prepares the input, or the synthetic dataset with `--sample`."""
     root = prepared_root(args.output)
     common = Options(
         input=args.input or "",

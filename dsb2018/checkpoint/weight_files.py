@@ -1,4 +1,4 @@
-"""Files of weights, which may come from strangers: read without running any code in them."""
+"""Safe reading of untrusted weight files: no code in a file is run."""
 
 import pickle
 import zipfile
@@ -13,23 +13,23 @@ from dsb2018.io.files import check_regular_file
 
 
 class DamagedWeightsError(ValueError):
-    """A file of weights cannot be read."""
+    """Raised when a file of weights cannot be read."""
 
 
 READING_ERRORS = (
     *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError),
-    *(AttributeError, KeyError, IndexError, TypeError, ValueError),  # of what pickle makes of noise
+    *(AttributeError, KeyError, IndexError, TypeError, ValueError),  # pickle errors on random bytes
 )
 
 
 def read_weights(filename: str) -> dict:
-    """Reads safetensors, a checkpoint of torch, or a pickle of Detectron2's model zoo.
+    """Reads a safetensors file, a torch checkpoint, or a pickle of Detectron2's model zoo.
 
     Returns:
-        The weights by name under "model", and what else the file holds.
+        {"model": {name: tensor or array}, …} with all other values of the file.
 
     Raises:
-        DamagedWeightsError: the file is damaged, or holds something else.
+        DamagedWeightsError: the file is damaged or contains no weights.
     """
     try:
         checkpoint = _read(filename)
@@ -51,17 +51,17 @@ def _read(filename: str) -> dict:
             content = ArraysUnpickler(file, encoding="latin1").load()
         if "model" in content and "__author__" in content:
             return content
-        weights = content.get("blobs", content)  # of Caffe2
+        weights = content.get("blobs", content)  # Caffe2 format
         weights = {k: v for k, v in weights.items() if not k.endswith("_momentum")}
         return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
     if zipfile.is_zipfile(filename):
-        with zipfile.ZipFile(filename) as archive:  # torch does not look at the checksums
+        with zipfile.ZipFile(filename) as archive:  # torch does not verify the checksums
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-                raise zipfile.BadZipFile("compressed, which torch never does")
+                raise zipfile.BadZipFile("compressed archive, expected an uncompressed one")
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
     content = torch.load(filename, map_location="cpu", weights_only=True)
-    if "model_state" in content:  # of pycls
+    if "model_state" in content:  # pycls format
         weights = content["model_state"]
         weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
         return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
@@ -69,21 +69,24 @@ def _read(filename: str) -> dict:
 
 
 def check_tensors(weights: object) -> None:
-    """
+    """Checks that weights are a dict of names to dense tensors or NumPy arrays.
+
     Raises:
-        TypeError: not a dict of dense tensors or arrays by name.
+        TypeError: they are not.
     """
     if not isinstance(weights, dict) or not weights:
-        raise TypeError("it holds no weights by name")
+        raise TypeError("it contains no named weights")
     for name, values in weights.items():
         is_dense = torch.is_tensor(values) and values.layout == torch.strided
         if not isinstance(name, str) or not (is_dense or isinstance(values, np.ndarray)):
-            raise TypeError(f"{name!r} is no dense tensor")
+            raise TypeError(f"{name!r} is not a dense tensor")
 
 
 class ArraysUnpickler(pickle.Unpickler):
-    """Reads the model zoo's files, which are pickles of NumPy arrays; anything else in them, which
-    could run code, is refused."""
+    """Unpickler for the model zoo, which allows NumPy arrays only.
+
+    Other objects could run code and are refused.
+    """
 
     ALLOWED: ClassVar = {
         ("collections", "OrderedDict"),
@@ -95,11 +98,11 @@ class ArraysUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str):
-        """The class or function of a pickle.
+        """Returns a class or function that the pickle refers to.
 
         Raises:
-            UnpicklingError: one that arrays do not need.
+            UnpicklingError: it is not in `ALLOWED`.
         """
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which could run code")
+            raise pickle.UnpicklingError(f"it contains {module}.{name}, which could run code")
         return super().find_class(module, name)

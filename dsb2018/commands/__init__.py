@@ -1,1 +1,1 @@
-"""What the scripts in `tools/` do."""
+"""Implementation of the scripts in `tools/`."""

@@ -1,4 +1,4 @@
-"""What `tools/benchmark.py` does."""
+"""Implementation of `tools/benchmark.py`."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dsb2018.checkpoint import find_weights
-from dsb2018.commands.train import argument_parser as training_parser
+from dsb2018.commands.train import training_parser
 from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine import run as train
 from dsb2018.errors import UsageError
@@ -23,8 +23,8 @@ from dsb2018.report.scoring import is_scored, score_entrant
 logger = logging.getLogger(__name__)
 
 
-def argument_parser(text: str) -> argparse.ArgumentParser:
-    """The arguments of `tools/benchmark.py`; `text` is its docstring."""
+def benchmark_parser(text: str) -> argparse.ArgumentParser:
+    """Returns the argument parser of `tools/benchmark.py`, whose docstring is `text`."""
     parser = make_parser(text)
     add = parser.add_argument
     add(
@@ -39,10 +39,10 @@ def argument_parser(text: str) -> argparse.ArgumentParser:
         "--weights",
         nargs="+",
         metavar="FILE",
-        help="trained weights, one for each config (default: model_final.pth in its OUTPUT_DIR, "
+        help="trained weights, one file per config (default: model_final.pth in its OUTPUT_DIR, "
         "else the weights in this package)",
     )
-    add("--train", action="store_true", help="first train the models, into the output folder")
+    add("--train", action="store_true", help="train the models first, in the output folder")
     add(
         "--predictions",
         nargs="+",
@@ -56,7 +56,7 @@ def argument_parser(text: str) -> argparse.ArgumentParser:
         nargs="+",
         default=["dsb2018_val"],
         metavar="NAME",
-        help="names of prepared datasets (default: dsb2018_val)",
+        help="prepared datasets to evaluate on (default: dsb2018_val)",
     )
     add_output_folder(parser, "scores, tables and report.html")
     add_data_option(parser)
@@ -71,14 +71,20 @@ def _name_and_folder(text: str) -> tuple[str, str]:
 
 
 def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
-    """Scores what is not scored yet, and writes the comparison.
+    """Scores each entrant on each dataset and writes the comparison.
+
+    Scores that exist in the output folder are not computed again.
+
+    Args:
+        args: arguments of `argument_parser`.
 
     Returns:
         The scores of each entrant on each dataset.
 
     Raises:
-        ValueError: nobody takes part, a config without weights, or arguments that do not fit.
-        FileNotFoundError: a file or folder is missing; the message names it.
+        UsageError: there is nothing to compare, a config has no weights, or arguments cannot be
+            combined.
+        FileNotFoundError: a file or folder does not exist.
     """
     entrants = choose_entrants(args)
     register_dsb2018(args.data)
@@ -88,20 +94,25 @@ def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
         for entrant in entrants:
             folder = args.output / entrant.folder_name / file_name(dataset)
             if is_scored(entrant, dataset, args.data, folder):
-                logger.info("%s on %s: scored already", entrant.name, dataset)
+                logger.info("%s on %s: already scored", entrant.name, dataset)
             else:
-                logger.info("%s on %s …", entrant.name, dataset)
-                _in_own_process(score_entrant, entrant, dataset, args.data, folder)
+                logger.info("Scoring %s on %s …", entrant.name, dataset)
+                _run_in_new_process(score_entrant, entrant, dataset, args.data, folder)
             entries.append(read_entrant_scores(folder))
     write_comparison(entries, args.output)
     return entries
 
 
 def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
-    """Who takes part; models are trained before, if that was asked for.
+    """Returns the entrants: models and folders of label images.
+
+    With `--train`, the models are trained first.
+
+    Args:
+        args: arguments of `argument_parser`.
 
     Raises:
-        ValueError, FileNotFoundError: see `benchmark`.
+        UsageError, FileNotFoundError: see `benchmark`.
     """
     if not args.config_files and not args.predictions:
         raise UsageError("nothing to compare: give --config-file or --predictions")
@@ -109,7 +120,7 @@ def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
         if not Path(config).is_file():
             raise FileNotFoundError(f"{config}: no such config")
     if args.train and args.weights:
-        raise UsageError("--train makes the weights: leave --weights out")
+        raise UsageError("--train and --weights cannot be combined: --train creates the weights")
     if args.train:
         untrained = name_entrants(args.config_files, [""] * len(args.config_files), [])
         weights = [_train(entrant, args.output, args.data) for entrant in untrained]
@@ -126,11 +137,7 @@ def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
 
 
 def _train(entrant: Entrant, output: Path, root: str | None) -> str:
-    """Trains a model, or goes on where that was stopped.
-
-    Returns:
-        The weights.
-    """
+    """Trains a model, or resumes its training, and returns the path of the weights."""
     folder = output / entrant.folder_name / "training"
     weights = folder / "model_final.pth"
     if not weights.exists():
@@ -138,21 +145,26 @@ def _train(entrant: Entrant, output: Path, root: str | None) -> str:
         arguments = ["--config-file", entrant.config, "--resume"]
         arguments += ["--data", root] if root else []
         args = training_parser().parse_args([*arguments, "OUTPUT_DIR", str(folder)])
-        _in_own_process(train, args)
+        _run_in_new_process(train, args)
     return str(weights)
 
 
-def _in_own_process(function, *arguments) -> None:
-    """Calls a function in a fresh process, whose memory and threads are its own."""
+def _run_in_new_process(function, *arguments) -> None:
+    """Calls a function in a new process, so that it shares no memory or threads with others."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         pool.submit(function, *arguments).result()
 
 
 def write_comparison(entries: list[EntrantScores], output: Path) -> None:
-    """`results.json`, `results.csv`, `results.md` and `report.html`."""
-    found = differences(entries)
-    write_atomically(output / "results.json", to_json(entries, found))
+    """Writes `results.json`, `results.csv`, `results.md` and `report.html`.
+
+    Args:
+        entries: scores of each entrant on each dataset.
+        output: folder for the files.
+    """
+    score_differences = differences(entries)
+    write_atomically(output / "results.json", to_json(entries, score_differences))
     write_atomically(output / "results.csv", to_csv(entries))
-    write_atomically(output / "results.md", to_markdown(entries, found))
+    write_atomically(output / "results.md", to_markdown(entries, score_differences))
     write_atomically(output / "report.html", to_html(entries))

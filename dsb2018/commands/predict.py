@@ -1,4 +1,4 @@
-"""What `tools/predict.py` does."""
+"""Implementation of `tools/predict.py`."""
 
 import argparse
 import os
@@ -16,20 +16,20 @@ from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.io.locking import lock_folder
 from dsb2018.options import add_model_options, add_output_folder, make_parser, read_options
 
-# How long processes that share the files wait for the slowest one.
-PATIENCE = timedelta(days=7)
-NO_INFLUENCE = ("input", "output", "debug")  # arguments that a file's results do not depend on
+PATIENCE = timedelta(days=7)  # timeout for the slowest of several processes
+# Arguments that do not change the results of a file.
+IRRELEVANT_ARGUMENTS = ("input", "output", "debug")
 
 
 class Summary(NamedTuple):
-    """What became of a run.
+    """Result of a run.
 
     Args:
-        files: that were asked for.
-        done: of these, in this run or before.
-        nuclei: in all of them.
-        failed: a line for each file that failed.
-        written: files for all images together.
+        files: number of input files.
+        done: number of files that were processed, in this run or an earlier one.
+        nuclei: number of nuclei in all processed files.
+        failed: one line for each file that failed.
+        written: paths of the output files that cover all images.
     """
 
     files: int
@@ -39,8 +39,8 @@ class Summary(NamedTuple):
     written: list[Path]
 
 
-def argument_parser(text: str) -> argparse.ArgumentParser:
-    """The arguments of `tools/predict.py`; `text` is its docstring."""
+def predict_parser(text: str) -> argparse.ArgumentParser:
+    """Returns the argument parser of `tools/predict.py`, whose docstring is `text`."""
     parser = make_parser(text)
     add = parser.add_argument
     add(
@@ -56,29 +56,29 @@ def argument_parser(text: str) -> argparse.ArgumentParser:
         nargs="+",
         choices=list(EXPORTERS),
         default=["labels", "overlay"],
-        help="output formats beside the tables (default: labels overlay)",
+        help="output formats in addition to the tables (default: labels overlay)",
     )
     add("--crops", action="store_true", help="also write an image of each nucleus")
-    add("--channel", help="channel of the nuclei: its index, from 0, or its name")
+    add("--channel", help="nuclear channel: index, from 0, or name")
     add(
         "--pixel-size",
-        type=_length,
+        type=_pixel_size,
         metavar="UM",
-        help="width of a pixel in micrometres (default: as the file says)",
+        help="width of a pixel in micrometers (default: the value in the file)",
     )
     add(
         "--tile",
         type=int,
         default=Tiling.edge,
         metavar="PIXELS",
-        help=f"width of the tiles of large images (default: {Tiling.edge})",
+        help=f"width of the tiles of large images in pixels (default: {Tiling.edge})",
     )
     add(
         "--overlap",
         type=int,
         default=Tiling.margin,
         metavar="PIXELS",
-        help="overlap of tiles; should exceed the width of the largest nucleus "
+        help="overlap of tiles in pixels; should exceed the width of the largest nucleus "
         f"(default: {Tiling.margin})",
     )
     add(
@@ -91,31 +91,37 @@ def argument_parser(text: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _length(text: str) -> float:
+def _pixel_size(text: str) -> float:
     try:
-        length = float(text)
+        size = float(text)
     except ValueError:
-        length = 0.0
-    if not 1e-6 < length < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected micrometres, such as 0.325")
-    return length
+        size = 0.0
+    if not 1e-6 < size < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected micrometers, such as 0.325")
+    return size
 
 
 def predict(args: argparse.Namespace) -> Summary | None:
-    """Runs the command; None in other processes than the main one.
+    """Predicts the nuclei of all input files and writes the output folder.
+
+    Args:
+        args: arguments of `argument_parser`.
+
+    Returns:
+        The summary of the run in the main process, None in other processes.
 
     Raises:
-        FileNotFoundError: no such input, config or weights.
-        UsageError: unusable arguments, or another process is using the output folder.
+        FileNotFoundError: an input, the config or the weights do not exist.
+        UsageError: an argument is invalid, or another process uses the output folder.
     """
-    # These need torch, which `--help` and the export process do without.
+    # These modules import torch, which `--help` and the export process do not need.
     from detectron2.utils import comm
 
     from dsb2018.engine.processes import process_group
 
-    with process_group("cpu", PATIENCE):  # they only tell each other what failed
-        held = lock_folder(args.output, "prediction", "--output")
-        with held if comm.is_main_process() else nullcontext():
+    with process_group("cpu", PATIENCE):  # gloo suffices, as only error messages are exchanged
+        lock = lock_folder(args.output, "prediction", "--output")
+        with lock if comm.is_main_process() else nullcontext():
             return _predict(args)
 
 
@@ -132,9 +138,11 @@ def _predict(args: argparse.Namespace) -> Summary | None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     predictor = Predictor(args.config_file, options=options, backend=args.backend, tiling=tiling)
-    influences = {k: str(v) for k, v in vars(args).items() if k not in NO_INFLUENCE}
+    settings = {
+        name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
+    }
     with PredictionRun(
-        predictor, args.output, exporters, args.channel, args.pixel_size, influences
+        predictor, args.output, exporters, args.channel, args.pixel_size, settings
     ) as run:
         share = slice(comm.get_rank(), None, comm.get_world_size())
         failed = run.work_on(images, share)
@@ -142,14 +150,14 @@ def _predict(args: argparse.Namespace) -> Summary | None:
     if not comm.is_main_process():
         return None
     records = {name: record for name, _ in images if (record := run.record(name))}
-    if not records:  # tables of a run before stay as they are
+    if not records:  # keep the tables of an earlier run
         return Summary(len(images), 0, 0, failed, [])
     try:
         written = join_parts(args.output, run.done, records, exporters)
     except DamagedPartError as error:
-        error.part.unlink(missing_ok=True)  # which the next run notices
+        error.part.unlink(missing_ok=True)  # the next run writes it again
         failed, written = [*failed, str(error)], []
-    except OSError as error:  # as on a full disk, where it is not the only thing that failed
+    except OSError as error:  # for example a full disk; earlier failures are reported too
         failed, written = [*failed, f"{args.output}: {error}"], []
     nuclei = sum(row["nuclei"] for record in records.values() for row in record["images"])
     return Summary(len(images), len(records), nuclei, failed, written)

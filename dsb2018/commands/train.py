@@ -1,4 +1,4 @@
-"""What `tools/train_net.py` does."""
+"""Implementation of `tools/train_net.py`."""
 
 import argparse
 import sys
@@ -12,11 +12,11 @@ from dsb2018.engine.processes import launch, needs_processes
 from dsb2018.options import add_data_option
 
 
-def argument_parser(text: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's arguments, and `--data`.
+def training_parser(text: str | None = None) -> argparse.ArgumentParser:
+    """Returns a parser for Detectron2's arguments and `--data`.
 
     Args:
-        text: the tool's docstring: the purpose, an empty line, and what comes after the options.
+        text: docstring of the tool: purpose, empty line, and the text after the options.
     """
     purpose, _, details = (text or "").partition("\n\n")
     parser = default_argument_parser(details or None)
@@ -26,26 +26,30 @@ def argument_parser(text: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None, text: str | None = None) -> int:
-    """Trains or evaluates, in as many processes as the arguments ask for.
+    """Trains or evaluates in as many processes as the arguments ask for.
+
+    Args:
+        arguments: command line; None: that of the process.
+        text: docstring of the tool, see `argument_parser`.
 
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(argument_parser(text), run_all, arguments)
+    return run_command(training_parser(text), run_all, arguments)
 
 
 def run_all(args: argparse.Namespace) -> int:
-    """All processes of a run; returns the exit status."""
+    """Starts all processes of a run and returns the exit status."""
     if needs_processes(args):
         return launch(run_spawned, args)
     return run_process(args)
 
 
 def run_process(args: argparse.Namespace) -> int:
-    """`run` as one of several processes, or as the only one.
+    """Trains or evaluates in this process, which may be one of several.
 
     Returns:
-        The exit status, which of a process that was asked to stop is 128 + the signal's number.
+        The exit status: 0, or 128 + the number of the signal that stopped the process.
     """
     try:
         run(args)
@@ -55,6 +59,6 @@ def run_process(args: argparse.Namespace) -> int:
 
 
 def run_spawned(args: argparse.Namespace) -> None:
-    """`run_process` for a process that a launcher has started."""
+    """Calls `run_process` in a process that a launcher started, and exits if it fails."""
     if status := exit_status(run_process, args):
         sys.exit(status)

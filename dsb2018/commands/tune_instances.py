@@ -1,4 +1,4 @@
-"""What `tools/tune_instances.py` does."""
+"""Implementation of `tools/tune_instances.py`."""
 
 import argparse
 import os
@@ -17,17 +17,20 @@ from dsb2018.options import read_options
 
 
 def tune_instances(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
-    """Tunes on the first dataset of `DATASETS.TEST` and writes a config to `args.output`.
+    """Tunes the postprocessing on the first dataset of `DATASETS.TEST` and writes a config.
+
+    Args:
+        args: `config_file`, `data`, `output` (path of the new config), `opts` and `weights`.
 
     Returns:
-        The best options and their mAP, percent.
+        The best options and their mAP in percent.
 
     Raises:
-        UsageError: the model has no probability maps, or the config no test dataset.
+        UsageError: the model has no probability maps, or the config has no test dataset.
     """
     cfg = read_config(args.config_file, read_options(args))
     if not cfg.DATASETS.TEST:
-        raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, so nothing can be tuned on")
+        raise UsageError(f"{args.config_file}: DATASETS.TEST is empty, expected a dataset")
     dataset_name = cfg.DATASETS.TEST[0]
     register_dsb2018(args.data)
     check_registered([dataset_name], "DATASETS.TEST")
@@ -40,7 +43,14 @@ def tune_instances(args: argparse.Namespace) -> tuple[InstanceOptions, float]:
 def tuned_config(
     args: argparse.Namespace, dataset_name: str, options: InstanceOptions, best: float
 ) -> str:
-    """YAML of a config that is based on the given one and has the best thresholds."""
+    """Returns the YAML of a config that is based on the given config and has the best options.
+
+    Args:
+        args: see `tune_instances`.
+        dataset_name: dataset that the options were tuned on.
+        options: best options.
+        best: mAP of the options in percent.
+    """
     folder = Path(args.output).resolve().parent
     base = os.path.relpath(Path(args.config_file).resolve(), folder)
     keys = {name.upper(): getattr(options, name) for name in CHOICES}

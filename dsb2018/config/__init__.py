@@ -1,4 +1,4 @@
-"""The config: Detectron2's keys and this project's, read from YAML safely and checked."""
+"""Config: Detectron2's keys and the keys of this project, read safely from YAML and checked."""
 
 from dsb2018 import compat
 

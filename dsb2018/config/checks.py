@@ -1,6 +1,6 @@
-"""The allowed range of each key, checked when a config is read.
+"""Checks of the values in a config.
 
-Types are checked by Detectron2's `CfgNode` when a value is merged; here, what the type leaves open.
+Detectron2's `CfgNode` checks the types when values are merged. This module checks the ranges.
 """
 
 import math
@@ -16,10 +16,11 @@ from dsb2018.io.names import check_address
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that a key may have.
+    """Range of allowed numbers.
 
     Args:
-        low, high: the least and the greatest.
+        low: minimum.
+        high: maximum.
         above: whether `low` itself is excluded.
         below: whether `high` itself is excluded.
     """
@@ -39,6 +40,8 @@ class Range:
         return not (is_low or is_high)
 
     def __str__(self) -> str:
+        if (self.low, self.high) == (-math.inf, math.inf):
+            return "a number"
         if self.high == math.inf:
             return f"a number above {self.low:g}" if self.above else f"{self.low:g} or more"
         low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
@@ -46,7 +49,7 @@ class Range:
 
 
 class Choice(tuple):
-    """Texts that a key may have."""
+    """Allowed strings."""
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, self))
@@ -54,12 +57,12 @@ class Choice(tuple):
 
 @dataclass(frozen=True)
 class Each:
-    """A list of values that are each allowed.
+    """Lists whose values are all allowed.
 
     Args:
-        allowed: see `Range` and `Choice`.
-        count: number of values; None: one or more; 0: any number.
-        rising: whether no value may be less than the one before.
+        allowed: allowed values of the list.
+        count: length of the list; None: one or more; 0: any length.
+        rising: whether the values must be in ascending order; equal values are allowed.
     """
 
     allowed: Range | Choice
@@ -74,8 +77,8 @@ class Each:
         return not self.rising or list(values) == sorted(values)
 
     def __str__(self) -> str:
-        number = "a list" if not self.count else f"{self.count} values"
-        return f"{number}, each {self.allowed}" + (", rising" if self.rising else "")
+        number = "a list of values" if not self.count else f"{self.count} values"
+        return f"{number}, each {self.allowed}" + (", in ascending order" if self.rising else "")
 
 
 SHARE, POSITIVE, NOT_NEGATIVE = Range(0, 1), Range(0, above=True), Range(0)
@@ -156,10 +159,10 @@ DEVICES = "cpu, cuda, or one GPU, such as cuda:1"
 
 
 def find_value(cfg: CfgNode, key: str) -> object:
-    """The value of a key such as "SOLVER.BASE_LR".
+    """Returns the value of a key such as "SOLVER.BASE_LR".
 
     Raises:
-        KeyError: no such key.
+        KeyError: the key does not exist.
     """
     value = cfg
     for name in key.split("."):
@@ -170,10 +173,10 @@ def find_value(cfg: CfgNode, key: str) -> object:
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Checks each key of `ALLOWED`, the device, and the names of the datasets.
+    """Checks the keys in `ALLOWED`, the device, the weights and the names of the datasets.
 
     Raises:
-        ValueError: a value that is not allowed; the message has key, value and range.
+        ValueError: a value is not allowed; the message names key, value and range.
     """
     for key, allowed in ALLOWED.items():
         value = find_value(cfg, key)
@@ -182,7 +185,7 @@ def check_values(cfg: CfgNode) -> None:
     _check("MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, DEVICES)
     check_address(cfg.MODEL.WEIGHTS)
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
-        expected = 'a list of names, as ("dsb2018_train",)'
+        expected = 'a list of names, such as ("dsb2018_train",)'
         _check(key, find_value(cfg, key), _are_names, expected)
 
 

@@ -1,4 +1,4 @@
-"""The keys that this project adds to Detectron2's config, all in one place."""
+"""Config keys that this project adds to Detectron2's."""
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -6,16 +6,17 @@ SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
 
 
 def check_separation(kind: str) -> None:
-    """
+    """Checks a value of MODEL.DENSE.SEPARATION.
+
     Raises:
-        ValueError: not in `SEPARATIONS`.
+        ValueError: it is not in `SEPARATIONS`.
     """
     if kind not in SEPARATIONS:
         raise ValueError(f"MODEL.DENSE.SEPARATION {kind!r}, expected one of {SEPARATIONS}")
 
 
 def add_dsb2018_config(cfg: CfgNode) -> None:
-    """Adds the project's keys with their defaults."""
+    """Adds the keys of this project with their defaults."""
     _add_input(cfg)
     _add_models(cfg)
     _add_solver_and_test(cfg)
@@ -23,88 +24,91 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
-    # What a training image is made of. A window of the image is cut out, zoomed and recoloured.
-    cfg.INPUT.CROP_TRAIN = 320  # height and width of what the model sees, pixels
-    cfg.INPUT.ZOOM_TRAIN = [1.0, 3.0]  # least and most zoom (model pixels per image pixel)
-    cfg.INPUT.STAIN_STRENGTH = 1.0  # how far colours and contrast may change, 0 to 1
-    cfg.INPUT.INVERSION = 0.15  # share of training images that are inverted, 0 to 1
-    cfg.INPUT.OPTICS = 0.25  # share of training images that are blurred, and of noisy ones, 0 to 1
-    cfg.INPUT.MIN_AREA = 12  # nuclei cut by the window to fewer pixels than this are no truth
-    # Share of modalities in training: 1: as they come; 0: every modality equally often.
+    # Training samples are random crops, which are zoomed and recolored.
+    cfg.INPUT.CROP_TRAIN = 320  # height and width of the training crop, pixels
+    cfg.INPUT.ZOOM_TRAIN = [1.0, 3.0]  # smallest and largest zoom: pixels per pixel of the image
+    cfg.INPUT.STAIN_STRENGTH = 1.0  # strength of color and contrast augmentation, 0 to 1
+    cfg.INPUT.INVERSION = 0.15  # probability that a training image is inverted, 0 to 1
+    cfg.INPUT.OPTICS = 0.25  # probability of blur, and probability of noise, in training, 0 to 1
+    cfg.INPUT.MIN_AREA = 12  # nuclei that the crop cuts to fewer pixels are ignored
+    # 1: training images are drawn as they occur; 0: every modality is drawn equally often.
     cfg.DATALOADER.MODALITY_POWER = 1.0
-    # In inference the whole image is resized by this factor; MAX_SIZE_TEST (Detectron2's key) is
-    # the longest edge that enlarging may reach, pixels.
+    # Test-time scale: factor by which images are resized for the model. MAX_SIZE_TEST, a key of
+    # Detectron2, limits the longest edge of an enlarged image, pixels.
     cfg.INPUT.ZOOM_TEST = 1.0
-    # Grey values are spread over the full range before anything else, all channels alike.
-    cfg.INPUT.STRETCH = True
-    cfg.INPUT.STRETCH_PERCENT = 0.1  # percent of the darkest and of the brightest that are cut off
+    cfg.INPUT.STRETCH = True  # stretch the gray values to the full range, all channels alike
+    # Percentage of the darkest and of the brightest pixels that are clipped by the stretch.
+    cfg.INPUT.STRETCH_PERCENT = 0.1
 
 
 def _add_models(cfg: CfgNode) -> None:
-    # A backbone of the `timm` library (build_timm_fpn_backbone).
+    # Backbones of the timm library (build_timm_backbone, build_timm_fpn_backbone).
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "efficientnet_lite0"  # any timm model with feature maps
-    cfg.MODEL.TIMM.STRIDES = [4, 8, 16, 32]  # of the feature maps that are used, in pixels
-    # BN, or FrozenBN: statistics stay those of the weights that were loaded, which are of no batch;
-    # not for a training from random weights.
+    cfg.MODEL.TIMM.STRIDES = [4, 8, 16, 32]  # strides of the feature maps that are used, pixels
+    # BN, or FrozenBN, which keeps the statistics of the loaded weights; FrozenBN is not for
+    # training from random weights.
     cfg.MODEL.TIMM.NORM = "BN"
 
-    # Models that give each pixel a class. Losses of their map of nuclei, added up: iou (the
-    # paper's), dice, cross_entropy.
+    # Dense models, which predict a class for each pixel. Losses of the nucleus map, added up: iou
+    # (the paper's), dice, cross_entropy.
     cfg.MODEL.DENSE = CfgNode()
     cfg.MODEL.DENSE.LOSSES = ["cross_entropy", "iou"]
-    # A further map that tells nuclei apart that touch: none; border (inside and not near another
-    # nucleus); distance (from the edge of each nucleus, 1 in its middle).
+    # Additional map that separates touching nuclei: none; border (low near another nucleus);
+    # distance (distance to the edge of the nucleus, 1 in its middle).
     cfg.MODEL.DENSE.SEPARATION = "none"
     cfg.MODEL.DENSE.BORDER_WEIGHT = 10.0  # weight of pixels between nuclei in the loss of `border`
-    # How their maps become nuclei; see `InstanceOptions`. `tools/tune_instances.py` chooses them.
+    # Postprocessing of dense models, see `InstanceOptions`. tools/tune_instances.py tunes it.
     cfg.MODEL.INSTANCES = CfgNode()
     cfg.MODEL.INSTANCES.METHOD = "components"  # components or watershed
-    cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # least probability of a nucleus's pixels, 0 to 1
-    # Seeds of watershed are peaks: of the further map (map), or of the distance to the edge of
-    # where that is at least SEED_THRESH (distance); without that map of the distance to the edge.
+    cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # minimum probability of a nucleus pixel, 0 to 1
+    # Watershed seeds are peaks of the additional map (map), or of the distance to the edge of the
+    # region where that map is at least SEED_THRESH (distance). Without an additional map, they are
+    # always peaks of the distance to the edge of the nuclei.
     cfg.MODEL.INSTANCES.SEEDS = "map"
-    # Least climb down from a peak to a higher one: with map 0 to 1, else pixels.
+    # Minimum depth of the valley between two seeds: 0 to 1 with map, else pixels.
     cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0
-    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # 0 to 1
-    cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are left out, pixels
+    cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # see SEEDS, 0 to 1
+    cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are removed, pixels
     cfg.MODEL.INSTANCES.MAX_HOLE = 0  # holes up to this size are filled, pixels
     cfg.MODEL.UNET = CfgNode()
-    cfg.MODEL.UNET.WIDTH = 16  # channels of the first level; each further one has twice as many
-    cfg.MODEL.UNET.DEPTH = 4  # number of times that the image is halved
-    cfg.MODEL.UNET.NORM = "BN"  # IN (of each image alone) or Detectron2's norms; "" for none
-    cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # UNetHead: channels from coarse to fine
+    cfg.MODEL.UNET.WIDTH = 16  # channels of the first level, doubled at each further level
+    cfg.MODEL.UNET.DEPTH = 4  # number of downsampling steps
+    cfg.MODEL.UNET.NORM = "BN"  # IN (instance normalization), one of Detectron2's norms, "": none
+    cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # channels of UNetHead, from coarse to fine
     cfg.MODEL.SIMPLE_CNN = CfgNode()
     cfg.MODEL.SIMPLE_CNN.WIDTH = 32  # channels of each convolution
-    cfg.MODEL.SIMPLE_CNN.DEPTH = 6  # convolutions before the output
+    cfg.MODEL.SIMPLE_CNN.DEPTH = 6  # number of convolutions before the output
 
 
 def _add_solver_and_test(cfg: CfgNode) -> None:
-    # Optimizer; "SGD" is Detectron2's own, with its momentum and weight decay keys.
-    cfg.SOLVER.OPTIMIZER = "SGD"  # SGD, ADAM or ADAMW
-    # Arithmetic of the network: "auto" takes what the device does best: on a GPU bf16, or fp16
-    # where it has no bf16; on a processor bf16 where that is faster than fp32.
-    cfg.SOLVER.PRECISION = "auto"  # auto, fp32, bf16, or on a GPU fp16
-    cfg.SOLVER.EMA_DECAY = 0.0  # moving average of the weights is evaluated and saved; 0: none
-    cfg.SOLVER.ACCUMULATION = 1  # parts that a batch is taken in, for less memory
-    cfg.SOLVER.CHECKPOINTS = 0  # number of checkpoints that are kept, beside best and final; 0: all
-    cfg.MODEL.SYNC_BN = True  # several processes share the statistics of batch normalisation
-    cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC; the same numbers, faster convolutions
+    cfg.SOLVER.OPTIMIZER = "SGD"  # SGD (Detectron2's), ADAM or ADAMW
+    # Precision of the network: fp32, bf16, fp16 (GPU only) or auto. On a GPU, auto is bf16 if the
+    # hardware has it, else fp16; on a CPU it is bf16 if that is faster than fp32.
+    cfg.SOLVER.PRECISION = "auto"
+    # Decay of the moving average of the weights, which is then evaluated and saved; 0: no average.
+    cfg.SOLVER.EMA_DECAY = 0.0
+    cfg.SOLVER.ACCUMULATION = 1  # number of parts in which a batch is processed, to save memory
+    # Number of checkpoints to keep, besides the best and the final one; 0: all.
+    cfg.SOLVER.CHECKPOINTS = 0
+    cfg.MODEL.SYNC_BN = True  # synchronize batch normalization between processes
+    cfg.MODEL.CHANNELS_LAST = True  # memory layout NHWC: the same numbers, faster convolutions
 
-    # Which instances count as found in the metrics that need a decision ("nuclei" and the semantic
-    # map of models that have instances only); COCO AP uses all of them, ranked.
+    # Predictions with a lower score are ignored by the "nuclei" metrics and by the semantic map of
+    # Mask R-CNN. COCO AP uses all predictions.
     cfg.TEST.SCORE_THRESH = 0.5  # 0 to 1
-    cfg.TEST.OVERLAYS = 0  # number of test images of which a picture is written
-    # At each evaluation (Detectron2's TEST.EVAL_PERIOD) also the losses of the test images.
+    cfg.TEST.OVERLAYS = 0  # number of test images that are written with outlines
+    # Also compute the loss of the test images at each evaluation (Detectron2's TEST.EVAL_PERIOD).
     cfg.TEST.LOSS = False
-    # model_best.pth is of the evaluation with the best of this, named as in metrics.json; "": none
+    # Metric that selects model_best.pth, named as in metrics.json; "": none.
     cfg.TEST.BEST_METRIC = "nuclei/mAP"
-    cfg.TEST.PATIENCE = 0  # evaluations without a better BEST_METRIC that end a training; 0: never
+    # Number of evaluations without an improvement that ends a training; 0: never.
+    cfg.TEST.PATIENCE = 0
 
 
 def _add_tracking(cfg: CfgNode) -> None:
-    # Weights & Biases, beside TensorBoard and metrics.json, which are always written. What is
-    # empty is left to wandb's own environment variables (WANDB_PROJECT, WANDB_MODE, …).
+    # Weights & Biases, in addition to TensorBoard and metrics.json. Empty values leave the choice
+    # to wandb's environment variables (WANDB_PROJECT, WANDB_MODE, …).
     cfg.WANDB = CfgNode()
     cfg.WANDB.ENABLED = False
     cfg.WANDB.PROJECT = ""
@@ -113,12 +117,12 @@ def _add_tracking(cfg: CfgNode) -> None:
     cfg.WANDB.GROUP = ""
     cfg.WANDB.TAGS = []
     cfg.WANDB.MODE = ""  # online, offline or disabled
-    cfg.WANDB.IMAGES = 8  # number of test images shown with their true and predicted nuclei
-    cfg.WANDB.SAVE_BEST = False  # uploads model_best.pth, or else model_final.pth
+    cfg.WANDB.IMAGES = 8  # number of test images that are shown with their nuclei
+    cfg.WANDB.SAVE_BEST = False  # upload model_best.pth, or else model_final.pth
 
 
 def get_dsb2018_cfg() -> CfgNode:
-    """Detectron2's default config with the project's keys."""
+    """Returns Detectron2's default config with the keys of this project."""
     cfg = get_cfg()
     add_dsb2018_config(cfg)
     return cfg

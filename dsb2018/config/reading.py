@@ -1,4 +1,4 @@
-"""Config files, which may come from strangers: read without running code, and checked."""
+"""Safe reading of untrusted config files: no code is run, and keys and values are checked."""
 
 import difflib
 import math
@@ -16,30 +16,32 @@ from dsb2018.errors import UsageError
 from dsb2018.io.files import read_file
 
 BASE = "_BASE_"
-LARGEST = 1_000_000  # bytes of a config file, and nodes of YAML with its aliases expanded
-RENAMED = "VERSION"  # configs of version 1 have other names, which Detectron2 converts
+MAX_SIZE = 1_000_000  # bytes of a config file, and YAML nodes after the expansion of aliases
+VERSION = "VERSION"  # Detectron2 converts the old key names in configs of version 1
 
 
 class ConfigError(UsageError):
-    """A config file or KEY VALUE option that cannot be used; the message names file and key."""
+    """Raised for an invalid config file or KEY VALUE pair; the message names file and key."""
 
 
 def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
-    """A config file over the defaults. A `MODEL.DEVICE` of "cuda" becomes "cpu" where there is no
-    GPU.
+    """Reads a config file and merges it into the default config.
+
+    `MODEL.DEVICE` becomes "cpu" if it is "cuda" and there is no GPU.
 
     Args:
-        config_file: YAML; `_BASE_` names a file, or a list of files, that it changes.
-        options: KEY, VALUE, … that override it.
+        config_file: path of a YAML file; `_BASE_` in it names the file, or a list of files, that
+            it changes.
+        options: KEY, VALUE, … that override the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ConfigError: unreadable YAML, YAML that would run code, a key that does not exist, or a
-            value of the wrong type or outside of its range.
+        FileNotFoundError: the file does not exist.
+        ConfigError: the YAML is invalid or contains code, a key does not exist, or a value has
+            the wrong type or is out of range.
     """
     cfg = get_dsb2018_cfg()
     for path, content in read_chain(Path(config_file)):
-        if content.get(RENAMED, cfg.VERSION) == cfg.VERSION:
+        if content.get(VERSION, cfg.VERSION) == cfg.VERSION:
             for key in _keys(content):
                 _check_key(cfg, key, str(path))
     try:
@@ -58,22 +60,25 @@ def read_config(config_file: str, options: Sequence = ()) -> CfgNode:
 
 
 def read_chain(path: Path, children: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict]]:
-    """A config file and all files that its `_BASE_` leads to, each with its content.
+    """Yields a config file and the files that it is based on.
 
     Args:
-        path: of the file.
-        children: files that have led to it.
+        path: path of the config file.
+        children: files whose `_BASE_` led to this file.
+
+    Yields:
+        The path of each file and its content without `_BASE_`.
 
     Raises:
-        FileNotFoundError: no such file; the message names the file that refers to it.
-        ConfigError: see `read_yaml`; or a file leads back to itself.
+        FileNotFoundError: a file does not exist; the message names the file that refers to it.
+        ConfigError: a file is invalid, see `read_yaml`, or is based on itself.
     """
     if path.resolve() in children:
         chain = " → ".join(map(str, (*children, path)))
-        raise ConfigError(f"{path}: its {BASE} leads back to itself ({chain})")
+        raise ConfigError(f"{path}: circular {BASE} ({chain})")
     if not path.is_file():
-        named = f", the {BASE} of {children[-1]}" if children else ""
-        raise FileNotFoundError(f"{path}: no such config file{named}")
+        origin = f", the {BASE} of {children[-1]}" if children else ""
+        raise FileNotFoundError(f"{path}: no such config file{origin}")
     content = read_yaml(path)
     yield path, {key: value for key, value in content.items() if key != BASE}
     bases = content.get(BASE, [])
@@ -84,50 +89,56 @@ def read_chain(path: Path, children: tuple[Path, ...] = ()) -> Iterator[tuple[Pa
 
 
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file; tags that would make Python objects are refused.
+    """Returns the mapping in a YAML file. Tags that create Python objects are refused.
 
     Raises:
-        ConfigError: not YAML, not a mapping, or larger than `LARGEST`, as it is or when its aliases
-            are expanded.
+        ConfigError: the file is not YAML or not a mapping, or it is larger than `MAX_SIZE`, before
+            or after the expansion of aliases.
     """
     try:
-        text = read_file(path, LARGEST)
-        if _expanded_size(yaml.compose(text, yaml.SafeLoader), {}) > LARGEST:
-            raise ConfigError(f"{path}: its aliases expand to more than {LARGEST} values")
+        text = read_file(path, MAX_SIZE)
+        if _expanded_size(yaml.compose(text, yaml.SafeLoader), {}) > MAX_SIZE:
+            raise ConfigError(f"{path}: its aliases expand to more than {MAX_SIZE} values")
         content = yaml.safe_load(text)
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        what = f"line {line}: {error.problem}"
-        raise ConfigError(f"{path}: refused, {what} (no code in a config is run)") from error
+        problem = f"line {line}: {error.problem}"
+        raise ConfigError(f"{path}: refused, {problem} (a config must not contain code)") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({_first_line(error)})") from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: too deeply nested for a config") from error
+        raise ConfigError(f"{path}: the YAML is too deeply nested") from error
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(error) from error
     if not isinstance(content, dict):
-        kind = "an empty file" if content is None else f"a {type(content).__name__}"
+        kind = "an empty file" if content is None else f"a value of type {type(content).__name__}"
         raise ConfigError(f"{path}: {kind}, expected keys and values, such as `SOLVER:`")
     return content
 
 
 def _expanded_size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
-    """Number of values in a YAML document, an alias counted as often as it is used; infinite where
-    an alias contains itself."""
+    """Returns the number of values in a YAML document after the expansion of its aliases.
+
+    It is infinite if an alias contains itself.
+
+    Args:
+        node: root of the document, or a part of it.
+        sizes: {id of a node: size} of the nodes that were visited.
+    """
     if id(node) in sizes:
         return sizes[id(node)]
-    sizes[id(node)] = math.inf  # what a node that contains itself finds
+    sizes[id(node)] = math.inf  # returned if the node contains itself
     size = 1.0
     if isinstance(node, yaml.MappingNode):
-        size += sum(_expanded_size(each, sizes) for pair in node.value for each in pair)
+        size += sum(_expanded_size(child, sizes) for pair in node.value for child in pair)
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(_expanded_size(each, sizes) for each in node.value)
+        size += sum(_expanded_size(child, sizes) for child in node.value)
     sizes[id(node)] = size
     return size
 
 
 def _keys(content: Mapping, prefix: str = "") -> Iterator[str]:
-    """All keys of nested mappings, as "SOLVER.BASE_LR"."""
+    """Yields all keys of nested mappings in the form "SOLVER.BASE_LR"."""
     for name, value in content.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping):
@@ -140,8 +151,8 @@ def _check_key(cfg: CfgNode, key: str, source: str) -> None:
     try:
         find_value(cfg, key)
     except KeyError as error:
-        close = difflib.get_close_matches(key, list(_keys(cfg)), 1, 0.7)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        similar = difflib.get_close_matches(key, list(_keys(cfg)), 1, 0.7)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
         raise ConfigError(f"{source}: there is no config key {key}{hint}") from error
 
 
@@ -152,17 +163,19 @@ def _merge_options(cfg: CfgNode, options: list) -> None:
         )
     for key, value in zip(options[::2], options[1::2], strict=True):
         _check_key(cfg, str(key), "KEY VALUE")
-        before = find_value(cfg, key)
-        if isinstance(before, CfgNode):
-            raise ConfigError(f"KEY VALUE: {key} is a group of keys: {', '.join(before)}")
-        if isinstance(before, float) and str(value).lstrip("+-").isdigit():
-            value = float(value)  # 2 is 2.0
+        current = find_value(cfg, key)
+        if isinstance(current, CfgNode):
+            raise ConfigError(
+                f"KEY VALUE: {key} is a group, expected one of its keys: {', '.join(current)}"
+            )
+        if isinstance(current, float) and str(value).lstrip("+-").isdigit():
+            value = float(value)  # CfgNode does not accept an integer for a float
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, TypeError, AssertionError, SyntaxError, RecursionError) as error:
-            kind = type(before).__name__
+            kind = type(current).__name__
             raise ConfigError(
-                f"KEY VALUE: {key} {value!r}, expected a value of type {kind}, such as {before!r}"
+                f"KEY VALUE: {key} {value!r}, expected a value of type {kind}, such as {current!r}"
             ) from error
 
 

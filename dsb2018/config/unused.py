@@ -7,7 +7,7 @@ from detectron2.config import CfgNode, get_cfg
 from dsb2018.config.checks import find_value
 
 logger = logging.getLogger(__name__)
-_warned: set[str] = set()  # a config is read several times in a process
+_warned: set[str] = set()  # messages that were logged; a process reads a config several times
 
 WITHOUT_EFFECT = {
     "SOLVER.AMP.ENABLED": "use SOLVER.PRECISION",
@@ -15,22 +15,22 @@ WITHOUT_EFFECT = {
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "use INPUT.ZOOM_TRAIN",
     "INPUT.MAX_SIZE_TRAIN": "use INPUT.CROP_TRAIN",
     "INPUT.MIN_SIZE_TEST": "use INPUT.ZOOM_TEST",
-    "INPUT.RANDOM_FLIP": "training images are always flipped and turned",
+    "INPUT.RANDOM_FLIP": "training images are always flipped and rotated at random",
     "INPUT.CROP.ENABLED": "use INPUT.CROP_TRAIN",
     "DATALOADER.SAMPLER_TRAIN": "use DATALOADER.MODALITY_POWER",
     "DATALOADER.REPEAT_THRESHOLD": "use DATALOADER.MODALITY_POWER",
-    "DATALOADER.ASPECT_RATIO_GROUPING": "training windows have one size",
-    "TEST.AUG.ENABLED": "there is no test-time augmentation",
-    "TEST.PRECISE_BN.ENABLED": "there is no precise BN; SOLVER.EMA_DECAY averages the weights",
+    "DATALOADER.ASPECT_RATIO_GROUPING": "all training crops have the same size",
+    "TEST.AUG.ENABLED": "test-time augmentation is not supported",
+    "TEST.PRECISE_BN.ENABLED": "precise BN is not supported; SOLVER.EMA_DECAY averages the weights",
 }
 
 
 def warn_of_unused(cfg: CfgNode, source: str) -> None:
-    """Logs a warning for each key that was changed without effect, once in a process.
+    """Logs a warning for each key without effect that was changed, once per process.
 
     Args:
-        cfg: complete.
-        source: the file or option that the config comes from, for the message.
+        cfg: complete config.
+        source: file or option that the config comes from, for the message.
     """
     defaults = get_cfg()
     for key, advice in WITHOUT_EFFECT.items():

@@ -1,4 +1,4 @@
-"""Training and evaluation: joins data, models and metrics."""
+"""Training and evaluation."""
 
 from dsb2018 import compat
 

@@ -1,4 +1,4 @@
-"""What happens around iterations; each hook does one thing, and a config key turns it on."""
+"""Hooks of the training. Each hook does one thing and is controlled by a config key."""
 
 import logging
 import math
@@ -21,27 +21,32 @@ logger = logging.getLogger(__name__)
 
 
 class EarlyStop(BaseException):
-    """Further training has not helped for a while. Not an error, so no `Exception`."""
+    """Raised to stop a training whose metric no longer improves.
+
+    Stopping is not an error, so this is not an `Exception`.
+    """
 
 
 class WeightAverage(HookBase):
-    """An exponential moving average of the weights, which is what is evaluated and saved.
+    """Exponential moving average of the weights. The averaged weights are evaluated and saved.
 
-    Sooner than `decay` alone would, the average forgets the first weights: after n updates it
-    keeps at most (1 + n) / (10 + n) of itself.
+    The decay is lower at the beginning, so that the average forgets the initial weights faster:
+    after n updates it is at most (1 + n) / (10 + n).
     """
 
     def __init__(self, model: nn.Module, decay: float):
         """
         Args:
-            model: what is trained; copied.
-            decay: share of the average that an update keeps, 0 to 1.
+            model: model to train; the average is a copy of it.
+            decay: weight of the old average in an update, above 0 and below 1.
 
         Raises:
-            ValueError: another decay.
+            ValueError: `decay` is out of range.
         """
         if not 0 < decay < 1:
-            raise ValueError(f"SOLVER.EMA_DECAY {decay}, expected 0 (none) to below 1")
+            raise ValueError(
+                f"SOLVER.EMA_DECAY {decay}, expected a number from 0 (no average) to below 1"
+            )
         self._decay, self._source = decay, model
         self._average = AveragedModel(model, avg_fn=self._mix, use_buffers=True)
 
@@ -51,39 +56,44 @@ class WeightAverage(HookBase):
         return self._average.module
 
     def _mix(self, average: torch.Tensor, new: torch.Tensor, _) -> torch.Tensor:
-        if not average.is_floating_point():  # counters of batch normalisation
+        if not average.is_floating_point():  # counters of batch normalization
             return new
-        count = int(self._average.n_averaged)  # on the CPU, where nothing has to be waited for
+        count = int(self._average.n_averaged)  # a CPU tensor, so this does not wait for the GPU
         return torch.lerp(new, average, min(self._decay, (1 + count) / (10 + count)))
 
     def after_step(self) -> None:
-        """Takes in the new weights."""
+        """Updates the average with the new weights."""
         self._average.update_parameters(self._source)
 
     def state_dict(self) -> dict:
-        """The trained weights, and the number of updates; checkpoints hold the average itself as
-        their model."""
+        """Returns the trained weights and the number of updates.
+
+        The averaged weights are saved as the model of the checkpoint.
+        """
         return {"model": self._source.state_dict(), "count": int(self._average.n_averaged)}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`."""
+        """Restores the result of `state_dict`."""
         self._source.load_state_dict(state_dict["model"])
         self._average.n_averaged.fill_(state_dict["count"])
 
 
 class Usage(HookBase):
-    """Writes `images_per_second` and `memory_gb`: of the GPU, the most that was taken so far;
-    without one, of this process now."""
+    """Writes `images_per_second` and `memory_gb` to the event storage.
+
+    `memory_gb` is the peak memory of the GPU, or the current memory of this process if no GPU is
+    used.
+    """
 
     def __init__(self, batch_size: int):
         """
         Args:
-            batch_size: images of an iteration, all processes together.
+            batch_size: number of images per iteration, summed over all processes.
         """
         self._batch_size = batch_size
 
     def after_step(self) -> None:
-        """Writes both."""
+        """Writes both values."""
         storage = self.trainer.storage
         seconds, measured_at = storage.latest().get("time", (0, -1))
         if seconds and measured_at == storage.iter:  # the first iterations are not timed
@@ -94,27 +104,29 @@ class Usage(HookBase):
 
 
 class OldCheckpoints(HookBase):
-    """Deletes all but the last checkpoints; the best and the final one have other names."""
+    """Deletes old checkpoints. `model_best.pth` and `model_final.pth` are always kept."""
 
     def __init__(self, folder: str | Path, period: int, kept: int):
         """
         Args:
-            folder: where they are.
-            period: iterations between two.
-            kept: number that are kept; 0: all.
+            folder: folder of the checkpoints.
+            period: number of iterations between two checkpoints.
+            kept: number of checkpoints to keep; 0: all.
         """
         self._folder, self._period, self._kept = Path(folder), period, kept
 
     def after_step(self) -> None:
-        """Deletes, when a new one was just written."""
+        """Deletes old checkpoints if a new one was written in this iteration."""
         if self._kept and (self.trainer.iter + 1) % self._period == 0:
             for path in numbered_checkpoints(self._folder, self.trainer.iter)[self._kept :]:
                 path.unlink(missing_ok=True)
 
 
 class BestCheckpoint(HookBase):
-    """Saves `model_best.pth` after each evaluation that is better than all before, and stops the
-    training when `patience` of them in a row were not."""
+    """Saves `model_best.pth` whenever the metric improves.
+
+    The training stops after `patience` evaluations in a row without an improvement.
+    """
 
     NAME = "model_best"
 
@@ -128,36 +140,42 @@ class BestCheckpoint(HookBase):
     ):
         """
         Args:
-            save: writes a checkpoint of a name.
-            folder: where it is written.
-            metric: as in metrics.json, such as "nuclei/mAP" or "validation/total_loss"; see
-                `is_lower_better`.
-            period: iterations between two evaluations.
-            patience: number of evaluations; 0: never stops.
+            save: function that writes the checkpoint with the given name.
+            folder: folder of the checkpoints.
+            metric: name of the metric in metrics.json, such as "nuclei/mAP" or
+                "validation/total_loss"; see `is_lower_better`.
+            period: number of iterations between two evaluations.
+            patience: number of evaluations without an improvement; 0: never stop.
         """
         self._save, self._path = save, Path(folder) / f"{self.NAME}.pth"
         self._metric, self._period, self._patience = metric, period, patience
         self._sign = -1 if is_lower_better(metric) else 1
         self.best: float | None = None
         self.best_iteration: int | None = None
-        self._failures = 0
+        self._failures = 0  # evaluations in a row without an improvement
 
     def before_train(self) -> None:
-        """A resumed training knows the best that there is, also where it was killed between that
-        and its next checkpoint."""
+        """Reads the best value from `model_best.pth` if the training is resumed.
+
+        The file may be newer than the checkpoint that the training resumes from.
+        """
         if self.trainer.start_iter and self._path.exists():
             hooks = torch.load(self._path, map_location="cpu", weights_only=True)["trainer"][
                 "hooks"
             ]
-            found = hooks[type(self).__name__]
-            if found["metric"] == self._metric and self._is_better(found["best"]):
-                self.best, self.best_iteration = found["best"], found["iteration"]
+            state = hooks[type(self).__name__]
+            if state["metric"] == self._metric and self._is_better(state["best"]):
+                self.best, self.best_iteration = state["best"], state["iteration"]
 
     def after_step(self) -> None:
-        """Looks at the evaluation of this iteration, if there was one."""
-        done = self.trainer.iter + 1
-        if done % self._period == 0 and done != self.trainer.max_iter:
-            self._look()
+        """Compares the result if the model was evaluated in this iteration.
+
+        Raises:
+            EarlyStop: the metric has not improved in `patience` evaluations.
+        """
+        iterations = self.trainer.iter + 1
+        if iterations % self._period == 0 and iterations != self.trainer.max_iter:
+            self._compare_with_best()
             if self._patience and self._failures >= self._patience:
                 raise EarlyStop(
                     f"{self._metric} was not better than {self.best:.2f} (iteration "
@@ -165,22 +183,24 @@ class BestCheckpoint(HookBase):
                 )
 
     def after_train(self) -> None:
-        """Looks at the evaluation after the last iteration."""
+        """Compares the result of the evaluation after the last iteration."""
         if self.trainer.iter + 1 >= self.trainer.max_iter:
-            self._look()
+            self._compare_with_best()
         if self.best is not None:
             logger.info("Best %s: %.2f, iteration %d", self._metric, self.best, self.best_iteration)
 
-    def _look(self) -> None:
+    def _compare_with_best(self) -> None:
         latest, iteration = self.trainer.storage.latest(), self.trainer.storage.iter
         value, measured_at = latest.get(self._metric, (None, iteration))
-        # What the main process has measured; an evaluation that was broken off is none.
+        # Only the main process has the result. An interrupted evaluation does not count.
         value, measured_at = comm.all_gather((value, measured_at))[0]
         if measured_at != iteration:
             return
         if value is None:
-            known = sorted(name for name in latest if "/" in name)
-            logger.warning("TEST.BEST_METRIC %s was not measured, but %s", self._metric, known)
+            measured = sorted(name for name in latest if "/" in name)
+            logger.warning(
+                "TEST.BEST_METRIC %s was not measured, expected one of %s", self._metric, measured
+            )
         elif self._is_better(value):
             self.best, self.best_iteration, self._failures = value, iteration, 0
             self._save(self.NAME)
@@ -193,7 +213,7 @@ class BestCheckpoint(HookBase):
         return self.best is None or self._sign * (value - self.best) > 0
 
     def state_dict(self) -> dict:
-        """The best so far."""
+        """Returns the best value so far."""
         return {
             "metric": self._metric,
             "best": self.best,
@@ -202,22 +222,22 @@ class BestCheckpoint(HookBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`; of another metric nothing is known yet."""
+        """Restores the result of `state_dict`, unless it belongs to another metric."""
         if state_dict["metric"] == self._metric:
             self.best, self.best_iteration = state_dict["best"], state_dict["iteration"]
             self._failures = state_dict["failures"]
 
 
 class ProgressBar(HookBase):
-    """A bar on the terminal: iterations, time left, loss."""
+    """Progress bar on the terminal: iterations, remaining time and loss."""
 
     @staticmethod
     def wanted() -> bool:
-        """Whether a person sees it."""
+        """Returns whether the standard error stream is a terminal."""
         return sys.stderr.isatty()
 
     def before_train(self) -> None:
-        """Opens the bar."""
+        """Creates the bar."""
         self._bar = tqdm(
             total=self.trainer.max_iter,
             initial=self.trainer.start_iter,
@@ -227,7 +247,7 @@ class ProgressBar(HookBase):
         )
 
     def after_step(self) -> None:
-        """Moves it on."""
+        """Updates the bar."""
         self._bar.set_postfix_str(f"loss {self._loss():.4g}", refresh=False)
         self._bar.update()
 
@@ -235,5 +255,5 @@ class ProgressBar(HookBase):
         return self.trainer.storage.history("total_loss").median(20)
 
     def after_train(self) -> None:
-        """Closes it."""
+        """Closes the bar."""
         self._bar.close()

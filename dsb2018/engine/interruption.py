@@ -1,4 +1,4 @@
-"""Stopping in good order when the process is asked to: Ctrl-C, and the SIGTERM of a scheduler."""
+"""Handling of SIGINT (Ctrl-C) and SIGTERM (job schedulers) during a training."""
 
 import logging
 import signal
@@ -12,19 +12,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The training was asked to stop, and has stopped. Not an error, so no `Exception`."""
+    """Raised when a training has stopped because of a signal.
+
+    Stopping is not an error, so this is not an `Exception`.
+    """
 
     def __init__(self, number: int):
         """
         Args:
-            number: of the signal.
+            number: number of the signal.
         """
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_status = 128 + number  # as shells have it
+        self.exit_status = 128 + number  # the convention of shells
 
 
 class StopSignal:
-    """Remembers that SIGINT or SIGTERM came, so that an iteration can be finished first."""
+    """Records SIGINT and SIGTERM, so that the current iteration can finish first."""
 
     def __init__(self):
         self.received: int | None = None  # number of the signal
@@ -32,22 +35,29 @@ class StopSignal:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """In this context the signals are remembered and do nothing else. Outside of the main
-        thread, where Python has no signals, they keep their effect."""
+        """Context in which the signals are recorded and have no other effect.
+
+        Python handles signals in the main thread only. In other threads this does nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def calling(self, function: Callable[[int], None]) -> Iterator[None]:
-        """In this context, for long work, a signal calls the function at once, with its number;
-        one that came before does so now."""
+        """Context in which a signal calls `function` at once, for work that takes long.
+
+        If a signal was received before, `function` is called on entry.
+
+        Args:
+            function: gets the number of the signal.
+        """
         self._call = function
         try:
             if self.received is not None:
@@ -58,9 +68,9 @@ class StopSignal:
 
     def _receive(self, number: int, frame) -> None:
         if self.received is not None:
-            return  # launchers repeat what the terminal has already sent to all processes
+            return  # a launcher forwards a signal that the terminal has already sent
         self.received = number
         name = signal.Signals(number).name
-        logger.warning("%s: a checkpoint is written after this iteration, then it stops", name)
+        logger.warning("%s: the training stops after this iteration and saves a checkpoint", name)
         if self._call:
             self._call(number)

@@ -1,6 +1,6 @@
-"""Several processes that train or evaluate together, on one machine or many, on GPUs or CPUs.
+"""Distributed training and evaluation on one or many machines, on GPUs or CPUs.
 
-Either `torchrun` starts them, or `--num-gpus` and `--num-machines` do, by the same means.
+The processes are started by `torchrun`, or by the options `--num-gpus` and `--num-machines`.
 """
 
 import argparse
@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 
 
 def under_torchrun() -> bool:
-    """Whether this process is one of several that a launcher has started."""
+    """Returns whether a launcher such as torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def was_restarted() -> bool:
-    """Whether the launcher has started this process anew after one of them had failed."""
+    """Returns whether the launcher restarted the processes after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def needs_processes(args: argparse.Namespace) -> bool:
-    """Whether the arguments ask for several processes, and no launcher has started them."""
+    """Returns whether the arguments ask for several processes that are not started yet."""
     return not under_torchrun() and args.num_gpus * args.num_machines > 1
 
 
@@ -45,20 +45,20 @@ def launch(run: Callable[[argparse.Namespace], object], args: argparse.Namespace
     """Calls `run(args)` in as many processes as the arguments ask for.
 
     Args:
-        run: a function of a module, which new processes can import.
-        args: `num_gpus` (processes on each machine), `num_machines`, `machine_rank`, `dist_url`.
+        run: function at the top level of a module, so that new processes can import it.
+        args: `num_gpus` (processes per machine), `num_machines`, `machine_rank` and `dist_url`.
 
     Returns:
-        The exit status: 0, or that of the first process that failed.
+        The exit status: 0, or the status of the first process that failed.
 
     Raises:
-        UsageError: several machines, and `dist_url` does not say where the first one is.
+        UsageError: there are several machines, and `dist_url` is not the address of the first.
     """
-    if not vars(args).get("debug"):  # each process reports its own error, in one line
+    if not vars(args).get("debug"):  # each process reports its own error in one line
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         elastic_launch(_launch_config(args), run)(args)
-    except SignalException as stop:  # the processes got it too, and have written a checkpoint
+    except SignalException as stop:  # the processes got it too and saved a checkpoint
         return 128 + stop.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
@@ -96,15 +96,16 @@ def _launch_config(args: argparse.Namespace) -> LaunchConfig:
 
 @contextmanager
 def process_group(device: str, patience: timedelta | None = None) -> Iterator[None]:
-    """In this context the processes that a launcher has started know each other; alone, nothing
-    happens.
+    """Context with a process group of all processes that the launcher started.
+
+    A process that was not started by a launcher gets no group.
 
     Args:
-        device: as in `MODEL.DEVICE`: NCCL joins GPUs, gloo processors.
-        patience: how long one waits for the others; None: as long as torch does.
+        device: value of `MODEL.DEVICE`. GPUs communicate with NCCL, CPUs with gloo.
+        patience: timeout of operations that wait for other processes; None: torch's default.
 
     Raises:
-        UsageError: fewer GPUs than processes on this machine.
+        UsageError: this machine has fewer GPUs than processes.
     """
     if not under_torchrun():
         yield
@@ -115,11 +116,11 @@ def process_group(device: str, patience: timedelta | None = None) -> Iterator[No
         if local_size > torch.cuda.device_count():
             raise UsageError(
                 f"{local_size} processes, but {torch.cuda.device_count()} GPUs on this machine; "
-                "ask for as many, or for MODEL.DEVICE cpu"
+                "start at most one process per GPU, or set MODEL.DEVICE cpu"
             )
         torch.cuda.set_device(local_rank)
-    _join("nccl" if on_gpu else "gloo", local_size, patience)
-    _group_by_machine(local_size)
+    _init_process_group("nccl" if on_gpu else "gloo", local_size, patience)
+    _create_machine_groups(local_size)
     try:
         yield
     finally:
@@ -128,13 +129,13 @@ def process_group(device: str, patience: timedelta | None = None) -> Iterator[No
         distributed.destroy_process_group()
 
 
-def _join(backend: str, local_size: int, patience: timedelta | None) -> None:
-    """Makes the group of all processes.
+def _init_process_group(backend: str, local_size: int, patience: timedelta | None) -> None:
+    """Creates the group of all processes.
 
-    The launcher's store keeps the addresses of processes that were killed, and restarted ones would
-    look for each other there (github.com/pytorch/pytorch/issues/135712). On one machine all know
-    how often they were restarted and can keep apart what is of each time; on several the launcher
-    has to make a new store, for which there is TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
+    After a restart, the launcher's store still has the addresses of the killed processes, and the
+    new ones would connect to them (github.com/pytorch/pytorch/issues/135712). On one machine, all
+    processes know the number of restarts, so it is used as a prefix of the keys. On several
+    machines, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes the launcher create a new store.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -149,30 +150,37 @@ def _join(backend: str, local_size: int, patience: timedelta | None) -> None:
     )
 
 
-def _group_by_machine(local_size: int) -> None:
-    """Tells Detectron2 which processes are on the same machine."""
+def _create_machine_groups(local_size: int) -> None:
+    """Creates one process group per machine, for Detectron2."""
     for first in range(0, distributed.get_world_size(), local_size):
         ranks = list(range(first, first + local_size))
-        group = distributed.new_group(ranks)  # a call of all processes, also of others
+        group = distributed.new_group(ranks)  # all processes must call it, members or not
         if distributed.get_rank() in ranks:
             comm._LOCAL_PROCESS_GROUP = group
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Gives all processes the first one's running statistics, which are those that are saved."""
+    """Copies the buffers of the first process, which are the saved ones, to all processes.
+
+    Buffers are, for example, the running statistics of batch normalization.
+    """
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             distributed.broadcast(buffer, 0)
 
 
 def distribute(model: nn.Module, device: str, sync_bn: bool) -> nn.Module:
-    """The model, its gradients averaged over all processes where there are several.
+    """Wraps the model so that its gradients are averaged over all processes.
 
     Args:
-        model: on its device.
-        device: as in `MODEL.DEVICE`.
-        sync_bn: see `synchronize_batch_norm`; else each process keeps statistics of its own, and
-            those of the first are saved.
+        model: model on its device.
+        device: value of `MODEL.DEVICE`.
+        sync_bn: whether batch normalization uses the statistics of all processes, see
+            `synchronize_batch_norm`. Otherwise each process has its own statistics, and those of
+            the first process are saved.
+
+    Returns:
+        The wrapped model, or `model` itself if there is only one process.
     """
     if comm.get_world_size() == 1:
         return model

@@ -1,4 +1,4 @@
-"""From the arguments of `tools/train_net.py` to a config, and from a config to a run."""
+"""Config and logging of a run, and the run itself: training or evaluation."""
 
 import argparse
 import logging
@@ -31,7 +31,14 @@ logger = logging.getLogger(__name__)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of a run, its datasets registered, its output folder made."""
+    """Reads the config, creates the output folder, sets up logging and registers the datasets.
+
+    Args:
+        args: arguments of `tools/train_net.py`.
+
+    Returns:
+        The frozen config.
+    """
     cfg = read_config(args.config_file, args.opts)
     cfg.freeze()
     default_setup(cfg, args)
@@ -42,9 +49,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         logger.info("MODEL.DEVICE is cpu")
     elif cfg.SEED >= 0:
         logger.info(
-            "SEED %d repeats data and random numbers; on CUDA the sums of a run differ in their "
-            "last bits from the next, unless the environment has CUBLAS_WORKSPACE_CONFIG=:4096:8 "
-            "and the code calls torch.use_deterministic_algorithms(True), which is slower",
+            "SEED %d makes data and random numbers repeatable. On CUDA, sums still differ in their "
+            "last bits from run to run, unless CUBLAS_WORKSPACE_CONFIG=:4096:8 is set in the "
+            "environment and the code calls torch.use_deterministic_algorithms(True) (slower)",
             cfg.SEED,
         )
     hide_traceback_of_training()
@@ -55,22 +62,27 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def hide_traceback_of_training() -> None:
-    """Keeps the traceback that Detectron2's train loop logs off the terminal: the log file has it,
-    and `dsb2018.cli` reports the error in one line."""
+    """Hides the traceback that Detectron2's train loop logs from the terminal.
+
+    The log file still gets it, and `dsb2018.cli` reports the error in one line.
+    """
     for handler in logging.getLogger("detectron2").handlers:
         if not is_log_file(handler):
-            handler.addFilter(_is_no_traceback_of_training)
+            handler.addFilter(_is_not_training_traceback)
 
 
-def _is_no_traceback_of_training(record: logging.LogRecord) -> bool:
+def _is_not_training_traceback(record: logging.LogRecord) -> bool:
     return record.msg != "Exception during training:"
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Trains, or evaluates with `--eval-only`; one process of it.
+    """Trains, or evaluates if `--eval-only` is set, as one of the processes of the run.
+
+    Args:
+        args: arguments of `tools/train_net.py`.
 
     Returns:
-        The results of the evaluation at the end, see `Trainer.test`.
+        The results of the last evaluation, see `Trainer.test`.
 
     Raises:
         Interrupted: see `Trainer.train`.
@@ -94,12 +106,12 @@ def _evaluate(args: argparse.Namespace) -> dict:
 
 def _train(args: argparse.Namespace) -> dict:
     folder = Path(read_config(args.config_file, args.opts).OUTPUT_DIR)
-    held = lock_folder(folder, "training", "OUTPUT_DIR")
-    with held if comm.is_main_process() else nullcontext():
+    lock = lock_folder(folder, "training", "OUTPUT_DIR")
+    with lock if comm.is_main_process() else nullcontext():
         cfg = setup(args)
         check_model(cfg)
         trainer = Trainer(cfg)
-        # Of several machines a launcher may count the restart on one alone.
+        # With several machines, the launcher may count the restart on only one of them.
         trainer.resume_or_load(any(comm.all_gather(args.resume or was_restarted())))
         results = trainer.train()
         logger.info("Written:\n%s", list_outputs(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
@@ -107,11 +119,10 @@ def _train(args: argparse.Namespace) -> dict:
 
 
 def check_model(cfg: CfgNode) -> None:
-    """Checks the names of a model's parts.
+    """Checks that the architecture, backbone and heads of the config are registered.
 
     Raises:
-        UsageError: an architecture, backbone or head that is not registered; the message lists
-            those that are.
+        UsageError: a name is not registered; the message lists the registered names.
     """
     registries = {
         "MODEL.META_ARCHITECTURE": (cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY),
@@ -121,5 +132,5 @@ def check_model(cfg: CfgNode) -> None:
     }
     for key, (name, registry) in registries.items():
         if name not in registry:
-            known = ", ".join(sorted(known for known, _ in registry))
-            raise UsageError(f"{key} {name!r}, expected one of {known}")
+            registered = ", ".join(sorted(registered_name for registered_name, _ in registry))
+            raise UsageError(f"{key} {name!r}, expected one of {registered}")

@@ -1,19 +1,19 @@
-"""What the log says at the end of a run: the main scores, and where the files are."""
+"""Summary at the end of a run: main scores and output files."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from dsb2018.evaluation.metrics import Show, shown
 
-# task → its name on screen
+# Names of the tasks in the summary.
 TASKS = {"bbox": "boxes", "segm": "masks", "sem_seg": "pixels", "nuclei": "nuclei"}
 
 
 def summarize_scores(results: Mapping[str, Mapping[str, float]]) -> str:
-    """The main scores, a line for each task.
+    """Returns the main scores as text, one line per task.
 
     Args:
-        results: {task: {metric: percent}}; tasks and metrics that are absent are left out.
+        results: {task: {metric: percent}}; missing tasks and metrics are skipped.
     """
     metrics = shown(Show.LOG).values()
     lines = []
@@ -27,7 +27,12 @@ def summarize_scores(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def list_outputs(output_dir: str | Path, dataset_names: tuple[str, ...]) -> str:
-    """The files that a run has written, a line for each kind."""
+    """Returns the paths of the existing output files and folders of a run, one per line.
+
+    Args:
+        output_dir: `OUTPUT_DIR` of the run.
+        dataset_names: datasets that were evaluated.
+    """
     output = Path(output_dir)
     inference = [output / "inference" / name for name in dataset_names]
     candidates = {

@@ -1,4 +1,4 @@
-"""Weights & Biases, as one more event writer. Nothing that fails here ever stops a training."""
+"""Event writer for Weights & Biases. Errors in this module never stop a training."""
 
 import logging
 import os
@@ -31,28 +31,30 @@ CLASSES = {1: "nucleus", 2: "edge"}
 
 
 class WandbWriter(EventWriter):
-    """Writes scalars at their iteration and, after an evaluation, scores by image and by modality
-    as tables, and images with their true and predicted nuclei as masks that can be toggled.
+    """Logs scalars, scores and images with masks to Weights & Biases.
 
-    Without wandb, without an account or without a network a warning is logged; without an account
-    or network the run is kept offline, in `OUTPUT_DIR/wandb`, from where `wandb sync` sends it.
+    After each evaluation, it logs tables of the scores by image and by modality, and images with
+    the ground truth and the predicted nuclei as masks that can be switched on and off.
+
+    If wandb is not installed, a warning is logged. Without an account or a network, a warning is
+    logged and the run is stored in `OUTPUT_DIR/wandb`; `wandb sync` uploads it later.
     """
 
     def __init__(self, cfg, resumed: Callable[[], bool]):
         """
         Args:
-            cfg: of the run; see its WANDB keys.
-            resumed: whether the training goes on from a checkpoint; asked at the first write. The
-                same run is then continued.
+            cfg: complete config; see its WANDB keys.
+            resumed: function that returns whether the training was resumed from a checkpoint; it
+                is called at the first write. A resumed training continues the same wandb run.
         """
         self._cfg, self._resumed = cfg, resumed
         self._folder = Path(cfg.OUTPUT_DIR)
         self._run = None
-        self._broken = False
+        self._disabled = False
         self._last_write = -1
 
     def write(self) -> None:
-        """Sends what is new in the event storage."""
+        """Logs the new values in the event storage."""
         new = defaultdict(dict)
         for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(20).items():
             if iteration > self._last_write:
@@ -62,21 +64,21 @@ class WandbWriter(EventWriter):
             self._try(self._log, new[iteration], iteration)
 
     def close(self) -> None:
-        """Ends the run, and uploads the model where that is asked for."""
+        """Ends the run and, if `WANDB.SAVE_BEST` is set, uploads the model."""
         if self._run is not None:
             self._try(self._finish)
-            self._broken = True
+            self._disabled = True
 
     def _try(self, action: Callable, *arguments) -> None:
-        if self._broken:
+        if self._disabled:
             return
         try:
             if self._run is None:
                 self._run = self._start()
             action(*arguments)
-        except Exception as error:  # noqa: BLE001, a service, a network, versions: all can fail
-            self._broken = True
-            logger.warning("Weights & Biases is off from here on: %r", error)
+        except Exception as error:  # noqa: BLE001 the service, network or version can fail
+            self._disabled = True
+            logger.warning("Weights & Biases is disabled for the rest of this run: %r", error)
 
     def _start(self):
         import wandb
@@ -100,7 +102,7 @@ class WandbWriter(EventWriter):
                 "environment": collect_env_info(),
                 "git_revision": git_revision(),
             },
-            "settings": wandb.Settings(console="off"),  # log.txt has it
+            "settings": wandb.Settings(console="off"),  # log.txt has the console output
         }
         mode = cfg.MODE or os.environ.get("WANDB_MODE") or "online"
         if mode == "online" and not _has_account(wandb):
@@ -111,7 +113,9 @@ class WandbWriter(EventWriter):
         except Exception as error:
             if mode != "online":
                 raise
-            logger.warning("Weights & Biases, kept offline since it cannot be reached: %s", error)
+            logger.warning(
+                "Weights & Biases cannot be reached, so the run is kept offline: %s", error
+            )
             run = wandb.init(mode="offline", **options)
         write_atomically(path, run_id)
         return run
@@ -120,22 +124,22 @@ class WandbWriter(EventWriter):
         self._run.log({**scalars, **self._media(scalars)}, step=iteration)
 
     def _media(self, scalars: dict[str, float]) -> dict:
-        """Tables and pictures of the datasets that were evaluated in an iteration."""
+        """Returns the tables and images if the datasets were evaluated in this iteration."""
         import wandb
 
-        found = {}
+        media = {}
         for name in self._cfg.DATASETS.TEST if any("nuclei/mAP" in key for key in scalars) else ():
             folder = self._folder / "inference" / name
             table = _read_table(folder / "images.csv")
             if table:
-                found[f"{name}/images"] = wandb.Table(columns=table[0], data=table[1:])
+                media[f"{name}/images"] = wandb.Table(columns=table[0], data=table[1:])
             prefix = f"{name}/" if len(self._cfg.DATASETS.TEST) > 1 else ""
             rows = modality_rows(scalars, prefix)
-            found[f"{name}/modalities"] = wandb.Table(["modality", "metric", "percent"], data=rows)
-            for image, caption, masks in _pictures(name, folder / "labels"):
-                picture = wandb.Image(image, caption=caption, masks=masks)
-                found[f"{name}/nuclei/{caption}"] = picture  # a list would want one size for all
-        return found
+            media[f"{name}/modalities"] = wandb.Table(["modality", "metric", "percent"], data=rows)
+            # Each image has its own key, because the images of a list must have the same size.
+            for image, caption, masks in _labeled_images(name, folder / "labels"):
+                media[f"{name}/nuclei/{caption}"] = wandb.Image(image, caption=caption, masks=masks)
+        return media
 
     def _finish(self) -> None:
         import wandb
@@ -151,27 +155,29 @@ class WandbWriter(EventWriter):
 
 
 def _has_account(wandb) -> bool:
-    """Whether there is a key, without asking the person for one."""
+    """Returns whether an API key is configured, without a prompt for one."""
     try:
         return bool(wandb.login(prompt=False))
-    except TypeError:  # versions that have no such argument
+    except TypeError:  # versions of wandb without this argument
         return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
 
 
 def git_revision() -> str | None:
-    """Commit of this project's code, "-dirty" behind it where files were changed; None outside of
-    a git checkout."""
+    """Returns the git commit of the code, with the suffix "-dirty" if files were changed.
+
+    Returns None if the code is not in a git checkout.
+    """
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def _read_table(path: Path) -> list[list]:
-    """The scores by image, the names of the columns first; [] where there are none."""
+    """Returns the rows of `images.csv`, column names first; [] if there are none."""
     if not path.exists():
         return []
     rows = [list(row.items()) for row in read_rows(path)]
@@ -187,11 +193,11 @@ def _number(value: str) -> float | None:
 
 
 def modality_rows(scalars: dict[str, float], prefix: str = "") -> list[list]:
-    """[modality, metric, percent] of each score that is of one modality alone.
+    """Returns a row [modality, metric, percent] for each score of a single modality.
 
     Args:
-        scalars: scores by name; of one modality as "nuclei/mAP/histology".
-        prefix: of the names that count.
+        scalars: {name: score}; scores of a modality have names such as "nuclei/mAP/histology".
+        prefix: only names with this prefix are used.
     """
     rows = []
     for name, value in sorted(scalars.items()):
@@ -202,8 +208,12 @@ def modality_rows(scalars: dict[str, float], prefix: str = "") -> list[list]:
     return rows
 
 
-def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str, dict]]:
-    """Images of which predicted labels were written: RGB, caption, masks for `wandb.Image`."""
+def _labeled_images(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str, dict]]:
+    """Yields the images that have predicted labels in `folder`.
+
+    Yields:
+        RGB image, caption, and masks for `wandb.Image`.
+    """
     for item in DatasetCatalog.get(dataset_name):
         name = image_file_name(item)
         path = folder / f"{name}.png"
@@ -213,20 +223,20 @@ def _pictures(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarray, str
         if has_ground_truth(item):
             labels["truth"] = flatten_labels(read_label_layers(item))
         masks = {
-            kind: {"mask_data": with_edges(each), "class_labels": CLASSES}
-            for kind, each in labels.items()
+            kind: {"mask_data": with_edges(label_image), "class_labels": CLASSES}
+            for kind, label_image in labels.items()
         }
         yield read_image(item["file_name"]), name, masks
 
 
 def with_edges(labels: np.ndarray) -> np.ndarray:
-    """Labels as two classes, so that touching nuclei stay apart: 1 in nuclei, 2 at their edges.
+    """Converts a label image to two classes, so that touching nuclei can be distinguished.
 
     Args:
         labels: (H, W) integer, 0 is background.
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8: 0 is background, 1 the inside of nuclei, 2 their edges.
     """
     values, kernel = labels.astype(np.float32), np.ones((3, 3), np.uint8)
     edge = cv2.erode(values, kernel) != cv2.dilate(values, kernel)

@@ -1,4 +1,4 @@
-"""One iteration of training."""
+"""Train loop: losses, gradients and update of one iteration."""
 
 import logging
 import math
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 class SeededTrainLoop(TrainerBase):
-    """Losses of one batch, their gradients, and the update of the weights.
+    """Train loop whose batches and random numbers depend only on the seed and the iteration.
 
-    Unlike Detectron2's `SimpleTrainer`, the batch and the random numbers follow from the seed and
-    the number of the iteration, a batch may be taken in parts, autocast works on any device, and a
-    loss or gradient that is not finite stops the training in all processes, its batch saved.
+    Further differences from Detectron2's `SimpleTrainer`: a batch may be processed in parts,
+    autocast works on any device, and a loss or gradient that is not finite stops the training in
+    all processes and saves the batch.
     """
 
     def __init__(
@@ -45,14 +45,16 @@ class SeededTrainLoop(TrainerBase):
     ):
         """
         Args:
-            model: gives a dict of losses; `DistributedDataParallel` of it with several processes.
-            load: from the number of an iteration to the batches from there on, `parts` for each.
-            optimizer: of the model's parameters.
-            precision: of autocast; float32 for none.
-            device: as in `MODEL.DEVICE`.
-            seed: of the model's random numbers.
+            model: model that returns a dict of losses; wrapped in `DistributedDataParallel` if
+                there are several processes.
+            load: function that takes the number of an iteration and returns the batches from this
+                iteration on, `parts` batches per iteration.
+            optimizer: optimizer of the model's parameters.
+            precision: precision of autocast; float32 switches it off.
+            device: value of `MODEL.DEVICE`.
+            seed: seed of the model's random numbers.
             parts: number of batches whose gradients are averaged for one update.
-            folder: where a batch is saved whose loss is not finite.
+            folder: folder for batches whose loss or gradient is not finite.
         """
         super().__init__()
         self.model = model.train()
@@ -62,32 +64,33 @@ class SeededTrainLoop(TrainerBase):
         self.stop_signal = StopSignal()
         self._load = load
         self._batches: Iterator[list[dict]] | None = None
-        # Small gradients would become 0 in float16; in the other precisions it does nothing.
+        # In float16, small gradients would become 0. In other precisions the scaler does nothing.
         self.grad_scaler = torch.amp.GradScaler(
             torch.device(device).type, enabled=precision == torch.float16
         )
 
     def run_step(self) -> bool:
-        """Trains on the batches of iteration `self.iter` and writes losses, `grad_norm` and
-        `data_time` (seconds) to the event storage.
+        """Trains on the batches of iteration `self.iter`.
+
+        Writes the losses, `grad_norm` and `data_time` (seconds) to the event storage.
 
         Returns:
-            Whether any process was asked to stop; the same in all of them.
+            Whether any process received a stop signal; the same value in all processes.
 
         Raises:
-            FloatingPointError: a loss or gradient is NaN or infinite; the update is not made.
+            FloatingPointError: a loss or gradient is NaN or infinite; the weights are not updated.
         """
         batches, data_time = self._next_batches()
         self.optimizer.zero_grad()
         losses = [self._backward(batch, part) for part, batch in enumerate(batches)]
-        self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)  # measured, not clipped
+        self.grad_scaler.unscale_(self.optimizer)  # gradients are clipped without the scale
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)  # does not clip
         losses, norm, stop = self._average(losses, norm)
-        # In float16 a gradient that overflows is usual: the scaler leaves out the update and halves
-        # its scale; below 1 that does not help either.
-        usual = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() >= 1
-        if not all(map(math.isfinite, [*losses.values(), 0.0 if usual else norm])):
-            raise FloatingPointError(self._report({**losses, "grad_norm": norm}, batches))
+        # In float16 gradients may overflow: the scaler then skips the update and halves the scale.
+        # An overflow at a scale below 1 is an error.
+        may_overflow = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() >= 1
+        if not all(map(math.isfinite, [*losses.values(), 0.0 if may_overflow else norm])):
+            raise FloatingPointError(self._save_bad_batch({**losses, "grad_norm": norm}, batches))
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         storage = get_event_storage()
@@ -97,23 +100,26 @@ class SeededTrainLoop(TrainerBase):
         return stop
 
     def _next_batches(self) -> tuple[list[list[dict]], float]:
-        """The batches of this iteration, and how long they were waited for, seconds."""
-        if self._batches is None:  # only now it is known where a resumed training goes on
+        """Returns the batches of this iteration and the time to load them, in seconds."""
+        if self._batches is None:  # the first iteration is known only after a checkpoint is loaded
             self._batches = iter(self._load(self.iter))
         start = time.perf_counter()
         batches = [next(self._batches) for _ in range(self.parts)]
         return batches, time.perf_counter() - start
 
     def close(self) -> None:
-        """Ends the processes that load data; else they, who ignore signals, would be waited for."""
+        """Ends the worker processes that load data.
+
+        They ignore signals, so the main process would otherwise wait for them.
+        """
         self._batches = None
 
     def _backward(self, batch: list[dict], part: int) -> dict[str, torch.Tensor]:
-        """Adds the gradients of a batch; returns its losses."""
+        """Adds the gradients of a batch and returns its losses."""
         seed_all_rng(mix_seeds(self.seed, self.iter, part, comm.get_rank()))
-        distributed_model = isinstance(self.model, DistributedDataParallel)
-        more_to_come = distributed_model and part + 1 < self.parts
-        with self.model.no_sync() if more_to_come else nullcontext():
+        is_distributed = isinstance(self.model, DistributedDataParallel)
+        skip_sync = is_distributed and part + 1 < self.parts  # synchronize after the last part
+        with self.model.no_sync() if skip_sync else nullcontext():
             with autocast(self.precision, self.device):
                 losses = self.model(batch)
             self.grad_scaler.scale(sum(losses.values()) / self.parts).backward()
@@ -122,8 +128,17 @@ class SeededTrainLoop(TrainerBase):
     def _average(
         self, losses: list[dict[str, torch.Tensor]], norm: torch.Tensor
     ) -> tuple[dict[str, float], float, bool]:
-        """Means of losses over parts and processes, the norm, and whether any process was asked
-        to stop: all at once, since a GPU has to be waited for."""
+        """Averages the losses over parts and processes.
+
+        All numbers are sent in one tensor, because each transfer from a GPU waits for it.
+
+        Args:
+            losses: losses of each part.
+            norm: gradient norm of this process.
+
+        Returns:
+            Mean losses, mean gradient norm, and whether any process received a stop signal.
+        """
         names = list(losses[0])
         means = torch.stack([sum(part[name] for part in losses) for name in names]) / self.parts
         stop = float(self.stop_signal.received is not None)
@@ -134,21 +149,22 @@ class SeededTrainLoop(TrainerBase):
         *values, norm, stop = numbers.tolist()
         return dict(zip(names, values, strict=True)), norm, stop > 0
 
-    def _report(self, numbers: dict[str, float], batches: list[list[dict]]) -> str:
-        """Saves the batches of this process; returns what is to be said."""
+    def _save_bad_batch(self, numbers: dict[str, float], batches: list[list[dict]]) -> str:
+        """Saves the batches of this process and returns the error message."""
         path = self.folder / f"bad_batch_{self.iter:07d}_{comm.get_rank()}.pth"
         with replacing(path) as file:
             torch.save({"iteration": self.iter, "losses": numbers, "batches": batches}, file)
-        said = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        values = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         return (
-            f"iteration {self.iter}: {said}; the weights were not changed. The batch is in {path}. "
-            "A lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS, SOLVER.CLIP_GRADIENTS or "
-            "SOLVER.PRECISION fp32 may help, in a new run that starts with MODEL.WEIGHTS of the "
-            "last checkpoint: --resume would do the same again."
+            f"iteration {self.iter}: {values}, expected finite numbers; the weights were not "
+            f"changed, and the batch was saved to {path}. --resume would fail again. Start a new "
+            "run with the last checkpoint as MODEL.WEIGHTS and with a lower SOLVER.BASE_LR, a "
+            "larger SOLVER.WARMUP_ITERS, SOLVER.CLIP_GRADIENTS.ENABLED True or SOLVER.PRECISION "
+            "fp32."
         )
 
     def state_dict(self) -> dict:
-        """Optimizer, scale of the gradients, and the seed."""
+        """Returns iteration, seed, precision, and the states of the optimizer and scaler."""
         return {
             "iteration": self.iter,
             "optimizer": self.optimizer.state_dict(),
@@ -158,10 +174,13 @@ class SeededTrainLoop(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`; the seed of the checkpoint counts, so that the order of
-        the images goes on."""
+        """Restores the result of `state_dict`.
+
+        The seed of the checkpoint replaces the current one, so that the order of the images
+        continues.
+        """
         self.iter = state_dict["iteration"]
         self.optimizer.load_state_dict(state_dict["optimizer"])
-        if state_dict.get("grad_scaler"):  # empty in other precisions than float16
+        if state_dict.get("grad_scaler"):  # empty unless the precision is float16
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = state_dict.get("seed", self.seed)

@@ -1,4 +1,4 @@
-"""The one trainer of all models."""
+"""Trainer for all models."""
 
 import json
 import logging
@@ -50,14 +50,14 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg):
         """
         Args:
-            cfg: a complete config; see `dsb2018.engine.setup`.
+            cfg: complete config, see `dsb2018.engine.setup`.
         """
-        TrainerBase.__init__(self)  # DefaultTrainer's own cannot take another step
+        TrainerBase.__init__(self)  # DefaultTrainer.__init__ always creates its own train loop
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self._trained_model = model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         distributed_model = distribute(model, cfg.MODEL.DEVICE, cfg.MODEL.SYNC_BN)
-        decay = cfg.SOLVER.EMA_DECAY  # a copy of the model, which is the same in all processes now
+        decay = cfg.SOLVER.EMA_DECAY  # `distribute` has made the model equal in all processes
         self._average = WeightAverage(model, decay) if decay else None
         self._trainer = SeededTrainLoop(
             distributed_model,
@@ -70,7 +70,7 @@ class Trainer(DefaultTrainer):
             folder=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        # What is evaluated is what is saved; with an average, its hook keeps the trained weights.
+        # The evaluated weights are saved as the model; WeightAverage saves the trained ones.
         self.evaluated_model = self._average.model if self._average else model
         self.checkpointer = NucleiCheckpointer(
             self.evaluated_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
@@ -82,12 +82,16 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Goes on from the last checkpoint in `OUTPUT_DIR` where there is one and `resume`, else
-        starts from `MODEL.WEIGHTS`."""
-        if comm.is_main_process():  # what a process left that was killed while it wrote
+        """Loads the last checkpoint in `OUTPUT_DIR`, or `MODEL.WEIGHTS`.
+
+        Args:
+            resume: load the last checkpoint if there is one.
+        """
+        if comm.is_main_process():
+            # A process that was killed while it wrote a checkpoint leaves an unfinished file.
             for unfinished in Path(self.cfg.OUTPUT_DIR).glob(".model_*.pth.*"):
                 unfinished.unlink(missing_ok=True)
-            if not resume:  # of a run before, which this one replaces
+            if not resume:  # the file belongs to an earlier run
                 (Path(self.cfg.OUTPUT_DIR) / "last_checkpoint").unlink(missing_ok=True)
         comm.synchronize()
         super().resume_or_load(resume)
@@ -95,13 +99,13 @@ class Trainer(DefaultTrainer):
             self._trained_model.load_state_dict(self.evaluated_model.state_dict())
 
     def train(self) -> dict:
-        """Trains to `SOLVER.MAX_ITER`, or until the scores stop rising (`TEST.PATIENCE`).
+        """Trains to `SOLVER.MAX_ITER`, or until the metric stops improving (`TEST.PATIENCE`).
 
         Returns:
-            The last evaluation's results, see `test`.
+            The results of the last evaluation, see `test`.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; a checkpoint of the last iteration is written.
+            Interrupted: SIGINT or SIGTERM was received; a checkpoint was saved.
         """
         try:
             with self._trainer.stop_signal.watched(), self._log_beside_bar():
@@ -114,46 +118,47 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def close(self) -> None:
-        """Ends the processes that load data; for those who call `run_step` themselves."""
+        """Ends the worker processes that load data. `train` calls it at the end."""
         self._trainer.close()
 
     def run_step(self) -> None:
-        """One iteration."""
+        """Runs one iteration."""
         self._trainer.iter = self.iter
         self._stop = self._trainer.run_step()
 
     def after_step(self) -> None:
-        """All hooks; then stops, if that was asked for."""
+        """Runs the hooks, and stops the training if a stop signal was received."""
         super().after_step()
         if self._stop:
-            self._save_to_resume()
-            comm.synchronize()  # nobody leaves before it is written
+            self._save_resumable()
+            comm.synchronize()  # no process may end before the checkpoint is written
             raise Interrupted(self._trainer.stop_signal.received or signal.SIGTERM)
 
-    def _save_to_resume(self) -> None:
-        if self.iter < self.max_iter:  # else model_final.pth is that
+    def _save_resumable(self) -> None:
+        if self.iter < self.max_iter:  # after the last iteration, model_final.pth is saved
             self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
-            logger.info("Stopped after iteration %d; --resume goes on from there", self.iter)
+            logger.info("Stopped after iteration %d; --resume continues from there", self.iter)
 
     def state_dict(self) -> dict:
-        """What a checkpoint holds beside the model: iteration, hooks and optimizer."""
+        """Returns the state to save with the model: iteration, hooks and optimizer."""
         return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The reverse of `state_dict`."""
+        """Restores the result of `state_dict`."""
         states = dict(state_dict.get("hooks", {}))
         precision = state_dict["_trainer"].get("precision")
         if precision and self.cfg.SOLVER.PRECISION == "auto" and self.cfg.MODEL.DEVICE == "cpu":
-            self._trainer.precision = getattr(torch, precision)  # a busy moment may choose another
-        if self._average and WeightAverage.__name__ not in states:  # switched on only now
+            # On a busy machine, the measurement of "auto" may choose another precision.
+            self._trainer.precision = getattr(torch, precision)
+        if self._average and WeightAverage.__name__ not in states:  # switched on since then
             self._trained_model.load_state_dict(self.evaluated_model.state_dict())
-        elif not self._average and WeightAverage.__name__ in states:  # switched off
+        elif not self._average and WeightAverage.__name__ in states:  # switched off since then
             self._trained_model.load_state_dict(states.pop(WeightAverage.__name__)["model"])
         super().load_state_dict({**state_dict, "hooks": states})
         self._trainer.load_state_dict(state_dict["_trainer"])
 
     def build_hooks(self) -> list[HookBase]:
-        """What happens around iterations, in this order."""
+        """Returns the hooks in the order in which they run."""
         cfg, is_main = self.cfg, comm.is_main_process()
         period = cfg.TEST.EVAL_PERIOD
         candidates = [
@@ -163,7 +168,7 @@ class Trainer(DefaultTrainer):
             Usage(cfg.SOLVER.IMS_PER_BATCH),
             hooks.EvalHook(period, self._evaluate),
             self._build_best_checkpoint() if period and cfg.TEST.BEST_METRIC else None,
-            # After the evaluation, so that a resumed training knows the best score.
+            # After BestCheckpoint, so that the checkpoint contains the best score.
             hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             OldCheckpoints(cfg.OUTPUT_DIR, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS)
             if is_main
@@ -174,15 +179,14 @@ class Trainer(DefaultTrainer):
         return [hook for hook in candidates if hook]
 
     def build_writers(self) -> list[EventWriter]:
-        """Log lines, metrics.json, TensorBoard, and Weights & Biases where the config says so."""
+        """Returns the writers of log lines, metrics.json, TensorBoard and Weights & Biases."""
         writers = super().build_writers()
         if self.cfg.WANDB.ENABLED:
             writers.append(WandbWriter(self.cfg, lambda: self.start_iter > 0))
         return writers
 
     def _evaluate(self) -> dict:
-        """Scores, and the losses of validation images under "validation"; {} where the training
-        is about to stop."""
+        """Returns scores and validation losses, or {} if the training is about to stop."""
         if self._stop:
             return {}
         share_buffers(self.evaluated_model)
@@ -195,13 +199,15 @@ class Trainer(DefaultTrainer):
                 losses = validation_losses(self.cfg, self.evaluated_model, names)
                 return {**self._last_eval_results, "validation": losses}
         except Exception:
-            self._save_to_resume()  # the iterations since the last checkpoint are not lost
+            self._save_resumable()  # keep the iterations since the last checkpoint
             raise
 
     def _stop_evaluation(self, number: int) -> None:
-        """Saves at once, as launchers do not wait for long; and breaks off, but not where other
-        processes would wait for this one."""
-        self._save_to_resume()
+        """Saves a checkpoint at once, because launchers soon kill a process.
+
+        A single process also interrupts the evaluation. With several, the others would wait for it.
+        """
+        self._save_resumable()
         if comm.get_world_size() == 1:
             self._stop = True
             raise Interrupted(number)
@@ -223,7 +229,7 @@ class Trainer(DefaultTrainer):
 
     @contextmanager
     def _log_beside_bar(self) -> Iterator[None]:
-        """Lets log lines pass above the progress bar."""
+        """Context in which log lines are printed above the progress bar."""
         if comm.is_main_process() and ProgressBar.wanted():
             loggers = [logging.getLogger(name) for name in ("detectron2", "dsb2018", "fvcore")]
             with logging_redirect_tqdm(loggers):
@@ -233,33 +239,39 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model) -> torch.optim.Optimizer:
-        """See `dsb2018.engine.solver`."""
+        """Builds the optimizer, see `dsb2018.engine.solver`."""
         return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """See `dsb2018.engine.solver`."""
+        """Builds the learning rate schedule, see `dsb2018.engine.solver`."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0, seed: int = 0) -> DataLoader:
-        """See `dsb2018.data.loaders`."""
+        """Builds the loader of training batches, see `dsb2018.data.loaders`."""
         return build_train_loader(cfg, start_iter, seed)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
-        """See `dsb2018.data.loaders`."""
+        """Builds the loader of test images, see `dsb2018.data.loaders`."""
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluators:
-        """All evaluators that fit the dataset."""
+        """Builds all evaluators that apply to the dataset."""
         return build_evaluators(cfg, dataset_name)
 
     @classmethod
     def test(cls, cfg, model, evaluators=None) -> OrderedDict:
-        """Evaluates on each dataset of `DATASETS.TEST` and writes
-        `OUTPUT_DIR/inference/<dataset>/results.json`.
+        """Evaluates a model on each dataset of `DATASETS.TEST`.
+
+        Writes `OUTPUT_DIR/inference/<dataset>/results.json`.
+
+        Args:
+            cfg: complete config.
+            model: model to evaluate.
+            evaluators: one evaluator per dataset; None: those of `build_evaluator`.
 
         Returns:
             {task: {metric: value}} for one dataset, {dataset: {task: …}} for several.
@@ -279,7 +291,7 @@ class Trainer(DefaultTrainer):
 
 
 def _to_json(results: dict) -> str:
-    """JSON of {task: {metric: number}}; NaN, which JSON does not have, becomes null."""
+    """Converts {task: {metric: number}} to JSON. NaN does not exist in JSON and becomes null."""
     clean = {
         task: {name: None if math.isnan(value) else value for name, value in metrics.items()}
         for task, metrics in results.items()

@@ -1,4 +1,4 @@
-"""Chooses the thresholds of a dense model's postprocessing by their score on a dataset."""
+"""Choice of the postprocessing thresholds of a dense model by their score on a dataset."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from dsb2018.structures.ground_truth import read_label_layers
 
 logger = logging.getLogger(__name__)
 
-# The values that are tried for each option while the others stay as they are.
+# Values to try for each option while the other options stay fixed.
 CHOICES: dict[str, tuple] = {
     "nucleus_thresh": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
     "seed_depth": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
@@ -30,16 +30,24 @@ class TuningImage(NamedTuple):
     """One image of a validation set.
 
     Args:
-        maps: what the model predicts, in float16 to save memory.
-        truth: (L, H, W) label layers.
+        maps: predicted maps, float16 to save memory.
+        ground_truth: (L, H, W) label layers.
     """
 
     maps: Maps
-    truth: np.ndarray
+    ground_truth: np.ndarray
 
 
 def predict_dataset(cfg: CfgNode, model: TrainedModel, dataset_name: str) -> list[TuningImage]:
-    """The maps of each image of a dataset; those of 75 images take about 100 MB."""
+    """Returns the predicted maps and the ground truth of each image of a dataset.
+
+    The maps of 75 images take about 100 MB of memory.
+
+    Args:
+        cfg: complete config.
+        model: dense model.
+        dataset_name: registered dataset with ground truth.
+    """
     images = []
     for batch in build_test_loader(cfg, dataset_name):
         for sample, maps in zip(batch, model.predict_maps(batch), strict=True):
@@ -52,48 +60,48 @@ def _convert(maps: Maps, dtype: type) -> Maps:
 
 
 def score_options(images: Sequence[TuningImage], options: InstanceOptions) -> float:
-    """Kaggle's mAP of the images' nuclei, percent."""
+    """Returns Kaggle's mAP of the nuclei that the options give, in percent."""
     return matching.kaggle_map([_compare(image, options) for image in images])
 
 
 def _compare(image: TuningImage, options: InstanceOptions) -> matching.Counts:
     maps = _convert(image.maps, np.float32)
-    return matching.compare(image.truth, find_nuclei(maps, options))
+    return matching.compare(image.ground_truth, find_nuclei(maps, options))
 
 
 def tune(
     images: Sequence[TuningImage], options: InstanceOptions, rounds: int = 2
 ) -> tuple[InstanceOptions, float]:
-    """Improves one option after the other, some rounds long, as long as the score rises.
+    """Optimizes one option after the other, and repeats this while the score improves.
 
     Args:
-        images: of a validation set.
-        options: where to start.
-        rounds: at most so many times through all options.
+        images: images of a validation set.
+        options: initial options.
+        rounds: maximum number of passes over all options.
 
     Returns:
-        The best options and their mAP, percent.
+        The best options and their mAP in percent.
     """
     best = score_options(images, options)
-    logger.info("mAP %.2f at the start: %s", best, options)
+    logger.info("mAP %.2f with the initial options: %s", best, options)
     for _ in range(rounds):
-        before = best
-        for name in _relevant(images[0], options):
+        previous_best = best
+        for name in _relevant_options(images[0], options):
             for value in CHOICES[name]:
                 if value == getattr(options, name):
                     continue
-                tried = replace(options, **{name: value})
-                tried_score = score_options(images, tried)
-                if tried_score > best:
-                    best, options = tried_score, tried
+                candidate = replace(options, **{name: value})
+                candidate_score = score_options(images, candidate)
+                if candidate_score > best:
+                    best, options = candidate_score, candidate
             logger.info("mAP %.2f with %s %s", best, name, getattr(options, name))
-        if best == before:
+        if best == previous_best:
             break
     return options, best
 
 
-def _relevant(image: TuningImage, options: InstanceOptions) -> list[str]:
-    """Names of the options that change anything."""
+def _relevant_options(image: TuningImage, options: InstanceOptions) -> list[str]:
+    """Returns the names of the options that affect the result."""
     unused = set()
     if options.method == "components":
         unused = {"seed_depth", "seed_thresh"}

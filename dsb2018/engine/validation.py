@@ -1,4 +1,4 @@
-"""The losses of training, on images that are not trained on."""
+"""Validation loss: the training losses on images that are not used for training."""
 
 from collections import Counter
 
@@ -17,26 +17,28 @@ from dsb2018.data.seeded import SeededSamples, build_loader, mix_seeds
 
 @torch.no_grad()
 def validation_losses(cfg, model: nn.Module, dataset_names: tuple[str, ...]) -> dict[str, float]:
-    """Means of the losses over one window of each image, the same windows each time.
+    """Returns the mean losses over one random crop of each image, the same crops in every call.
 
-    Windows are as large and as much zoomed as in training, colours as they are. Batch
-    normalisation uses its running statistics, as in inference, and does not change them. Several
-    processes share the work.
+    Crops have the size and zoom of the training, but no color augmentation. Batch normalization
+    uses its running statistics, as in inference, and does not change them. Several processes
+    divide the images among them.
 
     Args:
-        cfg: of the training.
-        model: gives losses in training mode.
-        dataset_names: registered datasets.
+        cfg: config of the training.
+        model: model that returns losses in training mode.
+        dataset_names: registered datasets with ground truth.
 
     Returns:
-        {"total_loss", …} as in training; in every process.
+        {name: mean loss} with the names of the training and "total_loss"; the same values in all
+        processes.
     """
-    window = RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN))
+    crop = RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN))
     dicts = get_detection_dataset_dicts(dataset_names, filter_empty=False)
-    mapper = TrainingMapper(cfg, augmentations=[window])
-    share = list(range(len(dicts)))[comm.get_rank() :: comm.get_world_size()]
+    mapper = TrainingMapper(cfg, augmentations=[crop])
+    indices = range(comm.get_rank(), len(dicts), comm.get_world_size())
     size = max(1, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
-    keys = [[(i, mix_seeds(i)) for i in share[at : at + size]] for at in range(0, len(share), size)]
+    batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+    keys = [[(index, mix_seeds(index)) for index in batch] for batch in batches]
     loader = build_loader(SeededSamples(dicts, mapper), keys, cfg.DATALOADER.NUM_WORKERS)
     sums: Counter[str] = Counter()
     was_training = model.training
@@ -44,14 +46,14 @@ def validation_losses(cfg, model: nn.Module, dataset_names: tuple[str, ...]) -> 
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
-    with EventStorage():  # what models write for the log is not about training here
+    with EventStorage():  # keeps values that the model writes out of the log of the training
         for batch in loader:
-            seed_all_rng(0)  # Mask R-CNN samples proposals
+            seed_all_rng(0)  # Mask R-CNN samples proposals at random
             losses = {name: loss.item() for name, loss in model(batch).items()}
             for name, value in {"total_loss": sum(losses.values()), **losses}.items():
                 sums[name] += value * len(batch)
     model.train(was_training)
     totals: Counter[str] = Counter()
-    for part in comm.all_gather(sums):
-        totals.update(part)
+    for process_sums in comm.all_gather(sums):
+        totals.update(process_sums)
     return {name: value / len(dicts) for name, value in totals.items()}

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsb2018.errors import InputError
 from dsb2018.io.names import file_name
-from dsb2018.prepare.errors import InputError
 from dsb2018.prepare.png_files import EmptyMaskError, png_size, read_mask, single_image_file
 from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.source import Source, SourceImage, open_source

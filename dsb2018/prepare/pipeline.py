@@ -11,12 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dsb2018.errors import UsageError
+from dsb2018.errors import InputError, UsageError
 from dsb2018.io.files import staging_folder, write_atomically
 from dsb2018.io.names import printable
 from dsb2018.parent import end_with_parent
 from dsb2018.prepare.coco_record import to_coco
-from dsb2018.prepare.errors import InputError
 from dsb2018.prepare.image_records import ImageRecord, RecordReader
 from dsb2018.prepare.solution import Solution
 from dsb2018.prepare.source import FolderSource, SourceImage, open_source

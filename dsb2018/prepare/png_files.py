@@ -6,8 +6,8 @@ import zlib
 import cv2
 import numpy as np
 
+from dsb2018.errors import InputError
 from dsb2018.io.images import PNG_SIGNATURE, png_header
-from dsb2018.prepare.errors import InputError
 from dsb2018.prepare.source import SourceImage
 from dsb2018.structures.masks import Crop, crop_mask
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.prepare.errors import InputError
+from dsb2018.errors import InputError
 from dsb2018.structures.masks import Crop, crop_mask
 
 COLUMNS = {"ImageId", "EncodedPixels", "Height", "Width", "Usage"}

@@ -11,8 +11,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dsb2018.errors import InputError
 from dsb2018.io.files import check_regular_file, read_file
-from dsb2018.prepare.errors import InputError
 
 MAX_BYTES = 1 << 28  # limit for an image or mask file; the largest of DSB2018 has 2 MB
 UNPACKING_ERRORS = (

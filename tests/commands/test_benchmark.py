@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from benchmark import main  # of tools/, which is on pytest's path
+from benchmark import main  # from tools/, which is on pytest's path
 from detectron2.data import DatasetCatalog
 
 from dsb2018.commands import benchmark as command
-from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.commands.benchmark import benchmark, benchmark_parser
 from dsb2018.structures.ground_truth import read_label_layers
 
 DATASET = "dsb2018_sample_val"
@@ -14,59 +14,59 @@ DATASET = "dsb2018_sample_val"
 
 @pytest.fixture
 def labels(registered, tmp_path):
-    """Folders of two tools: one is perfect, the other finds nothing."""
-    for name in ("perfect", "blind"):
+    """Folders of two tools: the labels of one are perfect, those of the other are empty."""
+    for name in ("perfect", "empty"):
         (tmp_path / name).mkdir()
         for item in DatasetCatalog.get(DATASET):
-            truth = read_label_layers(item)[0]
-            found = truth if name == "perfect" else np.zeros_like(truth)
-            np.save(tmp_path / name / f"{item['dsb_id']}.npy", found)
-    return [f"{name}={tmp_path / name}" for name in ("perfect", "blind")]
+            ground_truth = read_label_layers(item)[0]
+            prediction = ground_truth if name == "perfect" else np.zeros_like(ground_truth)
+            np.save(tmp_path / name / f"{item['dsb_id']}.npy", prediction)
+    return [f"{name}={tmp_path / name}" for name in ("perfect", "empty")]
 
 
-def arguments(registered, tmp_path, *more):
-    shared = ["--output", tmp_path / "out", "--data", registered, "--datasets", DATASET]
-    return [str(each) for each in (*shared, *more)]
+def arguments(registered, tmp_path, *options):
+    common = ["--output", tmp_path / "out", "--data", registered, "--datasets", DATASET]
+    return [str(argument) for argument in (*common, *options)]
 
 
-def test_a_model_beside_other_tools(labels, registered, project, tmp_path, monkeypatch, capsys):
+def test_model_and_other_tools(labels, registered, project, tmp_path, monkeypatch, capsys):
     config = project / "configs" / "quick" / "unet_light.yaml"
-    given = arguments(registered, tmp_path, "--config-file", config, "--predictions", *labels)
-    given += ["--weights", "dsb2018://unet_light"]
-    assert main(given) == 0
+    args = arguments(registered, tmp_path, "--config-file", config, "--predictions", *labels)
+    args += ["--weights", "dsb2018://unet_light"]
+    assert main(args) == 0
     assert "results.md" in capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "results.json").read_text())
-    maps = {each["name"]: each["scores"]["nuclei/mAP"] for each in content["entries"]}
+    maps = {entry["name"]: entry["scores"]["nuclei/mAP"] for entry in content["entries"]}
     assert maps["perfect"] == {"value": 100, "low": 100, "high": 100}
-    assert maps["blind"]["value"] == 0
+    assert maps["empty"]["value"] == 0
     model = maps["quick/unet_light"]
     assert 0 < model["low"] < model["value"] < model["high"] < 100
-    clear = {(d["first"], d["second"]): d["points"] for d in content["differences"]}
-    assert clear["quick/unet_light", "perfect"]["high"] < 0
-    assert clear["perfect", "blind"]["low"] > 0
+    differences = {(d["first"], d["second"]): d["points"] for d in content["differences"]}
+    assert differences["quick/unet_light", "perfect"]["high"] < 0
+    assert differences["perfect", "empty"]["low"] > 0
     files = ("results.md", "results.csv", "results.json")
-    before = [(tmp_path / "out" / name).read_text() for name in files]
-    monkeypatch.setattr(command, "_in_own_process", None)  # nothing is scored again
-    assert main(given) == 0
-    assert before == [(tmp_path / "out" / name).read_text() for name in files]
+    first_run = [(tmp_path / "out" / name).read_text() for name in files]
+    monkeypatch.setattr(command, "_run_in_new_process", None)  # nothing is scored again
+    assert main(args) == 0
+    assert first_run == [(tmp_path / "out" / name).read_text() for name in files]
 
 
-def test_models_can_be_trained_first(registered, project, tmp_path, monkeypatch):
+def test_models_are_trained_first(registered, project, tmp_path, monkeypatch):
     config = str(project / "configs" / "quick" / "unet_light.yaml")
     calls = []
 
-    def run(function, *given):
-        calls.append(given)
+    def run(function, *arguments):
+        calls.append(arguments)
         if function is command.train:
             folder = tmp_path / "out" / "quick-unet_light" / "training"
             folder.mkdir(parents=True)
             (folder / "model_final.pth").touch()
 
-    monkeypatch.setattr(command, "_in_own_process", run)
+    monkeypatch.setattr(command, "_run_in_new_process", run)
     monkeypatch.setattr(command, "is_scored", lambda *_: False)
     monkeypatch.setattr(command, "read_entrant_scores", lambda folder: None)
     monkeypatch.setattr(command, "write_comparison", lambda entries, output: None)
-    args = argument_parser("").parse_args(
+    args = benchmark_parser("").parse_args(
         arguments(registered, tmp_path, "--train", "--config-file", config)
     )
     benchmark(args)
@@ -78,33 +78,30 @@ def test_models_can_be_trained_first(registered, project, tmp_path, monkeypatch)
     assert scoring[0].weights == weights
     calls.clear()
     benchmark(args)
-    assert len(calls) == 1  # the training is done
+    assert len(calls) == 1  # the model is not trained again
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("options", "message"),
     [
         ([], "nothing to compare"),
         (["--config-file", "configs/none.yaml"], "configs/none.yaml: no such config"),
         (["--predictions", "x=/no/such/folder"], "/no/such/folder: no such folder"),
         (["--config-file", "{simple}"], "no weights; give --weights, or --train"),
-        (["--config-file", "{simple}", "--train", "--weights", "a"], "leave --weights out"),
+        (["--config-file", "{simple}", "--train", "--weights", "a"], "cannot be combined"),
         (["--config-file", "{simple}", "--weights", "a", "b"], "1 configs and 2 weights"),
     ],
 )
-def test_what_cannot_be_done_is_said(
-    registered, project, tmp_path, capsys, monkeypatch, more, message
-):
-    monkeypatch.chdir(tmp_path)  # where nothing was trained
+def test_invalid_arguments(registered, project, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)  # a folder without trained models
     simple = str(project / "configs" / "simple_cnn" / "simple_cnn.yaml")
-    assert (
-        main(arguments(registered, tmp_path, *(each.format(simple=simple) for each in more))) == 2
-    )
+    options = [option.format(simple=simple) for option in options]
+    assert main(arguments(registered, tmp_path, *options)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def test_predictions_are_a_name_and_a_folder(capsys):
+def test_predictions_need_name_and_folder(capsys):
     with pytest.raises(SystemExit):
-        argument_parser("").parse_args(["--output", "x", "--predictions", "folder"])
+        benchmark_parser("").parse_args(["--output", "x", "--predictions", "folder"])
     assert "'folder', expected NAME=DIR" in capsys.readouterr().err

@@ -42,8 +42,8 @@ def rows_of(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def run(folder, output, *more) -> int:
-    return predict.main(["--input", str(folder), "--output", str(output), *more])
+def run(folder, output, *options) -> int:
+    return predict.main(["--input", str(folder), "--output", str(output), *options])
 
 
 def test_all_formats(folder, tmp_path, capsys):
@@ -56,46 +56,47 @@ def test_all_formats(folder, tmp_path, capsys):
     assert sum(int(row["nuclei"]) for row in images) == len(nuclei) > 10
     for row in images:
         labels = imread(output / "labels" / f"{row['image']}.tif")
-        mine = [each for each in nuclei if each["image"] == row["image"]]
-        assert labels.max() == len(mine) == int(row["nuclei"])
-        for each in mine:
-            area = (labels == int(each["label"])).sum()
-            assert int(float(each["area"])) == area
-            assert float(each["area_um2"]) == pytest.approx(area / 4)
+        image_nuclei = [nucleus for nucleus in nuclei if nucleus["image"] == row["image"]]
+        count = len(image_nuclei)
+        assert labels.max() == count == int(row["nuclei"])
+        for nucleus in image_nuclei:
+            area = (labels == int(nucleus["label"])).sum()
+            assert int(float(nucleus["area"])) == area
+            assert float(nucleus["area_um2"]) == pytest.approx(area / 4)
         assert imread(output / "overlays" / f"{row['image']}.png").shape == (192, 256, 3)
         geojson = json.loads((output / "geojson" / f"{row['image']}.geojson").read_text())
-        assert len(geojson["features"]) == len(mine)
-        assert len(list((output / "crops" / row["image"]).glob("*.png"))) == len(mine)
-        assert len(list((output / "dsb" / row["image"] / "masks").glob("*.png"))) == len(mine)
+        assert len(geojson["features"]) == count
+        assert len(list((output / "crops" / row["image"]).glob("*.png"))) == count
+        assert len(list((output / "dsb" / row["image"] / "masks").glob("*.png"))) == count
     assert len(json.loads((output / "coco.json").read_text())["annotations"]) == len(nuclei)
     assert len(rows_of(output / "submission.csv")) == len(nuclei)
 
 
-def test_a_run_gives_the_cores_back(folder, tmp_path):
+def test_number_of_threads_is_restored(folder, tmp_path):
     torch.set_num_threads(2)
     assert run(folder, tmp_path / "out") == 0
     assert torch.get_num_threads() == 2
 
 
-def test_what_is_done_stays_done(folder, tmp_path, monkeypatch):
+def test_finished_images_are_not_processed_again(folder, tmp_path, monkeypatch):
     output = tmp_path / "out"
     assert run(folder, output) == 0
-    before = {name: (output / name).read_bytes() for name in ("nuclei.csv", "images.csv")}
+    tables = {name: (output / name).read_bytes() for name in ("nuclei.csv", "images.csv")}
     calls = []
     original = prefetch.open_images
     monkeypatch.setattr(prefetch, "open_images", lambda n, p: calls.append(n) or original(n, p))
     assert run(folder, output) == 0
     assert calls == []
-    assert before == {name: (output / name).read_bytes() for name in before}
-    cv2.imwrite(str(folder / "i1.png"), micrograph((96, 128), 7)[0])  # another image
+    assert tables == {name: (output / name).read_bytes() for name in tables}
+    cv2.imwrite(str(folder / "i1.png"), micrograph((96, 128), 7)[0])  # the image changes
     assert run(folder, output) == 0
     assert calls == ["i1"]
-    assert before["nuclei.csv"] != (output / "nuclei.csv").read_bytes()
-    assert run(folder, output, "--pixel-size", "2") == 0  # asked for something else
+    assert tables["nuclei.csv"] != (output / "nuclei.csv").read_bytes()
+    assert run(folder, output, "--pixel-size", "2") == 0  # the options change
     assert calls == ["i1", "i0", "i1", "i2"]
 
 
-def test_bad_files_are_told_and_the_others_done(folder, tmp_path, capsys):
+def test_bad_files_are_reported_and_others_processed(folder, tmp_path, capsys):
     (folder / "empty.png").write_bytes(b"")
     (folder / "noise.jpg").write_bytes(bytes(range(250)))
     tifffile.imwrite(folder / "nan.tif", np.full((40, 40), np.nan, np.float32))
@@ -115,19 +116,19 @@ def test_bad_files_are_told_and_the_others_done(folder, tmp_path, capsys):
     assert not imread(tmp_path / "out" / "labels" / "black.tif").any()
 
 
-def test_a_file_that_failed_before_is_tried_again(folder, tmp_path):
-    good = (folder / "i1.png").read_bytes()
-    (folder / "i1.png").write_bytes(good[:100])
+def test_failed_file_is_processed_again(folder, tmp_path):
+    content = (folder / "i1.png").read_bytes()
+    (folder / "i1.png").write_bytes(content[:100])
     assert run(folder, tmp_path / "out") == 1
-    (folder / "i1.png").write_bytes(good)
+    (folder / "i1.png").write_bytes(content)
     assert run(folder, tmp_path / "out") == 0
     assert len(rows_of(tmp_path / "out" / "images.csv")) == 3
 
 
-def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
+def test_output_cannot_be_written(folder, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
-    (output / "labels").write_text("a file where a folder should be")
+    (output / "labels").write_text("a file in place of the folder")
     assert run(folder, output) == 1
     printed = capsys.readouterr()
     assert "0 of 3 files done" in printed.out
@@ -141,7 +142,7 @@ def test_a_place_that_cannot_be_written(folder, tmp_path, capsys):
     assert "Written" not in printed.out
 
 
-def test_the_channel_that_was_chosen_is_drawn(tmp_path):
+def test_overlay_shows_chosen_channel(tmp_path):
     image, _ = micrograph((96, 128))
     path = tmp_path / "two.ome.tif"
     channels = np.stack([np.full_like(image, 7), image])
@@ -154,20 +155,20 @@ def test_the_channel_that_was_chosen_is_drawn(tmp_path):
     assert all(float(row["intensity_mean_GFP"]) == 0 for row in nuclei)
 
 
-def test_a_file_that_is_damaged_inside(tmp_path, monkeypatch, capsys):
+def test_damaged_tile(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tiff, "SMALL", 0)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, micrograph((96, 128))[0], tile=(32, 32), compression="zlib")
     with tifffile.TiffFile(path) as file:
-        begin, length = file.pages[0].dataoffsets[5], file.pages[0].databytecounts[5]
+        start, length = file.pages[0].dataoffsets[5], file.pages[0].databytecounts[5]
     data = bytearray(path.read_bytes())
-    data[begin : begin + length] = bytes(length)
+    data[start : start + length] = bytes(length)
     path.write_bytes(data)
     assert run(path, tmp_path / "out") == 1
     assert f"failed: {path}: damaged" in capsys.readouterr().err
 
 
-def test_a_stack(tmp_path):
+def test_stack(tmp_path):
     image, _ = micrograph((96, 128))
     dark = np.full_like(image, 20)
     path = tmp_path / "stack.tif"
@@ -179,7 +180,8 @@ def test_a_stack(tmp_path):
     assert labels.shape == stack.shape
     assert not labels[0].any()
     assert (labels[1] == labels[2]).all()
-    assert labels[4].min(where=labels[4] > 0, initial=999) > labels[2].max()  # others
+    # The dark slice 3 separates the nuclei of slice 4 from those of slice 2.
+    assert labels[4].min(where=labels[4] > 0, initial=999) > labels[2].max()
     volumes = rows_of(tmp_path / "out" / "volumes.csv")
     assert len(volumes) == labels.max()
     assert volumes[0]["first_slice"] == "1"
@@ -188,10 +190,10 @@ def test_a_stack(tmp_path):
     nuclei = rows_of(tmp_path / "out" / "nuclei.csv")
     assert {row["slice"] for row in nuclei} == {"1", "2", "4"}
     for row in nuclei:
-        here = labels[int(row["slice"])] == int(row["label"])
-        assert here.sum() == int(float(row["area"]))
+        mask = labels[int(row["slice"])] == int(row["label"])
+        assert mask.sum() == int(float(row["area"]))
     images = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
-    assert [each["name"] for each in images] == [f"stack_z{z:04d}" for z in range(5)]
+    assert [image["name"] for image in images] == [f"stack_z{z:04d}" for z in range(5)]
 
 
 def test_time_points_of_stacks(tmp_path):
@@ -210,33 +212,33 @@ def test_time_points_of_stacks(tmp_path):
     assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
 
 
-def test_a_mistaken_second_command_leaves_the_tables(folder, tmp_path, capsys):
+def test_failed_second_run_keeps_tables(folder, tmp_path, capsys):
     assert run(folder, tmp_path / "out") == 0
-    before = (tmp_path / "out" / "nuclei.csv").read_text()
+    table = (tmp_path / "out" / "nuclei.csv").read_text()
     assert run(folder, tmp_path / "out", "--channel", "7") == 1
     assert "Written" not in capsys.readouterr().out.split("0 of 3 files done")[1]
-    assert (tmp_path / "out" / "nuclei.csv").read_text() == before
+    assert (tmp_path / "out" / "nuclei.csv").read_text() == table
 
 
-def test_what_was_deleted_is_made_again(folder, tmp_path):
+def test_deleted_output_is_written_again(folder, tmp_path):
     assert run(folder, tmp_path / "out") == 0
     (tmp_path / "out" / "labels" / "i1.tif").unlink()
     assert run(folder, tmp_path / "out") == 0
     assert (tmp_path / "out" / "labels" / "i1.tif").exists()
 
 
-@pytest.mark.parametrize("length", ["0", "-1", "inf"])
-def test_a_pixel_has_a_length(folder, tmp_path, capsys, length):
+@pytest.mark.parametrize("size", ["0", "-1", "inf"])
+def test_invalid_pixel_size(folder, tmp_path, capsys, size):
     with pytest.raises(SystemExit):
-        run(folder, tmp_path / "out", f"--pixel-size={length}")
-    assert "expected micrometres" in capsys.readouterr().err
+        run(folder, tmp_path / "out", f"--pixel-size={size}")
+    assert "expected micrometers" in capsys.readouterr().err
 
 
-def test_whole_numbers_for_keys_that_are_floats(folder, tmp_path):
+def test_integer_for_float_key(folder, tmp_path):
     assert run(folder / "i0.png", tmp_path / "out", "--opts", "INPUT.ZOOM_TEST", "2") == 0
 
 
-def test_a_link_to_nowhere_stops_nothing(folder, tmp_path, capsys):
+def test_broken_link(folder, tmp_path, capsys):
     (folder / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
     assert run(folder, tmp_path / "out") == 1
     printed = capsys.readouterr()
@@ -244,7 +246,7 @@ def test_a_link_to_nowhere_stops_nothing(folder, tmp_path, capsys):
     assert "gone.tif" in printed.err
 
 
-def test_a_film_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_interrupted_time_series_is_resumed(tmp_path, monkeypatch):
     frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
     tifffile.imwrite(tmp_path / "film.ome.tif", frames, metadata={"axes": "TYX"})
     seen, original = [], Predictor.find
@@ -257,19 +259,20 @@ def test_a_film_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Predictor, "find", interrupted)
     assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 130
-    done = {each.stem for each in (tmp_path / "out" / ".done" / "film").glob("film_t*.json")}
-    assert done  # what was written by then
+    done = {path.stem for path in (tmp_path / "out" / ".done" / "film").glob("film_t*.json")}
+    assert done
     seen.clear()
     monkeypatch.setattr(Predictor, "find", lambda p, i: seen.append(1) or original(p, i))
     assert run(tmp_path / "film.ome.tif", tmp_path / "out") == 0
-    assert len(seen) == 6 - len(done - {"film_t0000"})  # the first is always done again
+    assert len(seen) == 6 - len(done - {"film_t0000"})  # the first image is always processed again
     rows = rows_of(tmp_path / "out" / "images.csv")
     assert [row["image"] for row in rows] == [f"film_t{t:04d}" for t in range(6)]
     assert len({row["image"] for row in rows_of(tmp_path / "out" / "nuclei.csv")}) == 6
 
 
-def test_a_film_before_large_files_does_not_wait_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(prefetch, "MOST_AHEAD", 1000)  # bytes: nothing has room beside another
+def test_no_deadlock_of_prefetch(tmp_path, monkeypatch):
+    """A time series before other files, with a memory limit below the size of one image."""
+    monkeypatch.setattr(prefetch, "MOST_AHEAD", 1000)  # bytes
     frames = np.stack([micrograph((96, 128), seed)[0] for seed in range(6)])
     tifffile.imwrite(tmp_path / "a.ome.tif", frames, metadata={"axes": "TYX"})
     for name in "bcd":
@@ -284,30 +287,30 @@ sys.path.append("tools")
 import predict
 from dsb2018.inference.run import PredictionRun
 finish = PredictionRun._finish
-PredictionRun._finish = lambda *each: (finish(*each), os.kill(os.getpid(), signal.SIGKILL))
+PredictionRun._finish = lambda *args: (finish(*args), os.kill(os.getpid(), signal.SIGKILL))
 if __name__ == "__main__":
     predict.main()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_a_run_that_is_killed_leaves_no_process(folder, tmp_path, project):
+@pytest.mark.skipif(sys.platform != "linux", reason="searches for processes in /proc")
+def test_killed_run_leaves_no_process(folder, tmp_path, project):
     (tmp_path / "killed.py").write_text(KILLED)
     command = [sys.executable, str(tmp_path / "killed.py"), "--input", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(project), "STARTED_BY": str(tmp_path)}
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, "--output", str(tmp_path / "out")], cwd=project, env=environment
     )
-    assert done.returncode == -signal.SIGKILL
+    assert result.returncode == -signal.SIGKILL
     assert (tmp_path / "out" / ".done" / "i0" / "record.json").exists()
 
     def processes() -> list[str]:
-        found = []
-        for each in Path("/proc").glob("[0-9]*/environ"):
+        pids = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
-                if f"STARTED_BY={tmp_path}".encode() in each.read_bytes():
-                    found.append(each.parent.name)
-        return found
+                if f"STARTED_BY={tmp_path}".encode() in path.read_bytes():
+                    pids.append(path.parent.name)
+        return pids
 
     for _ in range(100):
         if not processes():
@@ -316,7 +319,7 @@ def test_a_run_that_is_killed_leaves_no_process(folder, tmp_path, project):
     assert processes() == []
 
 
-def test_parts_that_would_have_another_files_name(tmp_path, capsys):
+def test_image_of_a_stack_has_name_of_another_file(tmp_path, capsys):
     image, _ = micrograph((96, 128))
     metadata = {"axes": "TYX"}
     tifffile.imwrite(tmp_path / "a.tif", np.stack([image, image]), imagej=True, metadata=metadata)
@@ -327,17 +330,17 @@ def test_parts_that_would_have_another_files_name(tmp_path, capsys):
     assert [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")] == ["a_t0001"]
 
 
-def write_or_be_killed(job: ExportJob) -> dict:
+def export_or_be_killed(job: ExportJob) -> dict:
     if job.name == "i2":
         os.kill(os.getpid(), signal.SIGKILL)
     return export_image(job)
 
 
-def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
+def test_killed_export_process(tmp_path, monkeypatch, capsys):
     image, _ = micrograph((96, 128))
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"i{number:x}.png"), image)
-    monkeypatch.setattr(worker, "export_image", write_or_be_killed)
+    monkeypatch.setattr(worker, "export_image", export_or_be_killed)
     assert run(tmp_path, tmp_path / "out") == 1
     printed = capsys.readouterr().err
     assert f"{tmp_path / 'i2.png'}: the export process was killed" in printed
@@ -348,8 +351,8 @@ def test_a_writer_that_is_killed(tmp_path, monkeypatch, capsys):
     assert len(rows_of(tmp_path / "out" / "images.csv")) == 12
 
 
-def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    image, truth = micrograph((500, 700))
+def test_interrupted_large_image_is_resumed(tmp_path, monkeypatch, capsys):
+    image, ground_truth = micrograph((500, 700))
     path = tmp_path / "slide.tif"
     tifffile.imwrite(path, image, tile=(128, 128))
     options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
@@ -376,7 +379,7 @@ def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     assert not tiles.exists()
     labels = tifffile.imread(tmp_path / "out" / "labels" / "slide.tif")
     assert labels.shape == image.shape
-    assert labels.max() == pytest.approx(truth.max(), rel=0.05)
+    assert labels.max() == pytest.approx(ground_truth.max(), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -391,10 +394,10 @@ def test_a_large_image_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
             ["--opts", "SOLVER.BASE_LRR", "1"],
             "no config key SOLVER.BASE_LRR; did you mean SOLVER.BASE_LR",
         ),
-        (1, ["--weights", "dsb2018://mask_rcnn_lite0_FPN"], "of another model"),
+        (1, ["--weights", "dsb2018://mask_rcnn_lite0_FPN"], "do not fit the model of the config"),
     ],
 )
-def test_unusable_arguments(folder, tmp_path, capsys, status, arguments, message):
+def test_invalid_arguments(folder, tmp_path, capsys, status, arguments, message):
     assert run(folder, tmp_path / "out", *arguments) == status
     assert message in capsys.readouterr().err
 
@@ -402,15 +405,15 @@ def test_unusable_arguments(folder, tmp_path, capsys, status, arguments, message
 def test_several_processes(folder, tmp_path, project):
     launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     files = ["tools/predict.py", "--input", str(folder), "--output", str(tmp_path / "two")]
-    done = subprocess.run(
+    result = subprocess.run(
         [*launcher, "--nproc-per-node=2", *files],
         cwd=project,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("3 of 3 files done") == 1
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("3 of 3 files done") == 1
     torch.set_num_threads(1)
     assert run(folder, tmp_path / "one") == 0
     for name in ("nuclei.csv", "images.csv"):

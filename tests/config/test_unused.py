@@ -10,23 +10,23 @@ CONFIG = str(CONFIGS / "unet" / "unet.yaml")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "instead"),
+    ("key", "value", "advice"),
     [
         ("SOLVER.AMP.ENABLED", True, "use SOLVER.PRECISION"),
         ("INPUT.MIN_SIZE_TEST", 512, "use INPUT.ZOOM_TEST"),
         ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.MODALITY_POWER"),
     ],
 )
-def test_a_key_without_effect_is_named_once_with_ours(caplog, key, value, instead):
+def test_warning_for_key_without_effect_is_logged_once(caplog, key, value, advice):
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             read_config(CONFIG, [key, value])
     (record,) = caplog.records
     assert f"{key} {value} has no effect" in record.message
-    assert instead in record.message
+    assert advice in record.message
 
 
-def test_our_configs_have_no_such_key(caplog):
+def test_project_configs_have_no_key_without_effect(caplog):
     with caplog.at_level(logging.WARNING):
         for path in CONFIGS.rglob("*.yaml"):
             read_config(str(path))
@@ -34,5 +34,5 @@ def test_our_configs_have_no_such_key(caplog):
 
 
 def test_all_keys_exist():
-    warn_of_unused(get_dsb2018_cfg(), "defaults")  # raises KeyError for one that does not
+    warn_of_unused(get_dsb2018_cfg(), "defaults")  # raises KeyError for a key that does not exist
     assert len(WITHOUT_EFFECT) > 10

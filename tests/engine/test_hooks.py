@@ -9,7 +9,7 @@ from dsb2018.engine import hooks
 from dsb2018.engine.hooks import BestCheckpoint, EarlyStop, OldCheckpoints, Usage, WeightAverage
 
 
-def test_the_average_of_the_weights_by_hand():
+def test_weight_average_matches_hand_computation():
     model = torch.nn.BatchNorm1d(1)
     average = WeightAverage(model, 0.5)
     expected, means = None, None
@@ -18,16 +18,16 @@ def test_the_average_of_the_weights_by_hand():
         model.running_mean.fill_(-value)
         model.num_batches_tracked.fill_(count)
         average.after_step()
-        kept = min(0.5, (1 + count) / (10 + count)) if count else 0  # the first is taken as it is
-        expected = kept * (expected or 0) + (1 - kept) * value
-        means = kept * (means or 0) - (1 - kept) * value
+        decay = min(0.5, (1 + count) / (10 + count)) if count else 0  # the first update copies
+        expected = decay * (expected or 0) + (1 - decay) * value
+        means = decay * (means or 0) - (1 - decay) * value
         assert average.model.weight.item() == pytest.approx(expected)
         assert average.model.running_mean.item() == pytest.approx(means)
         assert average.model.num_batches_tracked.item() == count
-    assert model.weight.item() == 0  # the trained weights are as they were
+    assert model.weight.item() == 0  # the trained weights are unchanged
 
 
-def test_the_average_goes_on_from_a_checkpoint():
+def test_weight_average_resumes_from_checkpoint():
     def run(average, model, values):
         for value in values:
             torch.nn.init.constant_(model.weight, value)
@@ -37,7 +37,7 @@ def test_the_average_goes_on_from_a_checkpoint():
     averages = [WeightAverage(model, 0.9) for model in models]
     run(averages[0], models[0], [1.0, 2.0, 3.0])
     averages[1].load_state_dict(averages[0].state_dict())
-    averages[1].model.load_state_dict(averages[0].model.state_dict())  # a checkpoint's model
+    averages[1].model.load_state_dict(averages[0].model.state_dict())  # as the checkpointer does
     assert models[1].weight.item() == 3
     for average, model in zip(averages, models, strict=True):
         run(average, model, [5.0, 7.0])
@@ -45,7 +45,7 @@ def test_the_average_goes_on_from_a_checkpoint():
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
-def test_bad_decay(decay):
+def test_decay_out_of_range(decay):
     with pytest.raises(ValueError, match="SOLVER.EMA_DECAY"):
         WeightAverage(torch.nn.Linear(1, 1), decay)
 
@@ -62,7 +62,7 @@ def test_usage():
         assert 0.05 < storage.latest()["memory_gb"][0] < 100
 
 
-def test_old_checkpoints_go(tmp_path):
+def test_old_checkpoints_are_deleted(tmp_path):
     names = ["model_0000009.pth", "model_0000019.pth", "model_0000100.pth", "model_best.pth"]
     for name in [*names, "model_final.pth", "model_0000005.json"]:
         (tmp_path / name).touch()
@@ -80,9 +80,11 @@ def test_old_checkpoints_go(tmp_path):
     assert (tmp_path / names[1]).exists()
 
 
-def watch(folder, metric, values, patience=0):
-    """A `BestCheckpoint` that has seen an evaluation every second iteration, and at which
-    iterations it saved."""
+def run_best_checkpoint(folder, metric, values, patience=0):
+    """Runs a `BestCheckpoint` with an evaluation every second iteration.
+
+    Returns the hook and the iterations at which it saved.
+    """
     saved = []
     hook = BestCheckpoint(lambda name: saved.append(trainer.iter), folder, metric, 2, patience)
     with EventStorage() as storage:
@@ -99,61 +101,59 @@ def watch(folder, metric, values, patience=0):
     return hook, saved
 
 
-def test_the_best_is_saved(tmp_path):
-    hook, saved = watch(tmp_path, "nuclei/mAP", [math.nan, 10, 30, 20, math.nan, 40])
+def test_best_checkpoint_is_saved(tmp_path):
+    hook, saved = run_best_checkpoint(tmp_path, "nuclei/mAP", [math.nan, 10, 30, 20, math.nan, 40])
     assert saved == [3, 5, 12]
     assert (hook.best, hook.best_iteration) == (40, 12)
-    other, _ = watch(tmp_path, "nuclei/mAP", [1])
-    other.load_state_dict(hook.state_dict())
-    assert (other.best, other.best_iteration) == (40, 12)
-    different, _ = watch(tmp_path, "segm/AP", [1])
-    different.load_state_dict(hook.state_dict())
-    assert different.best == 1
+    same_metric, _ = run_best_checkpoint(tmp_path, "nuclei/mAP", [1])
+    same_metric.load_state_dict(hook.state_dict())
+    assert (same_metric.best, same_metric.best_iteration) == (40, 12)
+    other_metric, _ = run_best_checkpoint(tmp_path, "segm/AP", [1])
+    other_metric.load_state_dict(hook.state_dict())
+    assert other_metric.best == 1
 
 
 @pytest.mark.parametrize(("start_iter", "best"), [(0, None), (4, 70)])
-def test_a_resumed_training_knows_the_best_file(tmp_path, start_iter, best):
-    def hook():
-        return BestCheckpoint(pytest.fail, tmp_path, "nuclei/mAP", 2, 0)
-
+def test_resumed_training_reads_model_best(tmp_path, start_iter, best):
     state = {"metric": "nuclei/mAP", "best": 70.0, "iteration": 3, "failures": 0}
     torch.save({"trainer": {"hooks": {"BestCheckpoint": state}}}, tmp_path / "model_best.pth")
-    resumed = hook()
+    resumed = BestCheckpoint(pytest.fail, tmp_path, "nuclei/mAP", 2, 0)
     resumed.trainer = SimpleNamespace(start_iter=start_iter)
     resumed.before_train()
     assert resumed.best == best
 
 
-def test_an_evaluation_that_was_broken_off_is_none(tmp_path, caplog):
+def test_interrupted_evaluation_does_not_count(tmp_path, caplog):
     hook = BestCheckpoint(lambda name: None, tmp_path, "nuclei/mAP", 1, 1)
     with EventStorage() as storage:
         hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=9)
         storage.put_scalar("nuclei/mAP", 5, smoothing_hint=False)
         hook.after_step()
         storage.iter = hook.trainer.iter = 1
-        hook.after_step()  # would be a failure and the end
+        hook.after_step()  # raises EarlyStop if the missing evaluation counts
     assert not caplog.text
 
 
 @pytest.mark.parametrize("metric", ["validation/total_loss", "nuclei/count_error"])
-def test_of_losses_and_errors_the_lowest_is_best(tmp_path, metric):
-    assert watch(tmp_path, metric, [3, 1, 2])[1] == [1, 3]
+def test_lowest_loss_or_error_is_best(tmp_path, metric):
+    assert run_best_checkpoint(tmp_path, metric, [3, 1, 2])[1] == [1, 3]
 
 
-def test_training_ends_when_nothing_gets_better(tmp_path):
+def test_early_stop_without_improvement(tmp_path):
     with pytest.raises(EarlyStop, match=r"not better than 30.00 \(iteration 3\) in 2 evaluations"):
-        watch(tmp_path, "nuclei/mAP", [10, 30, 20, 30, 90], patience=2)
-    assert watch(tmp_path, "nuclei/mAP", [10, 30, 20, 40, 20], patience=2)[1] == [1, 3, 7]
+        run_best_checkpoint(tmp_path, "nuclei/mAP", [10, 30, 20, 30, 90], patience=2)
+    _, saved = run_best_checkpoint(tmp_path, "nuclei/mAP", [10, 30, 20, 40, 20], patience=2)
+    assert saved == [1, 3, 7]
     assert not issubclass(EarlyStop, Exception)
 
 
-def test_a_metric_that_is_not_measured_is_said(tmp_path, caplog):
+def test_warning_if_best_metric_is_not_measured(tmp_path, caplog):
     hook = BestCheckpoint(pytest.fail, tmp_path, "nuclei/map", 1, 0)
     with EventStorage() as storage:
         storage.put_scalar("nuclei/mAP", 1)
         hook.trainer = SimpleNamespace(storage=storage, iter=0, max_iter=2)
         hook.after_step()
-    assert "nuclei/map was not measured, but ['nuclei/mAP']" in caplog.text
+    assert "nuclei/map was not measured, expected one of ['nuclei/mAP']" in caplog.text
 
 
 def test_progress_bar(monkeypatch, capsys):

@@ -8,36 +8,36 @@ from dsb2018.engine.interruption import Interrupted, StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_remembered_and_the_handlers_come_back(number, caplog):
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+def test_signal_is_recorded_and_handlers_are_restored(number, caplog):
+    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
     stop = StopSignal()
     with stop.watched():
         os.kill(os.getpid(), number)
-        os.kill(os.getpid(), signal.SIGTERM)  # launchers repeat it
+        os.kill(os.getpid(), signal.SIGTERM)  # launchers forward it a second time
         assert stop.received == number
-    assert "a checkpoint is written after this iteration" in caplog.text
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert "the training stops after this iteration and saves a checkpoint" in caplog.text
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
 
 
-def give_up(number):
+def raise_interrupted(number):
     raise Interrupted(number)
 
 
-def test_long_work_is_broken_off():
+def test_signal_interrupts_long_work():
     stop = StopSignal()
     with stop.watched():
         with (
             pytest.raises(Interrupted, match="stopped by SIGTERM") as caught,
-            stop.calling(give_up),
+            stop.calling(raise_interrupted),
         ):
             os.kill(os.getpid(), signal.SIGTERM)
         assert caught.value.exit_status == 143
-        with pytest.raises(Interrupted), stop.calling(give_up):
-            pytest.fail("nothing long is begun any more")
-    assert not isinstance(caught.value, Exception)  # no `except Exception` takes it for an error
+        with pytest.raises(Interrupted), stop.calling(raise_interrupted):
+            pytest.fail("no long work may start after the signal")
+    assert not isinstance(caught.value, Exception)  # `except Exception` must not catch it
 
 
-def test_outside_of_the_main_thread_signals_are_left_alone():
+def test_signal_handlers_are_unchanged_in_other_threads():
     handlers = []
 
     def watch():

@@ -1,4 +1,4 @@
-"""Real processes: launched, stopped, killed, and gone on."""
+"""Tests with real processes that are launched, stopped, killed and resumed."""
 
 import contextlib
 import json
@@ -21,13 +21,14 @@ from tests.engine.test_training import arguments, losses_of
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-# The same number of pixels in each window: else it matters which windows are batched together.
+# All crops have the same size. Losses are means over pixels, so with different sizes they would
+# depend on how a batch is divided between processes.
 OPTIONS = ["INPUT.ZOOM_TRAIN", "[1.0,1.0]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.PRECISION", "fp32"]
 OPTIONS += ["TEST.OVERLAYS", "3", "SOLVER.CHECKPOINT_PERIOD", "4", "SOLVER.WARMUP_ITERS", "2"]
 
 
 def train_net(root, output, *options, family="unet/unet"):
-    """The command line of a small run."""
+    """Returns the command line of a small run."""
     args = arguments(root, output, *OPTIONS, *options, family=family)
     flags = [option for option in options if option.startswith("--")]
     command = ["--config-file", str(CONFIGS / f"{family}.yaml"), "--data", str(root), *flags]
@@ -36,7 +37,7 @@ def train_net(root, output, *options, family="unet/unet"):
 
 @pytest.fixture
 def start(project):
-    """Starts a command; at the end of the test nothing of it is left."""
+    """Returns a function that starts a command. All processes are killed after the test."""
     started = []
 
     def run_command(*command):
@@ -47,7 +48,7 @@ def start(project):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # a process group of its own, as in a terminal
+            start_new_session=True,  # its own process group, as in a terminal
         )
         started.append(process)
         return process
@@ -59,7 +60,7 @@ def start(project):
 
 
 def finish(process, status=0):
-    """Waits for the end; returns what was printed."""
+    """Waits until a process ends, checks its exit status and returns its output."""
     output, _ = process.communicate(timeout=300)
     assert process.returncode == status, output
     return output
@@ -71,7 +72,7 @@ def results_of(output):
 
 
 def wait_for(path, process):
-    """Until a file is there."""
+    """Waits until a process has written a file."""
     for _ in range(4800):
         if path.exists():
             return
@@ -81,15 +82,15 @@ def wait_for(path, process):
 
 
 @pytest.fixture(autouse=True)
-def _registered_by_the_runs():
+def _unregister_datasets():
     unregister_dsb2018()
     yield
     unregister_dsb2018()
 
 
 @pytest.mark.parametrize("family", ["unet/unet", "unet/unet_light"])
-def test_two_processes_do_what_one_does(sample_root, tmp_path, start, family):
-    """The same losses, and of the same weights the same scores, every image counted once."""
+def test_two_processes_match_one(sample_root, tmp_path, start, family):
+    """Losses are the same. Scores of the same weights are the same, and count each image once."""
     alone, together, evaluated = (tmp_path / name for name in ("one", "two", "evaluated"))
     command = train_net(sample_root, together, "--num-gpus=2", family=family)
     process = start(sys.executable, *command)
@@ -110,8 +111,8 @@ def test_two_processes_do_what_one_does(sample_root, tmp_path, start, family):
 ENDLESS = ["SOLVER.MAX_ITER", "100000", "DATALOADER.NUM_WORKERS", "1", "DATASETS.TEST", "()"]
 
 
-def go_on(root, output, last):
-    """Resumes a run and trains for three more iterations."""
+def resume_three_iterations(root, output, last):
+    """Resumes a run after iteration `last` and trains for three more iterations."""
     args = arguments(root, output, *OPTIONS, *ENDLESS, "--resume", family="unet/unet")
     args.opts += ["SOLVER.MAX_ITER", str(last + 4)]
     run(args)
@@ -131,28 +132,29 @@ EVALUATING = ["DATASETS.TEST", "('dsb2018_sample_val',)", "TEST.EVAL_PERIOD", "1
         (signal.SIGTERM, ["--num-gpus=2"]),
     ],
 )
-def test_a_run_that_is_asked_to_stop_goes_on_later(sample_root, tmp_path, start, number, options):
+def test_stopped_run_can_be_resumed(sample_root, tmp_path, start, number, options):
     command = train_net(sample_root, tmp_path, *ENDLESS, *options)
     process = start(sys.executable, *command)
     evaluated = "inference/dsb2018_sample_val/results.json"
     wait_for(tmp_path / (evaluated if options == EVALUATING else "model_0000003.pth"), process)
     if "--num-gpus=2" in options:
-        process.send_signal(number)  # the launcher passes it on
+        process.send_signal(number)  # the launcher forwards it
     else:
-        os.killpg(process.pid, number)  # to all, also to those that load data
+        os.killpg(process.pid, number)  # all processes get it, also those that load data
     output = finish(process, status=128 + number)
-    assert "--resume goes on from there" in output
+    assert "--resume continues from there" in output
     assert "Traceback" not in output
     last = (tmp_path / "last_checkpoint").read_text()
     iteration = torch.load(tmp_path / last)["iteration"]
     assert last == f"model_{iteration:07d}.pth"
-    go_on(sample_root, tmp_path, iteration)
+    resume_three_iterations(sample_root, tmp_path, iteration)
 
 
-def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, start):
-    """At any moment: most of its time it writes checkpoints here."""
-    often = ["SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.UNET.WIDTH", "32"]
-    process = start(sys.executable, *train_net(sample_root, tmp_path, *ENDLESS, *often))
+def test_killed_run_can_be_resumed(sample_root, tmp_path, start):
+    """The run writes large checkpoints, so that it is probably killed while it writes one."""
+    checkpoints_often = ["SOLVER.CHECKPOINT_PERIOD", "1", "MODEL.UNET.WIDTH", "32"]
+    command = train_net(sample_root, tmp_path, *ENDLESS, *checkpoints_often)
+    process = start(sys.executable, *command)
     wait_for(tmp_path / "model_0000005.pth", process)
     process.kill()
     finish(process, status=-signal.SIGKILL)
@@ -162,16 +164,15 @@ def test_a_run_that_was_killed_goes_on_later(sample_root, tmp_path, start):
         assert torch.load(path)["iteration"] == int(path.stem.split("_")[1])
     last = (tmp_path / "last_checkpoint").read_text()
     assert last in [path.name for path in checkpoints[:2]]
-    args = arguments(
-        sample_root, tmp_path, *OPTIONS, *ENDLESS, *often, "--resume", family="unet/unet"
-    )
+    options = [*OPTIONS, *ENDLESS, *checkpoints_often, "--resume"]
+    args = arguments(sample_root, tmp_path, *options, family="unet/unet")
     args.opts += ["SOLVER.MAX_ITER", str(int(last[6:13]) + 2)]
     run(args)
     assert not list(tmp_path.glob(".model_*"))
 
 
-def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, start):
-    """Under torchrun with restarts; killed with a signal that nothing can be done about."""
+def test_torchrun_restarts_killed_process(sample_root, tmp_path, start):
+    """SIGKILL cannot be handled, so torchrun restarts both processes, and the training resumes."""
     options = ["SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
     command = train_net(sample_root, tmp_path, *options)
     elastic = ["--nproc-per-node=2", "--max-restarts=1"]
@@ -190,7 +191,7 @@ def test_a_killed_worker_comes_back_and_goes_on(sample_root, tmp_path, start):
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
 
 
-def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path, start):
+def test_error_in_one_process_ends_the_command(sample_root, tmp_path, start):
     command = train_net(sample_root, tmp_path, "--num-gpus=2", "SOLVER.IMS_PER_BATCH", "3")
     output = finish(start(sys.executable, *command), status=2)
     assert "error: SOLVER.IMS_PER_BATCH 3, expected a multiple of" in output
@@ -198,7 +199,7 @@ def test_an_error_in_a_process_is_the_error_of_the_command(sample_root, tmp_path
     assert "Traceback" not in output
 
 
-def test_several_machines_need_an_address():
+def test_several_machines_need_dist_url():
     args = Namespace(num_gpus=8, num_machines=2, machine_rank=1, dist_url="auto")
     with pytest.raises(ValueError, match=r"--dist-url auto, expected tcp://HOST:PORT"):
         processes._launch_config(args)
@@ -217,4 +218,4 @@ def test_more_processes_than_gpus(monkeypatch):
         pytest.raises(ValueError, match="2 processes, but 1 GPUs on this machine"),
         processes.process_group("cuda"),
     ):
-        pytest.fail("no group is made")
+        pytest.fail("the process group must not be created")

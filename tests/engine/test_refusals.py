@@ -1,4 +1,4 @@
-"""What `train_net.py` refuses, each with one line and an exit status."""
+"""Invalid input of `train_net.py`: each error is one line and an exit status."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ from tests.io.test_locking import HOLD
 
 @pytest.fixture(autouse=True)
 def _quiet_logging(monkeypatch):
-    """Detectron2's handlers keep the standard output of an earlier test, which is closed."""
+    """Detectron2's log handlers still write to the closed output stream of an earlier test."""
     monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 def train_net(root, output, *options, family="unet/unet"):
-    """The exit status of `tools/train_net.py` for a small run on the sample."""
+    """Runs `tools/train_net.py` on the sample with a small config and returns the exit status."""
     args = arguments(root, output, family=family)
     flags = [option for option in options if option.startswith("--")]
     values = [option for option in options if not option.startswith("--")]
@@ -42,7 +42,7 @@ def train_net(root, output, *options, family="unet/unet"):
     ("options", "status", "message"),
     [
         (["--eval-only"], 2, "MODEL.WEIGHTS is empty"),
-        (["--eval-only", "MODEL.WEIGHTS", "dsb2018://unet_light"], 1, "weights of another model"),
+        (["--eval-only", "MODEL.WEIGHTS", "dsb2018://unet_light"], 1, "weights do not fit"),
         (["--eval-only", "MODEL.WEIGHTS", "none.pth"], 2, "none.pth: no such checkpoint"),
         (["MODEL.META_ARCHITECTURE", "YNet"], 2, "'YNet', expected one of .*UNet"),
         (["MODEL.BACKBONE.NAME", "build_x"], 2, "MODEL.BACKBONE.NAME 'build_x', expected one of"),
@@ -54,23 +54,22 @@ def train_net(root, output, *options, family="unet/unet"):
         (["INPUT.STRETCH_PERCENT", "60"], 2, "INPUT.STRETCH_PERCENT 60.0, expected"),
     ],
 )
-def test_refusals(sample_root, tmp_path, capfd, options, status, message):
+def test_invalid_arguments(sample_root, tmp_path, capfd, options, status, message):
     assert train_net(sample_root, tmp_path / "out", *options) == status
     error = capfd.readouterr().err
     assert "Traceback" not in error
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
-
     assert re.search(message, lines[0])
 
 
-def test_an_output_that_is_a_file(sample_root, tmp_path, capfd):
+def test_output_is_a_file(sample_root, tmp_path, capfd):
     (tmp_path / "out").touch()
     assert train_net(sample_root, tmp_path / "out") == 2
     assert "out: not a folder" in capfd.readouterr().err
 
 
-def test_a_dataset_that_is_broken(sample_root, tmp_path, capfd):
+def test_inconsistent_dataset(sample_root, tmp_path, capfd):
     path = tmp_path / "root" / "annotations" / "dsb2018_sample_train.json"
     path.parent.mkdir(parents=True)
     coco = json.loads((sample_root / "annotations" / path.name).read_text())
@@ -82,7 +81,7 @@ def test_a_dataset_that_is_broken(sample_root, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(tmp_path, value):
+def test_weights_not_finite(tmp_path, value):
     model = Trainer.build_model(small_cfg(family="unet/unet"))
     state = {name: values.clone() for name, values in model.state_dict().items()}
     name = next(name for name, values in state.items() if values.is_floating_point())
@@ -92,7 +91,7 @@ def test_weights_that_are_not_finite(tmp_path, value):
         NucleiCheckpointer(model).load_trained(str(tmp_path / "bad.pth"))
 
 
-def test_a_second_training_in_one_folder_is_told(sample_root, tmp_path, capfd):
+def test_second_training_in_same_folder(sample_root, tmp_path, capfd):
     command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         try:
@@ -104,5 +103,5 @@ def test_a_second_training_in_one_folder_is_told(sample_root, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in CONFIGS.glob("Base-*.yaml")))
-def test_no_config_of_the_project_runs_code(config):
+def test_configs_contain_no_code(config):
     assert "!!python" not in (CONFIGS / config).read_text()

@@ -1,4 +1,4 @@
-"""The same bits from the same seed: batches, and weights after some iterations."""
+"""The same seed gives bitwise identical batches and weights."""
 
 import subprocess
 import sys
@@ -40,10 +40,10 @@ print(digest.hexdigest())
 """
 
 
-# The last is Mask R-CNN; the others learn each of the maps that tell touching nuclei apart.
+# Mask R-CNN, and dense models with each of the maps that separate touching nuclei.
 @pytest.mark.parametrize("family", ["unet/unet_light", "unet/unet_border", "mask_rcnn/lite0_FPN"])
-def test_batches_have_the_same_bits_in_every_process(project, sample_root, family):
-    """In other runs, with other numbers of workers and of OpenCV's threads."""
+def test_batches_are_identical_in_every_process(project, sample_root, family):
+    """The number of workers and of OpenCV threads does not matter."""
     runs = [(0, 1), (0, 2), (2, 2), (2, 1)] if family == "unet/unet_light" else [(0, 2), (2, 1)]
     processes = [
         subprocess.Popen(
@@ -62,7 +62,7 @@ def test_batches_have_the_same_bits_in_every_process(project, sample_root, famil
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_two_trainings_have_the_same_bits(sample_root, tmp_path, start, processes):  # noqa: F811
+def test_two_trainings_are_identical(sample_root, tmp_path, start, processes):  # noqa: F811
     states = []
     for name in ("a", "b"):
         options = ["DATALOADER.NUM_WORKERS", "2", "DATASETS.TEST", "()"]
@@ -90,9 +90,10 @@ print(len(next(batches)))
 """
 
 
-def test_a_script_that_takes_one_batch_ends(project, sample_root):
+def test_script_exits_after_one_batch(project, sample_root):
+    """Worker processes that still load data do not keep the script alive."""
     command = [sys.executable, "-W", "ignore", "-c", ONE_BATCH, str(sample_root)]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=project, capture_output=True, text=True, timeout=100, check=True
     )
-    assert done.stdout == "8\n"
+    assert result.stdout == "8\n"

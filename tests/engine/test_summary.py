@@ -1,7 +1,7 @@
 from dsb2018.engine.summary import list_outputs, summarize_scores
 
 
-def test_the_main_scores_a_line_for_each_task():
+def test_summary_has_one_line_per_task():
     results = {
         "bbox": {"AP": 50.04, "AP50": 80.0, "AP75": float("nan"), "APs": 1.0},
         "nuclei": {"mAP": 40.25, "mAP/histology": 1.0},
@@ -13,7 +13,7 @@ def test_the_main_scores_a_line_for_each_task():
     assert summarize_scores({}) == ""
 
 
-def test_only_files_that_are_there(tmp_path):
+def test_only_existing_files_are_listed(tmp_path):
     (tmp_path / "model_final.pth").touch()
     (tmp_path / "inference" / "a").mkdir(parents=True)
     (tmp_path / "inference" / "a" / "results.json").touch()

@@ -1,4 +1,4 @@
-"""The real wandb client, offline, and its files read back."""
+"""Tests with the real wandb client in offline mode, whose files are read back."""
 
 import json
 import struct
@@ -24,7 +24,7 @@ OPTIONS += ["WANDB.SAVE_BEST", "True", "TEST.EVAL_PERIOD", "2", "TEST.OVERLAYS",
 
 @pytest.fixture(autouse=True)
 def _quiet_and_offline(monkeypatch):
-    """No account, no network; and not the settings of the person who runs the tests."""
+    """Removes account and settings of the user, so that wandb stays offline."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -35,7 +35,7 @@ def _quiet_and_offline(monkeypatch):
 
 
 def read_back(folder):
-    """The records in the one file of a run, when wandb's own process has written the last one."""
+    """Returns the records of a run after wandb's background process has written the last one."""
     for _ in range(200):
         records = read_records(folder)
         if records and records[-1].WhichOneof("record_type") == "exit":
@@ -45,24 +45,24 @@ def read_back(folder):
 
 
 def read_records(folder):
-    """The records that are in the one file of a run.
+    """Returns the records that the file of a run contains so far.
 
-    It is a log as LevelDB has it: after 7 bytes, blocks of 32 KiB, in which each piece has a
-    checksum, its length, and whether it is a whole record (1), the first, a middle or the last part
-    of one (2, 3, 4).
+    The file has the format of LevelDB logs: a header of 7 bytes, then blocks of 32 KiB with
+    chunks. A chunk has a checksum, its length, and its type: a whole record (1), or the first, a
+    middle or the last part of a record (2, 3, 4).
     """
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("run-*.wandb")
-    data, place, parts, records = path.read_bytes(), 7, b"", []
-    while place + 7 <= len(data):
-        if (left := 32768 - place % 32768) < 7:
-            place += left
-        _, length, kind = struct.unpack_from("<IHB", data, place)
-        if place + 7 + length > len(data):  # is being written
+    data, offset, parts, records = path.read_bytes(), 7, b"", []
+    while offset + 7 <= len(data):
+        if (rest_of_block := 32768 - offset % 32768) < 7:
+            offset += rest_of_block
+        _, length, kind = struct.unpack_from("<IHB", data, offset)
+        if offset + 7 + length > len(data):  # the chunk is still being written
             break
-        parts += data[place + 7 : place + 7 + length]
-        place += 7 + length
+        parts += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         if kind in (1, 4):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(parts)
@@ -72,37 +72,37 @@ def read_records(folder):
 
 
 def history_of(records):
-    """{step: {name: value}}; what has parts is a dict of them."""
+    """Returns {step: {name: value}}. Values with nested keys are nested dicts."""
     rows = {}
     for record in records:
         if record.WhichOneof("record_type") == "history":
             row = rows.setdefault(record.history.step.num, {})
             for item in record.history.item:
                 *path, name = item.nested_key or [item.key]
-                place = row
+                values = row
                 for part in path:
-                    place = place.setdefault(part, {})
-                place[name] = json.loads(item.value_json)
+                    values = values.setdefault(part, {})
+                values[name] = json.loads(item.value_json)
     return rows
 
 
-def test_a_run_is_tracked_and_a_resumed_one_continues_it(sample_root, tmp_path):
+def test_resumed_training_continues_wandb_run(sample_root, tmp_path):
     results = run(arguments(sample_root, tmp_path, *OPTIONS, family="unet/unet"))
     log = (tmp_path / "log.txt").read_text()
     assert "no account on this machine; the run is kept offline" in log
     (first,) = (tmp_path / "wandb").glob("offline-run-*")
     records = read_back(first)
-    started = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    settings = next(record.run for record in records if record.WhichOneof("record_type") == "run")
     run_id = (tmp_path / "wandb_run_id.txt").read_text()
-    assert (started.run_id, started.project, started.display_name) == (run_id, "nuclei", "first")
-    assert (list(started.tags), started.run_group) == (["unet", "cpu"], "tests")
-    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert (settings.run_id, settings.project, settings.display_name) == (run_id, "nuclei", "first")
+    assert (list(settings.tags), settings.run_group) == (["unet", "cpu"], "tests")
+    config = {item.key: json.loads(item.value_json) for item in settings.config.update}
     assert config["SOLVER"]["MAX_ITER"] == 4
     assert "PyTorch" in config["environment"]
     assert config["git_revision"] == tracking.git_revision()
 
     history = history_of(records)
-    for row in metrics(tmp_path):  # metrics.json has the same
+    for row in metrics(tmp_path):  # metrics.json has the same values
         for name, value in row.items():
             if name != "iteration" and np.isfinite(value):
                 assert history[row["iteration"]][name] == pytest.approx(value)
@@ -120,19 +120,21 @@ def test_a_run_is_tracked_and_a_resumed_one_continues_it(sample_root, tmp_path):
         assert set(picture["masks"]) == {"prediction", "truth"}
         for mask in picture["masks"].values():
             assert (first / "files" / mask["path"]).exists()
-    uploads = [each.artifact for each in records if each.WhichOneof("record_type") == "artifact"]
-    assert [each.name for each in uploads if each.type == "model"] == [f"model-{run_id}"]
+    artifacts = [
+        record.artifact for record in records if record.WhichOneof("record_type") == "artifact"
+    ]
+    assert [item.name for item in artifacts if item.type == "model"] == [f"model-{run_id}"]
 
     options = [*OPTIONS, "--resume", "SOLVER.MAX_ITER", "6"]
     run(arguments(sample_root, tmp_path, *options, family="unet/unet"))
     assert (tmp_path / "wandb_run_id.txt").read_text() == run_id
     runs = set((tmp_path / "wandb").glob("offline-run-*"))
     assert all(folder.name.endswith(run_id) for folder in runs)
-    again = history_of([record for folder in runs - {first} for record in read_back(folder)])
-    assert max(again) == 6
+    resumed = history_of([record for folder in runs - {first} for record in read_back(folder)])
+    assert max(resumed) == 6
 
 
-def start_writer(tmp_path, *options):
+def write_one_scalar(tmp_path, *options):
     cfg = small_cfg("WANDB.ENABLED", True, "OUTPUT_DIR", str(tmp_path), *options)
     writer = WandbWriter(cfg, lambda: False)
     with EventStorage() as storage:
@@ -142,19 +144,19 @@ def start_writer(tmp_path, *options):
         writer.close()
 
 
-def test_without_wandb_training_goes_on(tmp_path, monkeypatch, caplog):
+def test_wandb_not_installed(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    start_writer(tmp_path)
-    assert caplog.text.count("Weights & Biases is off from here on") == 1
+    write_one_scalar(tmp_path)
+    assert caplog.text.count("Weights & Biases is disabled for the rest of this run") == 1
 
 
-def test_an_old_wandb_does_not_stop_a_training(tmp_path, monkeypatch, caplog):
+def test_incompatible_version_of_wandb(tmp_path, monkeypatch, caplog):
     monkeypatch.delattr(wandb, "Settings")
-    start_writer(tmp_path)
-    assert "off from here on" in caplog.text
+    write_one_scalar(tmp_path)
+    assert "disabled for the rest of this run" in caplog.text
 
 
-def test_a_service_that_cannot_be_reached(tmp_path, monkeypatch, caplog):
+def test_service_not_reachable(tmp_path, monkeypatch, caplog):
     calls = []
 
     def init(mode, **options):
@@ -165,26 +167,26 @@ def test_a_service_that_cannot_be_reached(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setattr(tracking, "_has_account", lambda wandb: True)
-    start_writer(tmp_path)
+    write_one_scalar(tmp_path)
     assert calls == ["online", "offline"]
-    assert "kept offline since it cannot be reached: no network" in caplog.text
+    assert "cannot be reached, so the run is kept offline: no network" in caplog.text
     assert "disk is full" in caplog.text
 
 
 def test_disabled(tmp_path):
-    start_writer(tmp_path, "WANDB.MODE", "disabled")
+    write_one_scalar(tmp_path, "WANDB.MODE", "disabled")
     assert not list(tmp_path.glob("wandb/*run-*"))
 
 
 def test_scores_by_modality():
     scalars = {"nuclei/mAP": 1, "nuclei/mAP/histology": 2, "sem_seg/IoU/fluorescence": 3, "lr": 4}
     assert modality_rows(scalars) == [["histology", "mAP", 2], ["fluorescence", "IoU", 3]]
-    several = {f"dsb2018_val/{name}": value for name, value in scalars.items()}
-    assert modality_rows(several, "dsb2018_val/") == modality_rows(scalars)
-    assert modality_rows(several, "dsb2018_test/") == []
+    with_prefix = {f"dsb2018_val/{name}": value for name, value in scalars.items()}
+    assert modality_rows(with_prefix, "dsb2018_val/") == modality_rows(scalars)
+    assert modality_rows(with_prefix, "dsb2018_test/") == []
 
 
-def test_edges_keep_touching_nuclei_apart():
+def test_edges_separate_touching_nuclei():
     labels = np.zeros((6, 9), np.int32)
     labels[1:6, 0:5], labels[1:6, 5:9] = 300, 7
     classes = with_edges(labels)

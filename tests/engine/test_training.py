@@ -1,4 +1,4 @@
-"""The whole path in a minute: train, evaluate, resume, evaluate again."""
+"""Small trainings from start to end: train, evaluate, resume, and evaluate again."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
 from dsb2018.checkpoint import NucleiCheckpointer
-from dsb2018.commands.train import argument_parser
+from dsb2018.commands.train import training_parser
 from dsb2018.config import ConfigError
 from dsb2018.data import TrainingMapper, unregister_dsb2018
 from dsb2018.engine import Trainer, run
@@ -22,16 +22,16 @@ SMALL += ["DATASETS.TRAIN", "('dsb2018_sample_train',)", "DATASETS.TEST", "('dsb
 
 
 def arguments(root, output, *options, family="mask_rcnn/lite0_FPN"):
-    """The arguments of `tools/train_net.py` for a small run on the sample."""
+    """Returns the arguments of `tools/train_net.py` for a small run on the sample."""
     flags = [option for option in options if option.startswith("--")]
     values = [option for option in options if not option.startswith("--")]
     command = ["--config-file", str(CONFIGS / f"{family}.yaml"), "--data", str(root), *flags]
     values = ["OUTPUT_DIR", output, *SMALL, *FAMILIES[family], *values]
-    return argument_parser().parse_args([*command, *map(str, values)])
+    return training_parser().parse_args([*command, *map(str, values)])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _registered_by_the_runs():
+def _unregister_datasets():
     unregister_dsb2018()
     yield
     unregister_dsb2018()
@@ -44,7 +44,7 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def trained(sample_root, tmp_path_factory, family):
-    """Output folder and results of a run of 4 iterations."""
+    """Trains for 4 iterations and returns the output folder and the results."""
     output = tmp_path_factory.mktemp("run")
     results = run(arguments(sample_root, output, family=family))
     return output, results
@@ -55,7 +55,7 @@ def metrics(output):
     return [json.loads(line) for line in lines]
 
 
-def test_training_writes_what_it_should(trained):
+def test_output_files(trained):
     output, results = trained
     assert {"model_0000001.pth", "model_0000003.pth", "model_final.pth", "config.yaml"} <= {
         path.name for path in output.iterdir()
@@ -71,15 +71,15 @@ def test_training_writes_what_it_should(trained):
     assert "Scores on dsb2018_sample_val" in (output / "log.txt").read_text()
 
 
-def test_eval_only_gives_the_same_numbers(trained, sample_root, tmp_path, family):
+def test_eval_only_gives_same_scores(trained, sample_root, tmp_path, family):
     output, results = trained
     options = ["--eval-only", "MODEL.WEIGHTS", str(output / "model_final.pth")]
-    again = run(arguments(sample_root, tmp_path, *options, family=family))
+    eval_results = run(arguments(sample_root, tmp_path, *options, family=family))
     for task, values in results.items():
-        np.testing.assert_array_equal(list(values.values()), list(again[task].values()))
+        np.testing.assert_array_equal(list(values.values()), list(eval_results[task].values()))
 
 
-def test_resume_goes_on_where_it_stopped(trained, sample_root, tmp_path, family):
+def test_resume_continues_from_last_checkpoint(trained, sample_root, tmp_path, family):
     output, _ = trained
     for name in ("model_0000001.pth", "metrics.json"):
         shutil.copy(output / name, tmp_path / name)
@@ -95,7 +95,7 @@ def test_resume_goes_on_where_it_stopped(trained, sample_root, tmp_path, family)
 @pytest.mark.parametrize(
     "other", sorted(set(FAMILIES) - {"mask_rcnn/lite0_FPN", "unet/unet_border"})
 )
-def test_every_kind_of_model_trains(sample_root, tmp_path, other):
+def test_all_models_train(sample_root, tmp_path, other):
     results = run(arguments(sample_root, tmp_path, "SOLVER.MAX_ITER", "2", family=other))
     assert set(results) == {"bbox", "segm", "sem_seg", "nuclei"}
     assert 0 <= results["sem_seg"]["IoU"] <= 100
@@ -103,11 +103,11 @@ def test_every_kind_of_model_trains(sample_root, tmp_path, other):
 
 
 def losses_of(output):
-    """{iteration: total loss} of a run."""
+    """Returns {iteration: total loss} of a run."""
     return {row["iteration"]: row["total_loss"] for row in metrics(output) if "total_loss" in row}
 
 
-def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
+def test_same_seed_gives_same_losses(sample_root, tmp_path):
     losses = []
     for number in range(2):
         output = tmp_path / str(number)
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_losses(sample_root, tmp_path):
     ],
 )
 def test_resume_is_exact(sample_root, tmp_path, options):
-    """40 iterations at once, and 20 + 20: the same losses, the same weights, to the last bit."""
+    """40 iterations, and 20 + 20 with a resume, give bitwise identical losses and weights."""
     options += ["DATASETS.TEST", "()", "SOLVER.WARMUP_ITERS", "5", "SOLVER.CHECKPOINT_PERIOD", "20"]
     options += ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "40"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -133,15 +133,15 @@ def test_resume_is_exact(sample_root, tmp_path, options):
     parts.mkdir()
     shutil.copy(whole / "model_0000019.pth", parts)
     (parts / "last_checkpoint").write_text("model_0000019.pth")
-    workers = ["--resume", "DATALOADER.NUM_WORKERS", "1"]  # they change nothing
-    run(arguments(sample_root, parts, *options, *workers, family="unet/unet"))
+    resume = ["--resume", "DATALOADER.NUM_WORKERS", "1"]  # the number of workers has no effect
+    run(arguments(sample_root, parts, *options, *resume, family="unet/unet"))
     assert losses_of(parts)[39] == losses_of(whole)[39]
     finals = [torch.load(folder / "model_final.pth") for folder in (whole, parts)]
     compare_states(*finals)
 
 
 def compare_states(one, other):
-    """Asserts that two checkpoints are the same."""
+    """Asserts that two checkpoints are identical."""
     assert type(one) is type(other)
     if isinstance(one, dict):
         assert one.keys() == other.keys()
@@ -156,11 +156,11 @@ def compare_states(one, other):
         assert one == other
 
 
-def test_everything_at_once(sample_root, tmp_path):
-    """Evaluation while training, validation loss, average, best checkpoint, early stop."""
+def test_all_hooks_together(sample_root, tmp_path):
+    """Periodic evaluation, validation loss, weight average, best checkpoint and early stop."""
     options = ["TEST.EVAL_PERIOD", "2", "TEST.LOSS", "True", "SOLVER.EMA_DECAY", "0.5"]
     options += ["SOLVER.MAX_ITER", "20", "SOLVER.CHECKPOINTS", "1", "TEST.PATIENCE", "1"]
-    options += ["SOLVER.BASE_LR", "1e-12", "TEST.OVERLAYS", "0"]  # nothing is learned
+    options += ["SOLVER.BASE_LR", "1e-12", "TEST.OVERLAYS", "0"]  # the model does not improve
     results = run(arguments(sample_root, tmp_path, *options, family="unet/unet"))
     log = (tmp_path / "log.txt").read_text()
     assert "Stopped early: nuclei/mAP was not better than" in log
@@ -178,7 +178,7 @@ def test_everything_at_once(sample_root, tmp_path):
     assert averaged.shape == trained.shape
 
 
-def test_each_checkpoint_is_written_once(sample_root, tmp_path, monkeypatch):
+def test_each_checkpoint_is_saved_once(sample_root, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(NucleiCheckpointer, "save", lambda _, name, **rest: saved.append(name))
     options = ["TEST.EVAL_PERIOD", "2", "TEST.BEST_METRIC", "", "DATASETS.TEST", "()"]
@@ -186,7 +186,7 @@ def test_each_checkpoint_is_written_once(sample_root, tmp_path, monkeypatch):
     assert saved == ["model_0000001", "model_0000003", "model_final"]
 
 
-def test_a_failed_evaluation_loses_no_iteration(sample_root, tmp_path, monkeypatch):
+def test_checkpoint_is_saved_if_evaluation_fails(sample_root, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
@@ -197,11 +197,11 @@ def test_a_failed_evaluation_loses_no_iteration(sample_root, tmp_path, monkeypat
     assert torch.load(tmp_path / "model_0000002.pth")["iteration"] == 2
 
 
-def test_a_weight_average_can_be_switched_on_and_off(sample_root, tmp_path):
+def test_weight_average_can_be_switched_on_and_off(sample_root, tmp_path):
     options = ["DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "--resume"]
     for iterations, decay in ((2, 0.0), (4, 0.9), (6, 0.0)):
-        more = ["SOLVER.MAX_ITER", str(iterations), "SOLVER.EMA_DECAY", str(decay)]
-        run(arguments(sample_root, tmp_path, *options, *more, family="unet/unet"))
+        overrides = ["SOLVER.MAX_ITER", str(iterations), "SOLVER.EMA_DECAY", str(decay)]
+        run(arguments(sample_root, tmp_path, *options, *overrides, family="unet/unet"))
     first, second, third = (
         torch.load(tmp_path / f"model_000000{iteration}.pth") for iteration in (1, 3, 5)
     )
@@ -212,7 +212,7 @@ def test_a_weight_average_can_be_switched_on_and_off(sample_root, tmp_path):
     assert "WeightAverage" not in third["trainer"]["hooks"]
 
 
-def test_one_cycle():
+def test_one_cycle_schedule():
     cfg = small_cfg("SOLVER.LR_SCHEDULER_NAME", "OneCycleLR", "SOLVER.BASE_LR", 0.5)
     cfg.merge_from_list(["SOLVER.MAX_ITER", 100, "SOLVER.WARMUP_ITERS", 20])
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
@@ -232,21 +232,21 @@ def test_one_cycle():
         Trainer.build_lr_scheduler(cfg, optimizer)
 
 
-def test_a_batch_that_cannot_be_divided(registered):
+def test_batch_not_divisible_by_accumulation(registered):
     cfg = small_cfg("SOLVER.ACCUMULATION", 3, "SOLVER.IMS_PER_BATCH", 4)
     cfg.DATASETS.TRAIN = ("dsb2018_sample_train",)
     with pytest.raises(ValueError, match="IMS_PER_BATCH 4, expected a multiple of SOLVER.ACC"):
         Trainer.build_train_loader(cfg)
 
 
-def test_unknown_key_and_unknown_optimizer(sample_root, tmp_path):
+def test_unknown_key_or_optimizer(sample_root, tmp_path):
     with pytest.raises(ConfigError, match="no config key NO_SUCH.KEY"):
         run(arguments(sample_root, tmp_path, "NO_SUCH.KEY", "1"))
     with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER 'LION', expected one of 'SGD', 'ADAM'"):
         run(arguments(sample_root, tmp_path, "SOLVER.OPTIMIZER", "LION"))
 
 
-def test_data_that_were_not_prepared(tmp_path):
+def test_dataset_not_prepared(tmp_path):
     unregister_dsb2018()
     try:
         with pytest.raises(FileNotFoundError, match=r"prepare_dsb2018\.py"):
@@ -255,7 +255,7 @@ def test_data_that_were_not_prepared(tmp_path):
         unregister_dsb2018()
 
 
-def test_sgd_can_be_chosen():
+def test_sgd():
     cfg = small_cfg("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", 0.8)
     optimizer = Trainer.build_optimizer(cfg, Trainer.build_model(cfg))
     assert isinstance(optimizer, torch.optim.SGD)
@@ -263,18 +263,18 @@ def test_sgd_can_be_chosen():
 
 
 @pytest.mark.parametrize(
-    ("each", "options"),
+    ("family_name", "options"),
     [
         ("mask_rcnn/lite0_FPN", ["SOLVER.BASE_LR", 0.003]),
         ("unet/unet", ["SOLVER.BASE_LR", 0.01, "MODEL.UNET.WIDTH", 8]),
         ("unet/unet_light", ["SOLVER.BASE_LR", 0.01]),
     ],
 )
-def test_one_image_can_be_learned_by_heart(registered, each, options):
+def test_model_overfits_one_image(registered, family_name, options):
     torch.manual_seed(0)
     np.random.seed(0)
     options = ["SOLVER.PRECISION", "fp32", "INPUT.CROP_TRAIN", 128, *options]
-    cfg = small_cfg(*options, family=each)
+    cfg = small_cfg(*options, family=family_name)
     item = DatasetCatalog.get("dsb2018_sample_train")[0]
     mapper = TrainingMapper(
         augmentations=[],
@@ -298,17 +298,17 @@ def test_one_image_can_be_learned_by_heart(registered, each, options):
     with torch.no_grad():
         (output,) = model([{**sample, "height": 256, "width": 256}])
     background, nucleus = output["sem_seg"]
-    found, truth = nucleus > background, sample["sem_seg"] > 0
-    assert (found & truth).sum() / (found | truth).sum() > 0.5
-    if each != "mask_rcnn/lite0_FPN":  # it takes longer to find each of them
+    prediction, ground_truth = nucleus > background, sample["sem_seg"] > 0
+    assert (prediction & ground_truth).sum() / (prediction | ground_truth).sum() > 0.5
+    if family_name != "mask_rcnn/lite0_FPN":  # it needs more iterations to detect all nuclei
         count = len(sample["instances"])
         assert 0.7 * count < len(output["instances"]) < 1.3 * count
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["auto", "fp32", "fp16"])
-@pytest.mark.parametrize("each", FAMILIES)
-def test_training_on_a_gpu(sample_root, tmp_path, each, precision):
+@pytest.mark.parametrize("family_name", FAMILIES)
+def test_training_on_gpu(sample_root, tmp_path, family_name, precision):
     options = ["MODEL.DEVICE", "cuda", "SOLVER.PRECISION", precision]
-    results = run(arguments(sample_root, tmp_path, *options, family=each))
+    results = run(arguments(sample_root, tmp_path, *options, family=family_name))
     assert np.isfinite(results["sem_seg"]["IoU"])

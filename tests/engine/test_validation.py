@@ -14,7 +14,7 @@ NAMES = ("dsb2018_sample_val",)
 
 
 @pytest.mark.parametrize("family", ["unet/unet_border", "unet/unet_light", "mask_rcnn/lite0_FPN"])
-def test_the_same_windows_each_time_and_nothing_changes(registered, family):
+def test_losses_are_repeatable_and_model_is_unchanged(registered, family):
     cfg = small_cfg("SOLVER.IMS_PER_BATCH", 3, family=family)
     model = Trainer.build_model(cfg).train()
     before = copy.deepcopy(model.state_dict())
@@ -31,12 +31,12 @@ def test_the_same_windows_each_time_and_nothing_changes(registered, family):
 
 
 class Brightness(torch.nn.Module):
-    """A model whose losses are known: mean grey value and share of nuclei."""
+    """A model with known losses: mean gray value and fraction of nucleus pixels."""
 
     def forward(self, batch):
         images = torch.stack([sample["image"].float().mean() for sample in batch])
         nuclei = torch.stack([sample["sem_seg"].float().mean() for sample in batch])
-        return {"loss_grey": images.mean(), "loss_nuclei": nuclei.mean()}
+        return {"loss_gray": images.mean(), "loss_nuclei": nuclei.mean()}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -44,6 +44,6 @@ def test_every_image_counts_once(registered, batch_size):
     cfg = small_cfg("SOLVER.IMS_PER_BATCH", batch_size, "INPUT.ZOOM_TRAIN", [1.0, 1.0])
     cfg.INPUT.CROP_TRAIN = 4096  # the whole image
     losses = validation_losses(cfg, Brightness(), NAMES)
-    truths = [np.load(item["label_file"]) for item in DatasetCatalog.get(NAMES[0])]
-    shares = [(truth > 0).any(axis=0).mean() for truth in truths]
-    assert losses["loss_nuclei"] == pytest.approx(np.mean(shares), rel=1e-5)
+    label_layers = [np.load(item["label_file"]) for item in DatasetCatalog.get(NAMES[0])]
+    fractions = [(layers > 0).any(axis=0).mean() for layers in label_layers]
+    assert losses["loss_nuclei"] == pytest.approx(np.mean(fractions), rel=1e-5)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dsb2018.prepare.errors import InputError
+from dsb2018.errors import InputError
 from dsb2018.prepare.png_files import EmptyMaskError, png_size, read_mask, single_image_file
 from dsb2018.prepare.source import SourceImage
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dsb2018.prepare.errors import InputError
+from dsb2018.errors import InputError
 from dsb2018.prepare.solution import Solution
 
 HEADER = "ImageId,EncodedPixels,Height,Width,Usage\n"

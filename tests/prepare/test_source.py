@@ -2,7 +2,7 @@ import zipfile
 
 import pytest
 
-from dsb2018.prepare.errors import InputError
+from dsb2018.errors import InputError
 from dsb2018.prepare.source import SourceImage, ZipSource, open_source
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dsb2018.prepare.errors import InputError
+from dsb2018.errors import InputError
 from dsb2018.prepare.splits import ImageInfo, random_splits, read_image_info, read_splits
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.commands.benchmark import benchmark, benchmark_parser
 from dsb2018.data import register_dsb2018, unregister_dsb2018
 from dsb2018.evaluation.image_writers import LabelWriter, OverlayWriter
 from dsb2018.io.csv_text import read_rows
@@ -80,7 +80,7 @@ def test_comparison_of_hostile_names(registered, tmp_path):
     names = ["..", "=1+1", "</script><script>alert(3)</script>"]
     arguments = ["--output", str(output), "--data", str(registered), "--datasets", DATASET]
     predictions = [f"{name}={labels}" for name in names if "=" not in name]
-    args = argument_parser("").parse_args([*arguments, "--predictions", *predictions])
+    args = benchmark_parser("").parse_args([*arguments, "--predictions", *predictions])
     args.predictions.append(("=1+1", str(labels)))
     benchmark(args)
     new = all_files(tmp_path) - before

@@ -10,7 +10,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from markupsafe import escape
 
-from dsb2018.commands.benchmark import argument_parser, benchmark
+from dsb2018.commands.benchmark import benchmark, benchmark_parser
 from dsb2018.draw import HALO, PREDICTED, TRUTH
 from dsb2018.report import quoted
 from dsb2018.report.comparison import read_entrant_scores
@@ -39,7 +39,7 @@ def report(sample_root, tmp_path_factory):
                 np.save(folder / name / f"{item['dsb_id']}.npy", labels)
         predictions = [f"{name}={folder / name}" for name in ("worse & worse", "perfect")]
         arguments = ["--output", str(folder), "--data", str(sample_root), "--datasets", DATASET]
-        benchmark(argument_parser("").parse_args([*arguments, "--predictions", *predictions]))
+        benchmark(benchmark_parser("").parse_args([*arguments, "--predictions", *predictions]))
         names = [str(item["dsb_id"]) for item in DatasetCatalog.get(DATASET)]
     finally:
         unregister_dsb2018()

@@ -19,7 +19,7 @@ setup(
 
 
 def make_release(path, setup=SETUP):
-    """A source archive of the release's form."""
+    """Writes a source archive in the format of the release."""
     files = {"setup.py": setup, "detectron2/__init__.py": "", "detectron2/model_zoo/configs/a": ""}
     with tarfile.open(path, "w:gz") as tar:
         for name, text in files.items():
@@ -30,29 +30,29 @@ def make_release(path, setup=SETUP):
 
 
 @pytest.fixture(autouse=True)
-def _unrepaired(monkeypatch):
-    """The archives of these tests have nothing to repair."""
+def _no_repairs(monkeypatch):
+    """Switches the repairs off, because the archives of these tests need none."""
     monkeypatch.setattr(installer, "repair", lambda package: None)
 
 
 @pytest.fixture
-def bare(monkeypatch):
-    """A Python in which all but detectron2 can be imported."""
+def without_detectron2(monkeypatch):
+    """Simulates a Python in which everything but Detectron2 can be imported."""
     failures = {"detectron2.modeling": "No module named 'detectron2'"}
     monkeypatch.setattr(installer, "import_failure", failures.get)
 
 
-def test_an_importable_detectron2_is_kept(capsys):
+def test_installed_detectron2_is_kept(capsys):
     assert installer.main([]) == 0
     assert "already installed" in capsys.readouterr().out
 
 
-def test_the_tool_runs_alone(project):
+def test_script_runs_in_new_process(project):
     command = [sys.executable, str(project / "tools/install_detectron2.py")]
     assert "already installed" in subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def test_release_becomes_pure_python(tmp_path):
+def test_unpack_for_pure_python(tmp_path):
     archive = make_release(tmp_path / "pb1-detectron2-0.6.tar.gz")
     root = installer.unpack_for_pure_python(archive, tmp_path)
     text = (root / "setup.py").read_text()
@@ -62,13 +62,13 @@ def test_release_becomes_pure_python(tmp_path):
     assert not (root / "detectron2" / "model_zoo" / "configs").exists()
 
 
-def test_another_setup_py_is_refused(tmp_path):
+def test_unexpected_setup_py(tmp_path):
     archive = make_release(tmp_path / "pb1-detectron2-0.6.tar.gz", setup="setup()")
     with pytest.raises(installer.InstallError, match="not the setup.py of release 0.6"):
         installer.unpack_for_pure_python(archive, tmp_path)
 
 
-def test_wrong_sha256_installs_nothing(tmp_path, bare, monkeypatch, capsys):
+def test_wrong_sha256_installs_nothing(tmp_path, without_detectron2, monkeypatch, capsys):
     archive = make_release(tmp_path / "pb1-detectron2-0.6.tar.gz")
 
     def download(folder):
@@ -83,7 +83,7 @@ def test_wrong_sha256_installs_nothing(tmp_path, bare, monkeypatch, capsys):
     assert "--source git" in message
 
 
-def test_download_that_fails_says_what_to_do(bare, monkeypatch, capsys):
+def test_failed_download(without_detectron2, monkeypatch, capsys):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -91,7 +91,7 @@ def test_download_that_fails_says_what_to_do(bare, monkeypatch, capsys):
     assert "Check the network" in capsys.readouterr().err
 
 
-def test_import_failure_tells_why():
+def test_import_failure():
     assert installer.import_failure("json") is None
     assert "No module named 'no_such_module'" in installer.import_failure("no_such_module")
 
@@ -104,36 +104,36 @@ def test_without_torch(monkeypatch, capsys):
     assert "pip install torch torchvision" in message
 
 
-def test_installed_but_not_importable(bare, monkeypatch, capsys):
+def test_installed_but_not_importable(without_detectron2, monkeypatch, capsys):
     monkeypatch.setitem(installer.SOURCES, "pypi", lambda: None)
     assert installer.main([]) == 1
     assert "pip install -e ." in capsys.readouterr().err
 
 
-def test_git_is_asked_for_the_pinned_commit(bare, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(installer, "pip_install", lambda what, advice: asked.append(what))
+def test_source_git_installs_fixed_commit(without_detectron2, monkeypatch, capsys):
+    installed = []
+    monkeypatch.setattr(installer, "pip_install", lambda what, advice: installed.append(what))
     installer.main(["--source", "git"])
-    assert asked == [f"git+{installer.REPOSITORY}@{installer.COMMIT}"]
+    assert installed == [f"git+{installer.REPOSITORY}@{installer.COMMIT}"]
     monkeypatch.setattr(installer.shutil, "which", lambda name: None)
     assert installer.main(["--source", "git"]) == 1
     assert "git is not installed" in capsys.readouterr().err
 
 
-def test_a_build_that_fails_shows_its_end_and_the_advice(tmp_path):
+def test_failed_command_shows_output_and_advice(tmp_path):
     with pytest.raises(installer.InstallError, match=r"(?s)boom.*try something else"):
         installer.run_python("-c", "raise SystemExit('boom')", advice="try something else")
 
 
-def test_the_other_distribution_goes_before_the_new_one_comes(monkeypatch):
-    """The release and main have different names: pip alone would leave a mixture."""
+def test_old_package_is_uninstalled_before_install(monkeypatch):
+    """The release and the main branch have different package names, so pip keeps the old one."""
     calls = []
     monkeypatch.setattr(installer, "run_python", lambda *a, advice, **k: calls.append(a[2]))
     installer.pip_install("somewhere", advice="")
     assert calls == ["install", "wheel", "uninstall", "install"]
 
 
-def test_another_release_is_an_error(tmp_path, monkeypatch):
+def test_repair_of_another_release_fails(tmp_path, monkeypatch):
     def repair(package):
         raise ValueError("**/*.py: found 0 times, expected 1")
 

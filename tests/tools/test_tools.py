@@ -1,4 +1,4 @@
-"""The command-line tools, as a user runs them."""
+"""Tests that run the command-line tools."""
 
 import json
 import os
@@ -28,13 +28,13 @@ def run(project, *arguments, **env):
 
 @pytest.mark.parametrize("tool", sorted(p.stem for p in (CONFIGS.parent / "tools").glob("*.py")))
 def test_help(project, tool):
-    done = run(project, f"tools/{tool}.py", "--help")
-    assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout
-    assert "python tools/" in done.stdout
+    result = run(project, f"tools/{tool}.py", "--help")
+    assert result.returncode == 0, result.stderr
+    assert "usage" in result.stdout
+    assert "python tools/" in result.stdout
 
 
-def test_prepare_a_folder(dsb, tmp_path, capsys):
+def test_prepare_folder(dsb, tmp_path, capsys):
     for number in range(10):
         dsb.add(f"i{number}", [rectangle(1, 1, 5, 5)])
     output = tmp_path / "out put"
@@ -45,7 +45,7 @@ def test_prepare_a_folder(dsb, tmp_path, capsys):
     assert (output / "annotations" / "dsb2018_val.json").exists()
 
 
-def test_prepare_in_the_default_place(dsb, tmp_path, monkeypatch):
+def test_prepare_in_default_folder(dsb, tmp_path, monkeypatch):
     dsb.add("a", [rectangle(1, 1, 5, 5)])
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "all"))
     assert prepare_dsb2018.main(["--input", str(dsb.root), "--name", "mine", "--quiet"]) == 0
@@ -61,20 +61,20 @@ def test_prepare_in_the_default_place(dsb, tmp_path, monkeypatch):
         ["--sample", "--output", ""],
     ],
 )
-def test_prepare_refuses_arguments_that_do_not_fit(project, arguments):
-    done = run(project, "tools/prepare_dsb2018.py", *arguments)
-    assert done.returncode == 2
-    assert "error:" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_prepare_with_invalid_arguments(project, arguments):
+    result = run(project, "tools/prepare_dsb2018.py", *arguments)
+    assert result.returncode == 2
+    assert "error:" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_prepare_says_what_is_wrong(tmp_path, capsys):
+def test_prepare_without_input(tmp_path, capsys):
     missing = tmp_path / "absent"
     assert prepare_dsb2018.main(["--input", str(missing), "--output", str(tmp_path)]) == 2
     assert f"error: {missing}: no such file or folder" in capsys.readouterr().err
 
 
-def test_package_weights_of_a_run(tmp_path, capsys):
+def test_package_weights(tmp_path, capsys):
     config = CONFIGS / "quick/mask_rcnn.yaml"
     arguments = ["--name", "mine", "--config-file", str(config), "--run", str(tmp_path / "run")]
     arguments += ["--output", str(tmp_path / "weights")]
