@@ -44,8 +44,9 @@ def find_families() -> dict[str, list]:
         kind = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DENSE.SEPARATION
         if cfg.MODEL.META_ARCHITECTURE in ("NucleiSegmentor", "NucleiRCNN"):
             kind += cfg.MODEL.BACKBONE.NAME, cfg.MODEL.SEM_SEG_HEAD.NAME
-        widths = ["MODEL.UNET.HEAD_WIDTHS", [8] * len(cfg.MODEL.UNET.HEAD_WIDTHS)]
-        small = [*SMALL_RCNN, *SMALL_TIMM, *SMALL_RESNET, *SMALL_DENSE, *widths]
+        widths = [16, 16, *[8] * (len(cfg.MODEL.UNET.HEAD_WIDTHS) - 2)]
+        small = [*SMALL_RCNN, *SMALL_TIMM, *SMALL_RESNET, *SMALL_DENSE]
+        small += ["MODEL.UNET.HEAD_WIDTHS", widths]
         families.setdefault(kind, (name, small))
     return dict(families.values())
 

@@ -138,14 +138,16 @@ def test_fast_evaluation_equals_pycocotools(sample_root):
                 for nucleus in ground_truth.dataset["annotations"]
             ]
             results = ground_truth.loadRes(copy.deepcopy(detections))
-            stats = []
-            for cls in (COCOeval, COCOeval_opt):
-                evaluation = cls(copy.deepcopy(ground_truth), copy.deepcopy(results), "bbox")
-                evaluation.evaluate(); evaluation.accumulate(); evaluation.summarize()
-                stats.append(np.array(evaluation.stats[:12], float))
-        np.testing.assert_allclose(*stats, atol=1e-9)
-        assert 0 < stats[0][0] < 1
-        print(COCOeval_opt.__mro__[1].__name__)
+            for use_categories in (0, 1):
+                stats = []
+                for cls in (COCOeval, COCOeval_opt):
+                    evaluation = cls(copy.deepcopy(ground_truth), copy.deepcopy(results), "bbox")
+                    evaluation.params.useCats = use_categories
+                    evaluation.evaluate(); evaluation.accumulate(); evaluation.summarize()
+                    stats.append(np.array(evaluation.stats[:12], float))
+                np.testing.assert_allclose(*stats, atol=1e-9)
+                assert 0 < stats[0][0] < 1
+        print(type(evaluation._fast).__name__)
         """,
         str(sample_root / "annotations" / "dsb2018_sample_val.json"),
     )

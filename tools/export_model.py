@@ -59,8 +59,8 @@ def export_model(args: argparse.Namespace) -> None:
             export(predictor.model, path)
         return
     files = find_images(args.images)
-    step = max(1, len(files) // MAX_CALIBRATION_IMAGES)
-    selection = files[::step][:MAX_CALIBRATION_IMAGES]
+    count = min(len(files), MAX_CALIBRATION_IMAGES)
+    selection = [files[index * len(files) // count] for index in range(count)]
     sources = [source for name, path in selection for source in open_images(name, path)]
     images = [
         predictor.prepare(source.read(0, 0, *(min(edge, 512) for edge in source.size)))

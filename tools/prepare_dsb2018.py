@@ -19,6 +19,7 @@ from pathlib import Path
 from dsb2018.cli import output_folder, run_command, whole_number
 from dsb2018.errors import UsageError
 from dsb2018.io.paths import prepared_root
+from dsb2018.options import make_parser
 from dsb2018.prepare import Options, PreparationResult, prepare
 from dsb2018.prepare.sample import write_sample
 
@@ -26,9 +27,7 @@ MODALITY = Path(__file__).resolve().parents[1] / "datasets" / "modality.csv"
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", help="DSB folder or zip archive")
     source.add_argument(

@@ -221,7 +221,7 @@ def _labeled_images(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarra
             continue
         labels = {"prediction": cv2.imread(str(path), cv2.IMREAD_UNCHANGED)}
         if has_ground_truth(item):
-            labels["truth"] = flatten_labels(read_label_layers(item))
+            labels["ground_truth"] = flatten_labels(read_label_layers(item))
         masks = {
             kind: {"mask_data": with_edges(label_image), "class_labels": CLASSES}
             for kind, label_image in labels.items()

@@ -117,7 +117,7 @@ def test_resumed_training_continues_wandb_run(sample_root, tmp_path):
     assert len(pictures) == 2
     for picture in pictures:
         assert (first / "files" / picture["path"]).exists()
-        assert set(picture["masks"]) == {"prediction", "truth"}
+        assert set(picture["masks"]) == {"prediction", "ground_truth"}
         for mask in picture["masks"].values():
             assert (first / "files" / mask["path"]).exists()
     artifacts = [
