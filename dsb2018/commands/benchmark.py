@@ -76,7 +76,7 @@ def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
     Scores that exist in the output folder are not computed again.
 
     Args:
-        args: arguments of `argument_parser`.
+        args: arguments of `benchmark_parser`.
 
     Returns:
         The scores of each entrant on each dataset.
@@ -109,7 +109,7 @@ def choose_entrants(args: argparse.Namespace) -> list[Entrant]:
     With `--train`, the models are trained first.
 
     Args:
-        args: arguments of `argument_parser`.
+        args: arguments of `benchmark_parser`.
 
     Raises:
         UsageError, FileNotFoundError: see `benchmark`.

@@ -105,7 +105,7 @@ def predict(args: argparse.Namespace) -> Summary | None:
     """Predicts the nuclei of all input files and writes the output folder.
 
     Args:
-        args: arguments of `argument_parser`.
+        args: arguments of `predict_parser`.
 
     Returns:
         The summary of the run in the main process, None in other processes.

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None, text: str | None = None) -> int:
 
     Args:
         arguments: command line; None: that of the process.
-        text: docstring of the tool, see `argument_parser`.
+        text: docstring of the tool, see `training_parser`.
 
     Returns:
         The exit status, see `dsb2018.cli`.
