@@ -337,7 +337,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5, help="duration, all readers together")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first file")
     parser.add_argument(
-        "--output", type=Path, default=Path("output/fuzz"), help="folder for the faults"
+        "--output", type=Path, default=Path("output/fuzz"), help="folder for files with faults"
     )
     parser.add_argument(
         "--only", nargs="+", choices=READERS, default=list(READERS), metavar="NAME", help="readers"

@@ -171,7 +171,7 @@ def test_unusable_files_are_named_or_skipped(dsb, tmp_path, name):
         run(dsb.root, tmp_path / "out", name="all")
     assert str(dsb.root / "bad") in str(error.value)
     prepared = run(dsb.root, tmp_path / "out", name="all", skip_bad=True)
-    # Without an empty mask the ground truth is still complete; any other fault makes it doubtful.
+    # An empty mask can be skipped alone; any other fault leaves the ground truth incomplete.
     assert prepared.datasets == {"dsb2018_all": (2, 2) if name == "empty mask" else (1, 1)}
     assert len(prepared.notes) == 1
     assert "skipped" in prepared.notes[0]
