@@ -14,13 +14,12 @@ import sys
 from pathlib import Path
 
 import torch
-from detectron2.modeling import build_model
 
-import dsb2018.modeling  # noqa: F401 registers the models
 from dsb2018.checkpoint import FOLDER, NucleiCheckpointer
 from dsb2018.checkpoint.packaging import save_packaged
 from dsb2018.cli import output_folder, run_command
 from dsb2018.config import read_config
+from dsb2018.engine import Trainer
 from dsb2018.errors import UsageError
 from dsb2018.io.files import read_json, sha256, write_atomically
 from dsb2018.io.names import file_name
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     scores = read_json(results)
     if not isinstance(scores, dict):
         raise ValueError(f"{results}: not a JSON object, expected the scores of a run")
-    model = build_model(cfg)
+    model = Trainer.build_model(cfg)
     NucleiCheckpointer(model).load_trained(str(model_file))
     args.output.mkdir(parents=True, exist_ok=True)
     weights = args.output / f"{name}.safetensors"

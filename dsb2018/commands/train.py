@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-from detectron2.engine import default_argument_parser
-
 from dsb2018.cli import exit_status, run_command
 from dsb2018.engine import run
 from dsb2018.engine.interruption import Interrupted
@@ -18,6 +16,8 @@ def training_parser(text: str | None = None) -> argparse.ArgumentParser:
     Args:
         text: docstring of the tool: purpose, empty line, and the text after the options.
     """
+    from detectron2.engine import default_argument_parser  # after `dsb2018.engine` has checked it
+
     purpose, _, details = (text or "").partition("\n\n")
     parser = default_argument_parser(details or None)
     parser.description = purpose
