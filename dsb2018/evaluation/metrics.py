@@ -5,7 +5,7 @@ then compute it, with its bootstrap interval and by modality. It is written to r
 the tables, and it can be `TEST.BEST_METRIC`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -104,43 +104,38 @@ def is_lower_better(name: str) -> bool:
     return "loss" in name
 
 
-def _register_all(metrics: Mapping[str, tuple]) -> None:
-    for name, arguments in metrics.items():
-        register_metric(Metric(name, *arguments))
-
-
 LOG_AND_TABLE = Show.LOG | Show.TABLE
-_register_all(
-    {
-        "sem_seg/accuracy": ("accuracy", semantic.accuracy, LOG_AND_TABLE),
-        "sem_seg/IoU": ("IoU", semantic.mean_iou, Show.EVERYWHERE),
-        "sem_seg/IoU-pooled": ("IoU, pooled", semantic.pooled_iou, Show.TABLE),
-        "sem_seg/mIoU": ("mIoU", semantic.two_class_iou, LOG_AND_TABLE),
-        "sem_seg/Dice": ("Dice", semantic.mean_dice, LOG_AND_TABLE),
-        "nuclei/mAP": ("mAP (Kaggle)", matching.kaggle_map, Show.EVERYWHERE),
-    }
-)
-for _threshold in matching.STARDIST_THRESHOLDS:
-    _percent = round(100 * _threshold)
-    _show = {
-        50: LOG_AND_TABLE | Show.DIFFERENCE | Show.IMAGE,
-        75: Show.TABLE,
-        90: Show.TABLE,
-    }.get(_percent, Show.NOWHERE)
-    register_metric(
-        Metric(f"nuclei/AP{_percent}", f"AP{_percent}", matching.ap_at(float(_threshold)), _show)
-    )
-_register_all(
-    {
-        "nuclei/F1@50": ("F1@50", matching.f1_at(0.5), LOG_AND_TABLE),
-        "nuclei/PQ": ("PQ", matching.panoptic_quality, LOG_AND_TABLE | Show.DIFFERENCE),
-        "nuclei/AJI": ("AJI", matching.aji, LOG_AND_TABLE),
-        "nuclei/count_error": ("count error", matching.count_error, LOG_AND_TABLE, True),
-        "segm/AP": ("COCO AP", None, LOG_AND_TABLE),
-        "segm/AP50": ("COCO AP50", None, LOG_AND_TABLE),
-        "segm/AP75": ("COCO AP75", None, LOG_AND_TABLE),
-        "bbox/AP": ("box AP", None, Show.LOG),
-        "bbox/AP50": ("box AP50", None, Show.LOG),
-        "bbox/AP75": ("box AP75", None, Show.LOG),
-    }
-)
+# AP at other thresholds is only in results.json and images.csv.
+AP_SHOW = {
+    0.5: LOG_AND_TABLE | Show.DIFFERENCE | Show.IMAGE,
+    0.75: Show.TABLE,
+    0.9: Show.TABLE,
+}
+for _metric in (
+    Metric("sem_seg/accuracy", "accuracy", semantic.accuracy, LOG_AND_TABLE),
+    Metric("sem_seg/IoU", "IoU", semantic.mean_iou, Show.EVERYWHERE),
+    Metric("sem_seg/IoU-pooled", "IoU, pooled", semantic.pooled_iou, Show.TABLE),
+    Metric("sem_seg/mIoU", "mIoU", semantic.two_class_iou, LOG_AND_TABLE),
+    Metric("sem_seg/Dice", "Dice", semantic.mean_dice, LOG_AND_TABLE),
+    Metric("nuclei/mAP", "mAP (Kaggle)", matching.kaggle_map, Show.EVERYWHERE),
+    *(
+        Metric(
+            f"nuclei/AP{threshold * 100:.0f}",
+            f"AP{threshold * 100:.0f}",
+            matching.ap_at(threshold),
+            AP_SHOW.get(threshold, Show.NOWHERE),
+        )
+        for threshold in matching.STARDIST_THRESHOLDS.tolist()
+    ),
+    Metric("nuclei/F1@50", "F1@50", matching.f1_at(0.5), LOG_AND_TABLE),
+    Metric("nuclei/PQ", "PQ", matching.panoptic_quality, LOG_AND_TABLE | Show.DIFFERENCE),
+    Metric("nuclei/AJI", "AJI", matching.aji, LOG_AND_TABLE),
+    Metric("nuclei/count_error", "count error", matching.count_error, LOG_AND_TABLE, True),
+    Metric("segm/AP", "COCO AP", show=LOG_AND_TABLE),
+    Metric("segm/AP50", "COCO AP50", show=LOG_AND_TABLE),
+    Metric("segm/AP75", "COCO AP75", show=LOG_AND_TABLE),
+    Metric("bbox/AP", "box AP", show=Show.LOG),
+    Metric("bbox/AP50", "box AP50", show=Show.LOG),
+    Metric("bbox/AP75", "box AP75", show=Show.LOG),
+):
+    register_metric(_metric)

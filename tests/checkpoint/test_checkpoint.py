@@ -9,7 +9,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file
 
-from dsb2018.checkpoint import NucleiCheckpointer, named_weights
+from dsb2018.checkpoint import NucleiCheckpointer, find_weights, named_weights
 from dsb2018.checkpoint.imagenet import name_as_timm
 from dsb2018.checkpoint.packaging import save_packaged
 from dsb2018.engine import Trainer
@@ -253,3 +253,17 @@ def test_sha256_of_packaged_weights(tmp_path, monkeypatch):
     (tmp_path / "mine.json").write_text(json.dumps({"sha256": "0" * 64}))
     with pytest.raises(ValueError, match=r"mine\.safetensors: damaged, its SHA-256 differs"):
         PathManager.get_local_path("dsb2018://mine")
+
+
+def test_packaged_weights_are_found_by_the_content_of_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = CONFIGS / "unet" / "unet_light.yaml"
+    assert find_weights(str(config)) == "dsb2018://unet_light"
+    own = tmp_path / "unet" / "unet_light.yaml"  # the same name, another model
+    own.parent.mkdir()
+    own.write_text(f"_BASE_: {config}\nMODEL:\n  UNET:\n    HEAD_WIDTHS: [32, 16, 8, 8]\n")
+    assert find_weights(str(own)) == ""
+    own.write_text(f"_BASE_: {config}\nDATASETS:\n  TRAIN: ('my_images',)\n")
+    assert find_weights(str(own)) == ""
+    own.write_text(f"_BASE_: {config}\nSOLVER:\n  MAX_ITER: 5\n")
+    assert find_weights(str(own)) == "dsb2018://unet_light"
