@@ -72,14 +72,14 @@ def test_stock_detectron2_parts(checkout, project):
 
 
 def test_new_model_and_metric(checkout, project):
-    (checkout / "configs" / "my_model.yaml").write_text(code_of("extending.md", "A model", "yaml"))
+    (checkout / "configs" / "mine.yaml").write_text(code_of("extending.md", "A model", "yaml"))
     options = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP_TRAIN", "64"]
     options += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "1"]
     options += ["TEST.BEST_METRIC", "nuclei/missed", "OUTPUT_DIR", "output/mine"]
     options += ["DATASETS.TRAIN", "('dsb2018_sample_train',)"]
     options += ["DATASETS.TEST", "('dsb2018_sample_val',)"]
     code = code_of("extending.md", "A model") + code_of("extending.md", "A metric")
-    code += command("train", "--config-file", "configs/my_model.yaml", *options)
+    code += command("train", "--config-file", "configs/mine.yaml", *options)
     run(code, checkout, project)
     results = checkout / "output" / "mine" / "inference" / "dsb2018_sample_val" / "results.json"
     scores = json.loads(results.read_text())["nuclei"]
@@ -114,8 +114,7 @@ def test_new_image_format_and_output_format(checkout, project):
         """
         if __name__ == "__main__":
             import sys
-            sys.path.append("tools")
-            import predict
+            from dsb2018.commands import predict
             arguments = ["--input", "a.npy", "--output", "output/mine", "--format", "centroids"]
             sys.exit(predict.main(arguments))
         """

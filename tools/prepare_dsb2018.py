@@ -38,9 +38,14 @@ def argument_parser() -> argparse.ArgumentParser:
         "--solution", help="stage1_solution.csv, the ground truth of the test images"
     )
     parser.add_argument(
-        "--splits", help="folder with one list of image ids per dataset, such as datasets/splits"
+        "--splits",
+        help="folder with one list of image ids per dataset, such as datasets/splits; "
+        "cannot be combined with --name",
     )
-    parser.add_argument("--name", help="put all images into one dataset, dsb2018_NAME")
+    parser.add_argument(
+        "--name",
+        help="put all images into one dataset, dsb2018_NAME, instead of training and validation",
+    )
     parser.add_argument(
         "--modality",
         default=str(MODALITY) if MODALITY.exists() else None,
@@ -59,7 +64,9 @@ def argument_parser() -> argparse.ArgumentParser:
         help="seed of the random split, or of the synthetic dataset (default: 0)",
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="skip bad images and list them in report.txt"
+        "--skip-bad",
+        action="store_true",
+        help="skip images with unreadable or inconsistent files; report.txt lists them",
     )
     parser.add_argument(
         "--workers",

@@ -1,12 +1,15 @@
 """Implementation of `tools/predict.py`."""
 
 import argparse
+import logging
 import os
+import sys
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from dsb2018.cli import FAILURE, run_command, stop_status
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.base import EXPORTERS, choose_exporters
 from dsb2018.inference.export.parts import DamagedPartError
@@ -39,6 +42,39 @@ class Summary(NamedTuple):
     written: list[Path]
 
 
+def main(arguments: list[str] | None = None, text: str = "") -> int:
+    """Predicts and prints a summary.
+
+    Args:
+        arguments: command line; None: that of the process.
+        text: docstring of the tool, see `predict_parser`.
+
+    Returns:
+        The exit status, see `dsb2018.cli`.
+    """
+    return run_command(predict_parser(text), run, arguments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `predict`, prints a summary and returns the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        summary = predict(args)
+    except KeyboardInterrupt as stop:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return stop_status(stop)
+    if summary is None:  # with several processes, only the first one reports
+        return 0
+    for reason in summary.failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
+    if summary.written:
+        folders = sorted(path for path in args.output.glob("[!.]*") if path.is_dir())
+        written = [*(path.name for path in summary.written), *(f"{p.name}/" for p in folders)]
+        print(f"Written to {args.output}: {', '.join(written)}")
+    return FAILURE if summary.failed else 0
+
+
 def predict_parser(text: str) -> argparse.ArgumentParser:
     """Returns the argument parser of `tools/predict.py`, whose docstring is `text`."""
     parser = make_parser(text)
@@ -56,9 +92,12 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         nargs="+",
         choices=list(EXPORTERS),
         default=["labels", "overlay"],
-        help="output formats in addition to the tables (default: labels overlay)",
+        help="output formats in addition to the tables, instead of the default (labels overlay): "
+        "labels: label images; overlay: images with outlines; coco: COCO JSON; geojson: outlines "
+        "for QuPath; kaggle: run lengths as CSV; dsb: image and mask files that can be corrected "
+        "and trained on; crops: an image of each nucleus",
     )
-    add("--crops", action="store_true", help="also write an image of each nucleus")
+    add("--crops", action="store_true", help="the same as adding crops to --format")
     add("--channel", help="nuclear channel: index, from 0, or name")
     add(
         "--pixel-size",

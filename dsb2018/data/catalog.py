@@ -1,6 +1,7 @@
 """Registers prepared datasets with Detectron2."""
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,8 +104,9 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
     json_file = Path(json_file)
     if not json_file.exists():
         raise FileNotFoundError(
-            f"{json_file}: dataset {json_file.stem} was not prepared; run tools/prepare_dsb2018.py "
-            f"--input … --output {json_file.parents[1]} (see datasets/README.md)"
+            f"{json_file}: dataset {json_file.stem} was not prepared; run python "
+            f"tools/prepare_dsb2018.py --input … --output {shlex.quote(str(json_file.parents[1]))} "
+            "(see datasets/README.md)"
         )
     coco = read_coco(json_file)
     image_root, has_truth = coco["info"].get("image_root"), coco["info"].get("has_truth")

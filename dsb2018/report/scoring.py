@@ -144,7 +144,8 @@ def count_seen(items: list[dict], training: Sequence[str]) -> int:
                 seen |= {image_name(item) for item in DatasetCatalog.get(name)}
             except FileNotFoundError:
                 logger.warning(
-                    "Training dataset %s is not prepared, so its images are not counted as seen",
+                    "%s is not prepared, so the report cannot tell whether the evaluation images "
+                    "were used for training",
                     name,
                 )
     return sum(image_name(item) in seen for item in items)
