@@ -52,10 +52,10 @@ def main(arguments: list[str] | None = None, text: str = "") -> int:
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(predict_parser(text), run, arguments)
+    return run_command(predict_parser(text), predict_and_report, arguments)
 
 
-def run(args: argparse.Namespace) -> int:
+def predict_and_report(args: argparse.Namespace) -> int:
     """Runs `predict`, prints a summary and returns the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
