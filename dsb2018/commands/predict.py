@@ -105,6 +105,19 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         metavar="UM",
         help="width of a pixel in micrometers (default: the value in the file)",
     )
+    _add_tile_options(parser)
+    add(
+        "--backend",
+        choices=("torch", "onnxruntime"),
+        default="torch",
+        help="library that runs the network (default: torch)",
+    )
+    add_model_options(parser, default="the light U-Net of this package")
+    return parser
+
+
+def _add_tile_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--tile",
         type=int,
@@ -120,14 +133,6 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         help="overlap of tiles in pixels; should exceed the width of the largest nucleus "
         f"(default: {Tiling.margin})",
     )
-    add(
-        "--backend",
-        choices=("torch", "onnxruntime"),
-        default="torch",
-        help="library that runs the network (default: torch)",
-    )
-    add_model_options(parser, default="the light U-Net of this package")
-    return parser
 
 
 def _pixel_size(text: str) -> float:

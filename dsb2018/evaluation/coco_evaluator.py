@@ -175,10 +175,6 @@ class CocoMatches:
             )
         if kind == "segm":  # without a box, the area of a detection is that of its mask
             detections = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
-        detection_counts = np.bincount([d["image_id"] for d in detections], minlength=1)
-        nucleus_counts = np.bincount(
-            [a["image_id"] for a in ground_truth["annotations"]], minlength=1
-        )
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints
             coco = COCO(
                 {**ground_truth, "annotations": _copy_annotations(ground_truth["annotations"])}
@@ -195,7 +191,7 @@ class CocoMatches:
             if not by_area:
                 params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
             params.imgIds = sorted(image_ids)
-            params.maxDets = [max(1, int(detection_counts.max()), int(nucleus_counts.max()))]
+            params.maxDets = [max(map(_largest_image, (detections, ground_truth["annotations"])))]
             self._evaluation.evaluate()
         # One row per range of areas, one column per image.
         self._matches = np.empty((len(params.areaRng), len(image_ids)), object)
@@ -217,6 +213,12 @@ class CocoMatches:
         self._evaluation._paramsEval.imgIds = list(range(matches.shape[1]))  # used for its length
         self._evaluation.accumulate()
         return read_coco_eval(self._evaluation)
+
+
+def _largest_image(annotations: list[dict]) -> int:
+    """The number of annotations of the image with the most; at least 1."""
+    counts = np.bincount([annotation["image_id"] for annotation in annotations], minlength=1)
+    return max(1, int(counts.max()))
 
 
 def _print_nothing(*args) -> None:

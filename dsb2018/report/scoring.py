@@ -77,12 +77,7 @@ def score_entrant(entrant: Entrant, dataset_name: str, root: str, folder: Path) 
         FileNotFoundError: see `load_entrant` and `read_labels`.
     """
     register_dsb2018(root)
-    items = DatasetCatalog.get(dataset_name)
-    if not items or not all(has_ground_truth(item) for item in items):
-        raise ValueError(
-            f"{dataset_name}: the dataset is empty or lacks ground truth, so it cannot be scored; "
-            "prepare it with masks or --solution"
-        )
+    items = _load_items(dataset_name)
     (folder / SCORES).unlink(missing_ok=True)
     input_fingerprint = fingerprint(entrant, dataset_name)
     loaded = load_entrant(entrant)
@@ -112,6 +107,17 @@ def score_entrant(entrant: Entrant, dataset_name: str, root: str, folder: Path) 
         "fingerprint": input_fingerprint,
     }
     write_atomically(folder / SCORES, json.dumps(record, indent=2) + "\n")
+
+
+def _load_items(dataset_name: str) -> list[dict]:
+    """The dataset dicts, all with ground truth."""
+    items = DatasetCatalog.get(dataset_name)
+    if not items or not all(has_ground_truth(item) for item in items):
+        raise ValueError(
+            f"{dataset_name}: the dataset is empty or lacks ground truth, so it cannot be scored; "
+            "prepare it with masks or --solution"
+        )
+    return items
 
 
 def _score_by_modality(
