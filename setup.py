@@ -23,6 +23,7 @@ REQUIREMENTS = [
     "scikit-image>=0.22",
     # Microscopy files and tables.
     "tifffile>=2023.8",
+    "roifile>=2023.8",
     "imagecodecs>=2023.8",
     "zarr>=3",
     "pyarrow>=15",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     evaluation,
+    forms,
     inference,
     loading,
     prediction,
@@ -32,6 +33,7 @@ TRAINED = ("mask_rcnn/lite0_FPN", "unet/unet", "unet/unet_border", "unet/unet_li
 BENCHMARKS = {
     "preparation": lambda images, root: preparation.measure(images),
     "loading": lambda images, root: loading.measure("dsb2018_train"),
+    "forms": lambda images, root: forms.measure("dsb2018_val"),
     "evaluation": lambda images, root: evaluation.measure(
         "dsb2018_val", ("dsb2018_train", "dsb2018_val")
     ),

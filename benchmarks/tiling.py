@@ -13,10 +13,10 @@ import numpy as np
 import tifffile
 
 from benchmarks.timing import Row
+from dsb2018.images import open_images
+from dsb2018.images.microscopy_image import choose_channel
 from dsb2018.inference.discover import find_images
-from dsb2018.inference.microscopy_image import choose_channel
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.readers import open_images
 from dsb2018.inference.tiling.stitching import Tiling, divide
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei

@@ -27,13 +27,13 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def best_times(first: Callable, second: Callable, rounds: int = 3) -> tuple[float, float]:
-    """Returns the shortest wall time of each of two functions, in seconds.
+def best_times(*functions: Callable, rounds: int = 3) -> tuple[float, ...]:
+    """Returns the shortest wall time of each function, in seconds.
 
-    The functions run alternately, so that other load on the machine affects both.
+    The functions run alternately, so that other load on the machine affects all of them.
     """
-    times = [(seconds(first), seconds(second)) for _ in range(rounds)]
-    return min(t[0] for t in times), min(t[1] for t in times)
+    times = [[seconds(function) for function in functions] for _ in range(rounds)]
+    return tuple(map(min, zip(*times, strict=True)))
 
 
 def median(values: list[float]) -> float:

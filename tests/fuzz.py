@@ -35,8 +35,8 @@ from safetensors.torch import save as save_tensors
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.config import read_config
 from dsb2018.data.catalog import load_dataset
+from dsb2018.images import open_images
 from dsb2018.inference.export.run_records import read_record
-from dsb2018.inference.readers import open_images
 from dsb2018.inference.tiling.cache import TileCache, read_tile
 from dsb2018.inference.tiling.stitching import TileNucleus
 from dsb2018.io.arrays import read_array

@@ -108,14 +108,14 @@ def test_new_dataset(checkout, project):
 def test_new_image_format_and_output_format(checkout, project):
     image = np.zeros((128, 128), np.uint8)
     cv2.circle(image, (40, 70), 12, 200, -1)
-    np.save(checkout / "a.npy", image)
+    np.savez(checkout / "a.npz", image=image)
     code = code_of("extending.md", "An image format") + code_of("extending.md", "An output format")
     code += textwrap.dedent(
         """
         if __name__ == "__main__":
             import sys
             from dsb2018.commands import predict
-            arguments = ["--input", "a.npy", "--output", "output/mine", "--format", "centroids"]
+            arguments = ["--input", "a.npz", "--output", "output/mine", "--format", "centroids"]
             sys.exit(predict.main(arguments))
         """
     )

@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> None:
 
 def export_model(args: argparse.Namespace) -> None:
     """Exports the model to ONNX and, with `--int8`, quantizes it."""
+    from dsb2018.images import open_images
     from dsb2018.inference.discover import find_images
     from dsb2018.inference.predictor import Predictor
-    from dsb2018.inference.readers import open_images
     from dsb2018.modeling.onnx_export import export, quantise
 
     options = [*read_options(args), "MODEL.DEVICE", "cpu"]

@@ -1,12 +1,15 @@
-"""Converts DSB2018 folders or archives to COCO JSON and label files for training.
+"""Prepares images and their ground truth for training: COCO JSON and label files.
 
     python tools/prepare_dsb2018.py --input stage1_train.zip --splits datasets/splits
     python tools/prepare_dsb2018.py --input stage1_test --solution stage1_solution.csv
+    python tools/prepare_dsb2018.py --input my_data --name mine
+    python tools/prepare_dsb2018.py --input my_images --truth results/labels --name corrected
     python tools/prepare_dsb2018.py --sample
 
-The input is a folder or zip archive of `<image id>/images/<image>.png` and, for training images,
-`<image id>/masks/*.png`. The output folder is `--output`, else `$DETECTRON2_DATASETS/dsb2018`, else
-`./datasets/dsb2018`. `datasets/README.md` describes its structure.
+The form of the input is recognized: folders of the Data Science Bowl, images with label images,
+COCO JSON, ImageJ ROIs, or GeoJSON. `docs/own-data.md` shows each of them. The output folder is
+`--output`, else `$DETECTRON2_DATASETS/dsb2018`, else `./datasets/dsb2018`. `datasets/README.md`
+describes its structure.
 """
 
 import argparse
@@ -21,30 +24,64 @@ from dsb2018.errors import UsageError
 from dsb2018.io.paths import prepared_root
 from dsb2018.options import make_parser
 from dsb2018.prepare import Options, PreparationResult, prepare
+from dsb2018.prepare.forms import FORMS
+from dsb2018.prepare.forms.label_files import LABEL_VALUES
 from dsb2018.prepare.sample import write_sample
 
+# Options that are not for the synthetic dataset.
+INPUT_OPTIONS = (
+    *("truth", "form", "label_values", "channel", "solution", "splits", "name", "val_fraction"),
+    "group",
+)
 MODALITY = Path(__file__).resolve().parents[1] / "datasets" / "modality.csv"
 
 
 def argument_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", help="DSB folder or zip archive")
+    source.add_argument(
+        "--input", help="folder or zip archive of images, or a COCO JSON file beside its images"
+    )
     source.add_argument(
         "--sample", action="store_true", help="generate and prepare a synthetic dataset"
     )
     parser.add_argument("--output", type=output_folder, help="folder for the prepared datasets")
     parser.add_argument(
+        "--truth",
+        help="folder or zip archive of the ground truth, or a COCO JSON file, if it is not in the "
+        "input",
+    )
+    parser.add_argument(
+        "--form", choices=FORMS, help="form of the input (default: it is recognized)"
+    )
+    parser.add_argument(
+        "--label-values",
+        choices=LABEL_VALUES,
+        help="meaning of label images: each value is one nucleus (nuclei), each connected region "
+        "of one value is a nucleus (regions), or nuclei against background (foreground); default: "
+        "nuclei, regions for color images, and foreground in a folder of this name",
+    )
+    parser.add_argument(
+        "--category",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="categories of COCO JSON, or classes of GeoJSON, that are nuclei (default: all)",
+    )
+    parser.add_argument(
+        "--channel",
+        help="index, from 0, or name of the nuclear channel of images with several channels",
+    )
+    parser.add_argument(
         "--solution", help="stage1_solution.csv, the ground truth of the test images"
     )
     parser.add_argument(
         "--splits",
-        help="folder with one list of image ids per dataset, such as datasets/splits; "
-        "cannot be combined with --name",
+        help="folder with one list of image ids per dataset, such as datasets/splits",
     )
     parser.add_argument(
         "--name",
-        help="put all images into one dataset, dsb2018_NAME, instead of training and validation",
+        help="name of the dataset, dsb2018_NAME, or of the datasets, dsb2018_NAME_train, …",
     )
     parser.add_argument(
         "--modality",
@@ -54,8 +91,14 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--val-fraction",
         type=float,
-        default=0.1,
-        help="fraction of validation images without --splits, 0 to 1 (default: 0.1)",
+        help="fraction of validation images in a random split, 0 to 1 (default: 0.1; with --name "
+        "or folders train, val and test: no random split)",
+    )
+    parser.add_argument(
+        "--group",
+        metavar="REGEX",
+        help="images with the same match in their name stay together in a random split, such as "
+        "'^field[0-9]+' for the tiles of a field",
     )
     parser.add_argument(
         "--seed",
@@ -80,10 +123,9 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raises `UsageError` if arguments cannot be combined."""
-    if args.name and args.splits:
-        raise UsageError("--name and --splits cannot be combined")
-    if args.sample and (args.name or args.splits or args.solution):
-        raise UsageError("--sample cannot be combined with --name, --splits or --solution")
+    given = [name for name in INPUT_OPTIONS if getattr(args, name)]
+    if args.sample and given:
+        raise UsageError(f"--sample cannot be combined with --{given[0].replace('_', '-')}")
 
 
 def prepare_input(args: argparse.Namespace) -> PreparationResult:
@@ -100,8 +142,9 @@ def prepare_input(args: argparse.Namespace) -> PreparationResult:
         sample = write_sample(root / "sample", seed=args.seed)
         paths = {"input": sample.images, "splits": sample.splits, "modality": sample.modality}
         return prepare(replace(common, **paths))
-    names = ("solution", "splits", "name", "modality", "val_fraction", "seed")
-    return prepare(replace(common, **{name: getattr(args, name) for name in names}))
+    names = (*INPUT_OPTIONS, "modality", "seed")
+    options = {name: getattr(args, name) for name in names}
+    return prepare(replace(common, categories=tuple(args.category), **options))
 
 
 def main(arguments: list[str] | None = None) -> int:

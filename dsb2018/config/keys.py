@@ -31,6 +31,9 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.INVERSION = 0.15  # probability that a training image is inverted, 0 to 1
     cfg.INPUT.OPTICS = 0.25  # probability of blur, and probability of noise, in training, 0 to 1
     cfg.INPUT.MIN_AREA = 12  # nuclei that the crop cuts to fewer pixels are ignored
+    # Share of the training images that is drawn from each dataset of DATASETS.TRAIN, in any unit:
+    # [1.0, 1.0] draws two datasets equally often; []: as many as each dataset has.
+    cfg.DATALOADER.DATASET_WEIGHTS = []
     # 1: training images are drawn as they occur; 0: every modality is drawn equally often.
     cfg.DATALOADER.MODALITY_POWER = 1.0
     # Test-time scale: factor by which images are resized for the model. MAX_SIZE_TEST, a key of

@@ -5,6 +5,7 @@ from dsb2018 import compat
 compat.require_detectron2()
 
 from dsb2018.data.catalog import (  # noqa: E402
+    check_annotations,
     check_registered,
     load_dataset,
     register_dsb2018,
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluationMapper",
     "Preprocessing",
     "TrainingMapper",
+    "check_annotations",
     "check_registered",
     "load_dataset",
     "register_dsb2018",

@@ -10,7 +10,9 @@ from detectron2.structures import BoxMode
 
 from dsb2018.errors import UsageError
 from dsb2018.io.coco_file import read_coco
+from dsb2018.io.names import image_name
 from dsb2018.io.paths import prepared_root
+from dsb2018.structures.ground_truth import has_true_nuclei
 
 NAMES = (
     "dsb2018_train",
@@ -63,6 +65,38 @@ def check_registered(names: Iterable[str], key: str) -> None:
             raise UsageError(f"{key}: dataset {name} is not registered, expected one of {known}")
 
 
+def check_annotations(name: str, dataset_dicts: Iterable[dict], needs_nuclei: bool = False) -> None:
+    """Checks that a dataset is one of nuclei.
+
+    Args:
+        name: name of the dataset.
+        dataset_dicts: its images.
+        needs_nuclei: whether a model learns from single nuclei.
+
+    Raises:
+        UsageError: the annotations have several categories; or single nuclei are needed, but only
+            nuclei against background are known.
+    """
+    categories = set()
+    for item in dataset_dicts:
+        categories |= {annotation["category_id"] for annotation in item.get("annotations", ())}
+        if needs_nuclei and not has_true_nuclei(item):
+            raise UsageError(
+                f"dataset {name}: only the foreground of image {image_name(item)} is known, but "
+                "this model learns from single nuclei; train a model without MODEL.MASK_ON, or "
+                "leave the dataset out of DATASETS.TRAIN"
+            )
+    if len(categories) > 1:
+        names = MetadataCatalog.get(name).get("thing_classes", [])
+        used = [names[c] if c < len(names) else str(c) for c in sorted(categories)]
+        json_file = MetadataCatalog.get(name).get("json_file", "FILE.json")
+        raise UsageError(
+            f"dataset {name} has the categories {', '.join(used)}, expected one; choose those that "
+            f"are nuclei: python tools/prepare_dsb2018.py --input {json_file} --category {used[0]} "
+            "--name NAME"
+        )
+
+
 def _register(name: str, json_file: Path) -> None:
     if name in DatasetCatalog.list():
         registered = MetadataCatalog.get(name).get("json_file")
@@ -95,7 +129,8 @@ def load_dataset(json_file: str | os.PathLike) -> list[dict]:
     """Reads a prepared COCO JSON into Detectron2's standard dicts, sorted by image id.
 
     Besides the standard keys, a dict has `dsb_id` and, if it is known, `modality`. An image with
-    ground truth has `label_file` and `annotations`. Without nuclei, `annotations` is empty.
+    ground truth has `label_file` and `annotations`. Without nuclei, `annotations` is empty. If the
+    ground truth is one mask of all nuclei, the dict has `foreground_only`.
 
     Raises:
         FileNotFoundError: the dataset was not prepared.
@@ -154,4 +189,6 @@ def _dataset_dict(image: dict, json_file: Path, image_root: str, has_truth: bool
             )
         item["label_file"] = str(root / image["label_file"])
         item["annotations"] = []
+        if image.get("foreground_only"):
+            item["foreground_only"] = True
     return item

@@ -1,7 +1,5 @@
 """Mappers from dataset dicts to model inputs: one for training, one for evaluation."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from detectron2.config import configurable
@@ -9,10 +7,10 @@ from detectron2.data import transforms as T
 
 from dsb2018.data.augmentation import RandomOptics, RandomQuarterTurn, RandomStain, RandomZoomCrop
 from dsb2018.data.preprocess import Preprocessing, to_tensor
-from dsb2018.data.targets import interior_map
-from dsb2018.io.images import read_image
+from dsb2018.data.targets import UNKNOWN, interior_map
+from dsb2018.images.pixels import read_dataset_image
 from dsb2018.structures.contrast import stretch_contrast
-from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 from dsb2018.structures.instances import to_ground_truth
 from dsb2018.structures.labels import crop_layers
 
@@ -26,23 +24,6 @@ def build_augmentations(cfg) -> list[T.Augmentation]:
         RandomStain(cfg.INPUT.STAIN_STRENGTH, cfg.INPUT.INVERSION),
         RandomOptics(cfg.INPUT.OPTICS),
     ]
-
-
-def read_dataset_image(dataset_dict: Mapping, channel_order: str = "RGB") -> np.ndarray:
-    """Reads the image of a dataset dict, (H, W, 3) uint8.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file cannot be read, or its size is not that of the dict.
-    """
-    image = read_image(dataset_dict["file_name"], channel_order)
-    expected = dataset_dict["height"], dataset_dict["width"]
-    if image.shape[:2] != expected:
-        raise ValueError(
-            f"{dataset_dict['file_name']}: {image.shape[:2]} pixels, expected {expected}; "
-            "prepare the dataset again"
-        )
-    return image
 
 
 class TrainingMapper:
@@ -68,7 +49,7 @@ class TrainingMapper:
         Args:
             augmentations: augmentations in the order of their application.
             image_format: "RGB" or "BGR".
-            stretch_percent: see `stretch_contrast`; None: the gray values are not changed.
+            stretch_percent: see `find_range`.
             min_area: minimum area of an instance after cropping, pixels.
             separation: kind of the `interior_map` in the sample.
             with_instances: whether the sample has instances. Dense models do not need them, and a
@@ -100,7 +81,8 @@ class TrainingMapper:
             The dict without `annotations`, and with
             `image`: (3, H, W) uint8 tensor;
             `sem_seg`: (H, W) int64 tensor, 1 in nuclei and 0 outside;
-            `interior`, with a separation: (H, W) float32 tensor, see `interior_map`;
+            `interior`, with a separation: (H, W) float32 tensor, see `interior_map`; -1 if the
+            single nuclei are not known, so that the model does not learn from it;
             `instances`, with `with_instances`: see `to_ground_truth`; empty for an image without
             nuclei.
 
@@ -108,11 +90,11 @@ class TrainingMapper:
             ValueError: the image cannot be read, or its size is not that of the dict.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        image = read_dataset_image(dataset_dict, self.image_format)
-        if self.stretch_percent is not None:
-            image = stretch_contrast(image, self.stretch_percent)
+        image = stretch_contrast(read_dataset_image(dataset_dict), self.stretch_percent)
+        if self.image_format == "BGR":
+            image = image[..., ::-1]
         layers = read_label_layers(dataset_dict).transpose(1, 2, 0)
-        inputs = T.AugInput(image, sem_seg=layers)
+        inputs = T.AugInput(np.ascontiguousarray(image), sem_seg=layers)
         self.augmentations(inputs)
         layers = np.ascontiguousarray(inputs.sem_seg.transpose(2, 0, 1))
         sample["image"] = to_tensor(inputs.image)
@@ -120,6 +102,8 @@ class TrainingMapper:
         interior = interior_map(layers, self.separation)
         if interior is not None:
             sample["interior"] = torch.from_numpy(interior)
+            if not has_true_nuclei(dataset_dict):
+                sample["interior"].fill_(UNKNOWN)
         if self.with_instances:
             crops = crop_layers(layers, self.min_area)
             sample["instances"] = to_ground_truth(crops, layers.shape[1:])

@@ -31,12 +31,7 @@ class Preprocessing:
         Raises:
             ValueError: the image has no pixels, or pixels that are NaN or infinite.
         """
-        if self._stretch_percent is not None:
-            return find_range(windows, self._stretch_percent)
-        dtype = next(iter(windows)).dtype
-        if dtype.kind == "u":
-            return GreyRange(0, np.iinfo(dtype).max)
-        return find_range(windows, 0.0)
+        return find_range(windows, self._stretch_percent)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Converts a (H, W, 1 or 3) image of any real dtype to (H, W, 3) uint8 RGB."""

@@ -1,8 +1,47 @@
 """Computes how often each image is drawn in training."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
+
+from dsb2018.errors import UsageError
+
+
+def repeat_factors(
+    datasets: Sequence[Sequence[dict]], weights: Sequence[float], modality_power: float
+) -> torch.Tensor:
+    """Returns how often each image is drawn.
+
+    The weights distribute the draws over the datasets, and the modalities then distribute the draws
+    of each dataset over its images. Without weights, all datasets are one.
+
+    Args:
+        datasets: Detectron2's standard dicts of each training dataset.
+        weights: share of each dataset in the draws, in any unit, more than 0; empty: no weights.
+        modality_power: see `modality_repeat_factors`.
+
+    Returns:
+        (number of images,) float32, at least 1 in the mean of the dataset that is drawn least:
+        number of times in a round, see `draw_indices`.
+
+    Raises:
+        UsageError: there are not as many weights as datasets, or a weight is not positive.
+        ValueError: see `modality_repeat_factors`.
+    """
+    if not len(weights):
+        return modality_repeat_factors(
+            [item for items in datasets for item in items], modality_power
+        )
+    if len(weights) != len(datasets) or not all(0 < weight < float("inf") for weight in weights):
+        raise UsageError(
+            f"DATALOADER.DATASET_WEIGHTS {list(weights)}, expected one positive number for each of "
+            f"the {len(datasets)} datasets of DATASETS.TRAIN"
+        )
+    factors = [modality_repeat_factors(list(items), modality_power) for items in datasets]
+    shares = [weight / float(f.sum()) for weight, f in zip(weights, factors, strict=True)]
+    means = [share * float(f.mean()) for share, f in zip(shares, factors, strict=True)]
+    return torch.cat([f * share / min(means) for f, share in zip(factors, shares, strict=True)])
 
 
 def modality_repeat_factors(dataset_dicts: list[dict], power: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 from dsb2018.config import check_separation
 from dsb2018.structures.labels import distance_to_background, flatten_labels
 
+UNKNOWN = -1.0  # value of a target map in images whose single nuclei are not known
 BORDER_REACH = 2  # maximum distance of a border pixel to another nucleus, pixels
 
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.modeling import (
@@ -20,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.cli import is_log_file
 from dsb2018.config import read_config
-from dsb2018.data import check_registered, register_dsb2018
+from dsb2018.data import check_annotations, check_registered, register_dsb2018
 from dsb2018.engine.processes import process_group, was_restarted
 from dsb2018.engine.summary import list_outputs
 from dsb2018.engine.trainer import Trainer
@@ -58,6 +59,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     register_dsb2018(args.data)
     check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+    for name in cfg.DATASETS.TEST:  # those of the training are checked when it loads them
+        if MetadataCatalog.get(name).get("evaluator_type") == "coco":
+            check_annotations(name, DatasetCatalog.get(name))
     return cfg
 
 

@@ -1,5 +1,6 @@
 """Summary at the end of a run: main scores and output files."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,15 +14,17 @@ def summarize_scores(results: Mapping[str, Mapping[str, float]]) -> str:
     """Returns the main scores as text, one line per task.
 
     Args:
-        results: {task: {metric: percent}}; missing tasks and metrics are skipped.
+        results: {task: {metric: percent}}; missing metrics, and tasks without any score, are
+            skipped.
     """
     metrics = shown(Show.LOG).values()
     lines = []
     for task, title in TASKS.items():
         names = [metric.short_name for metric in metrics if metric.task == task]
         scores = results.get(task, {})
+        known = [name for name in names if not math.isnan(scores.get(name, math.nan))]
         cells = [f"{name} {scores[name]:.1f}" for name in names if name in scores]
-        if cells:
+        if known:
             lines.append(f"  {title:8}" + "   ".join(cells))
     return "\n".join(lines)
 

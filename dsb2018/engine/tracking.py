@@ -17,9 +17,9 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.events import EventWriter, get_event_storage
 
 from dsb2018.engine.hooks import EarlyStop
+from dsb2018.images.pixels import read_picture
 from dsb2018.io.csv_text import read_rows
 from dsb2018.io.files import write_atomically
-from dsb2018.io.images import read_image
 from dsb2018.io.names import image_file_name
 from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
 from dsb2018.structures.labels import flatten_labels
@@ -226,7 +226,7 @@ def _labeled_images(dataset_name: str, folder: Path) -> Iterator[tuple[np.ndarra
             kind: {"mask_data": with_edges(label_image), "class_labels": CLASSES}
             for kind, label_image in labels.items()
         }
-        yield read_image(item["file_name"]), name, masks
+        yield read_picture(item), name, masks
 
 
 def with_edges(labels: np.ndarray) -> np.ndarray:

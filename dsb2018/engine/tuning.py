@@ -10,9 +10,10 @@ from detectron2.config import CfgNode
 
 from dsb2018.data.loaders import build_test_loader
 from dsb2018.evaluation import matching
+from dsb2018.io.names import image_name
 from dsb2018.modeling.postprocess import InstanceOptions, Maps, find_nuclei
 from dsb2018.modeling.trained import TrainedModel
-from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,18 @@ def predict_dataset(cfg: CfgNode, model: TrainedModel, dataset_name: str) -> lis
         cfg: complete config.
         model: dense model.
         dataset_name: registered dataset with ground truth.
+
+    Raises:
+        ValueError: the single nuclei of an image are not known.
     """
     images = []
     for batch in build_test_loader(cfg, dataset_name):
         for sample, maps in zip(batch, model.predict_maps(batch), strict=True):
+            if not has_true_nuclei(sample):
+                raise ValueError(
+                    f"{dataset_name}: the single nuclei of image {image_name(sample)} are not "
+                    "known, expected a dataset with masks of nuclei"
+                )
             images.append(TuningImage(_convert(maps, np.float16), read_label_layers(sample)))
     return images
 

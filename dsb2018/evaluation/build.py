@@ -9,19 +9,20 @@ from dsb2018.evaluation.coco_evaluator import CocoEvaluator
 from dsb2018.evaluation.image_writers import LabelWriter, OverlayWriter
 from dsb2018.evaluation.nuclei_evaluator import NucleiEvaluator
 
-EVALUATOR_TYPE = "nuclei"
+# nuclei: of this project; coco: of Detectron2's `register_coco_instances`.
+EVALUATOR_TYPES = ("nuclei", "coco")
 
 
 def build_evaluators(cfg, dataset_name: str) -> DatasetEvaluators:
     """Builds the evaluators of a registered dataset.
 
     Raises:
-        ValueError: the `evaluator_type` of the dataset is not "nuclei".
+        ValueError: the `evaluator_type` of the dataset is not in `EVALUATOR_TYPES`.
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-    if kind != EVALUATOR_TYPE:
+    if kind not in EVALUATOR_TYPES:
         raise ValueError(
-            f"dataset {dataset_name} has evaluator_type {kind!r}, expected {EVALUATOR_TYPE!r}"
+            f"dataset {dataset_name} has evaluator_type {kind!r}, expected one of {EVALUATOR_TYPES}"
         )
     folder = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
     score_thresh = cfg.TEST.SCORE_THRESH

@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
 
 from dsb2018.io.files import write_atomically
-from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
+from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 from dsb2018.structures.instances import read_output
 from dsb2018.structures.labels import crop_layers
 from dsb2018.structures.masks import encode_crop
@@ -59,14 +59,14 @@ class CocoEvaluator(DatasetEvaluator):
             image_id = sample["image_id"]
             detections = read_output(output, 0.0).detections
             self._detections[image_id] = to_coco_results(detections, image_id)
-            if has_ground_truth(sample):
+            if has_true_nuclei(sample):
                 self._ground_truth[image_id] = to_coco_truth(read_label_layers(sample), image_id)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Returns the AP of all images.
 
         Returns:
-            See the class. {} for a dataset without ground truth; None if this is not the main
+            See the class. {} if no true nuclei are known; None if this is not the main
             process.
         """
         parts = [(self._detections, self._ground_truth)]

@@ -7,9 +7,10 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 
 from dsb2018.draw import side_by_side
+from dsb2018.images.pixels import read_picture
 from dsb2018.io.files import write_atomically
-from dsb2018.io.images import encode_png, read_image
 from dsb2018.io.names import image_file_name
+from dsb2018.io.png import encode_png
 from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
 from dsb2018.structures.instances import read_output
 from dsb2018.structures.nuclei import Nuclei
@@ -58,4 +59,4 @@ class OverlayWriter(ImageWriter):
     def draw(self, sample: Mapping, nuclei: Nuclei) -> np.ndarray:
         """See `ImageWriter.draw`."""
         ground_truth = read_label_layers(sample) if has_ground_truth(sample) else None
-        return side_by_side(read_image(sample["file_name"]), ground_truth, nuclei.labels)
+        return side_by_side(read_picture(sample), ground_truth, nuclei.labels)

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +15,28 @@ from dsb2018.evaluation.metrics import compute_scores
 from dsb2018.io.csv_text import write_rows
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import image_name
-from dsb2018.structures.ground_truth import has_ground_truth, read_label_layers
+from dsb2018.structures.ground_truth import (
+    has_ground_truth,
+    has_true_nuclei,
+    read_label_layers,
+)
 from dsb2018.structures.instances import read_output
 
 
 class ImageCounts(NamedTuple):
-    """The counts of one image."""
+    """The counts of one image.
+
+    Args:
+        name: name of the image.
+        modality: its modality; None: unknown.
+        pixels: counts of pixels.
+        counts: counts of nuclei; None if the ground truth does not tell nuclei from each other.
+    """
 
     name: str
     modality: str | None
     pixels: semantic.Pixels
-    counts: matching.Counts
+    counts: matching.Counts | None
 
 
 class NucleiEvaluator(DatasetEvaluator):
@@ -32,7 +44,8 @@ class NucleiEvaluator(DatasetEvaluator):
 
     The counts of all processes are gathered before the scores are computed, and an image that
     several processes have evaluated counts once. The results are {"sem_seg": {…}, "nuclei": {…}} in
-    percent. Scores of a modality end with its name, for example "mAP/histology".
+    percent. Scores of a modality end with its name, for example "mAP/histology". An image whose
+    ground truth is only nuclei against background counts for the scores of pixels alone.
     """
 
     def __init__(
@@ -75,7 +88,9 @@ class NucleiEvaluator(DatasetEvaluator):
                 image_name(sample),
                 sample.get("modality"),
                 semantic.count_pixels(np.any(ground_truth > 0, axis=0), prediction.foreground),
-                matching.compare(ground_truth, prediction.nuclei.labels),
+                matching.compare(ground_truth, prediction.nuclei.labels)
+                if has_true_nuclei(sample)
+                else None,
             )
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
@@ -110,24 +125,31 @@ def image_table(images: list[ImageCounts]) -> str:
     rows: list[list] = []
     for image in images:
         scores = {
-            **compute_scores("sem_seg", [image.pixels]),
-            **compute_scores("nuclei", [image.counts]),
+            name: score for task in score_tasks([image]).values() for name, score in task.items()
         }
         if not rows:
             rows.append(["image", "modality", "true", "predicted", *scores])
         numbers = ["" if math.isnan(score) else round(score, 4) for score in scores.values()]
-        counts = image.counts.true, image.counts.predicted
+        counts = (image.counts.true, image.counts.predicted) if image.counts else ("", "")
         rows.append([image.name, image.modality or "", *counts, *numbers])
     write_rows(file, rows)
     return file.getvalue()
 
 
-def _scores(images: list[ImageCounts], suffix: str) -> dict[str, dict[str, float]]:
-    scores = {
+def score_tasks(images: Sequence[ImageCounts]) -> dict[str, dict[str, float]]:
+    """Computes all scores of pixels and of nuclei: {task: {metric: percent}}.
+
+    The scores of nuclei are NaN if no image has counts of nuclei.
+    """
+    counts = [image.counts for image in images if image.counts is not None]
+    return {
         "sem_seg": compute_scores("sem_seg", [image.pixels for image in images]),
-        "nuclei": compute_scores("nuclei", [image.counts for image in images]),
+        "nuclei": compute_scores("nuclei", counts),
     }
+
+
+def _scores(images: list[ImageCounts], suffix: str) -> dict[str, dict[str, float]]:
     return {
         task: {f"{name}{suffix}": value for name, value in values.items()}
-        for task, values in scores.items()
+        for task, values in score_tasks(images).items()
     }

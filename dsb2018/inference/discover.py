@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from dsb2018.inference.readers import READERS
-from dsb2018.inference.readers.ome_zarr import find_in_zarr
+from dsb2018.images import READERS
+from dsb2018.images.ome_zarr import find_in_zarr
 from dsb2018.io.names import file_name
 
 

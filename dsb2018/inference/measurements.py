@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
-from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.structures.nuclei import Nuclei
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")

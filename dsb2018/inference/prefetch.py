@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dsb2018.images import open_images
+from dsb2018.images.microscopy_image import SMALL, MicroscopyImage, Windows, choose_channel
 from dsb2018.inference.byte_budget import ByteBudget
-from dsb2018.inference.microscopy_image import SMALL, MicroscopyImage, Windows, choose_channel
-from dsb2018.inference.readers import open_images
 from dsb2018.structures.contrast import GreyRange
 
 AHEAD = 3  # maximum number of files, or images of a file, that are read ahead

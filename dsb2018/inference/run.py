@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportWorker
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
 from dsb2018.inference.tiling.cache import TileCache, delete_caches
 from dsb2018.inference.tiling.stitching import divide, find_in_tile, stitch

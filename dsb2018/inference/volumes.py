@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.measurements import Columns
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.structures.masks import common_pixels
 from dsb2018.structures.nuclei import Nuclei
 

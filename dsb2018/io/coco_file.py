@@ -5,17 +5,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dsb2018.io.files import read_json
-from dsb2018.io.images import MOST_PIXELS
 from dsb2018.io.names import is_inside
+from dsb2018.io.png import MOST_PIXELS
 
 
-def read_coco(path: str | os.PathLike) -> dict:
+def read_coco(path: str | os.PathLike, any_file_name: bool = False) -> dict:
     """Reads and checks a COCO JSON file.
+
+    Args:
+        path: the file.
+        any_file_name: whether file names may lead out of their folder. They must then not be
+            opened.
 
     Returns:
         The dict with `images` and `annotations`. `info` and `categories` are added if they are
         missing. Image ids are unique, and sizes are positive. Every annotation belongs to an image
-        and has a box of four numbers. File names do not lead out of their folder.
+        and has a box of four numbers. File names do not lead out of their folder, unless
+        `any_file_name`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -32,14 +38,14 @@ def read_coco(path: str | os.PathLike) -> dict:
     if not isinstance(coco.setdefault("info", {}), dict):
         raise ValueError(f"{path}: `info` is not a dict, expected COCO JSON")
     try:
-        ids = _check_images(coco["images"])
+        ids = _check_images(coco["images"], any_file_name)
         _check_annotations(coco["annotations"], ids)
     except ValueError as error:
         raise ValueError(f"{Path(path)}: {error}") from error
     return coco
 
 
-def _check_images(images: list) -> set[int]:
+def _check_images(images: list, any_file_name: bool) -> set[int]:
     ids: set[int] = set()
     for number, image in enumerate(images):
         where = f"images[{number}]"
@@ -61,7 +67,7 @@ def _check_images(images: list) -> set[int]:
             )
         for key in ("file_name", "label_file"):
             name = image.get(key, "")
-            if not isinstance(name, str) or (name and not is_inside(name)):
+            if not isinstance(name, str) or (name and not any_file_name and not is_inside(name)):
                 raise ValueError(f"{where} has {key} {name!r}, expected a path inside its folder")
     return ids
 

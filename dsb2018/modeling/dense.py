@@ -23,7 +23,8 @@ class DenseModel(nn.Module):
     semantic evaluator expects one map per class.
 
     In training, the input is a list of dicts with `image` (3, H, W), `sem_seg` (H, W) of 0 and 1,
-    and, with a separation, `interior` (H, W) float from 0 to 1. The output is a dict of losses.
+    and, with a separation, `interior` (H, W) float from 0 to 1, or negative in pixels that are
+    left out. The output is a dict of losses.
 
     In inference, the input is a list of dicts with `image`, and with `height` and `width` of the
     output. The output is a list of dicts with `sem_seg`, (2, height, width) float32 logits on the
@@ -160,8 +161,8 @@ class DenseModel(nn.Module):
             interior = self._flatten_targets(batched_inputs, "interior")
             logits = self._flatten_maps(maps[:, 2], batched_inputs)
             border = target * (interior == 0)  # no pixels with "distance"
-            weights = 1 + border * (self.border_weight - 1)
-            result["loss_interior"] = cross_entropy_loss(logits, interior, weights)
+            weights = (1 + border * (self.border_weight - 1)) * (interior >= 0)
+            result["loss_interior"] = cross_entropy_loss(logits, interior.clamp(min=0), weights)
         return result
 
     def _flatten_targets(self, batched_inputs: list[dict], key: str) -> torch.Tensor:

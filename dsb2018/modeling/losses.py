@@ -54,7 +54,7 @@ def _overlap_sums(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Ten
 def cross_entropy_loss(
     logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Returns the weighted mean over pixels of the binary cross-entropy.
+    """Returns the weighted mean over pixels of the binary cross-entropy; 0 if all weights are 0.
 
     Args:
         logits: (P,) float, nucleus against background.
@@ -64,7 +64,7 @@ def cross_entropy_loss(
     weights = torch.ones_like(target) if weights is None else weights
     loss = F.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
     loss, total = _sum_over_processes(loss, weights.sum())
-    return loss / total
+    return loss / torch.where(total > 0, total, 1)
 
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {

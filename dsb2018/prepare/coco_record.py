@@ -17,8 +17,10 @@ def to_coco(
     """Returns the COCO dict of one dataset.
 
     Image and annotation ids count from 1 in the order of the records. In addition to COCO's keys,
-    each image has `dsb_id`, `label_file` (relative to the prepared root) if it has ground truth,
-    and `modality` and `group` if they are known. `info` contains `image_root` and `has_truth`.
+    each image has `dsb_id`, its name; `label_file` (relative to the prepared root) if it has ground
+    truth; `foreground_only` if that is one mask of all nuclei, which is a crowd region in COCO's
+    terms; and `modality` and `group` if they are known. `info` contains `image_root` and
+    `has_truth`.
 
     Args:
         records: the images of the dataset, in the order of the output.
@@ -38,7 +40,7 @@ def to_coco(
                     "category_id": 1,
                     "bbox": nucleus.box,
                     "area": nucleus.area,
-                    "iscrowd": 0,
+                    "iscrowd": int(record.foreground_only),
                     "segmentation": nucleus.rle,
                 }
             )
@@ -60,6 +62,10 @@ def _to_coco_image(record: ImageRecord, number: int, info: ImageInfo | None) -> 
     }
     if record.label_file:
         image["label_file"] = record.label_file
-    if info is not None:
-        image |= {"modality": info.modality, "group": info.group}
+    if record.foreground_only:
+        image["foreground_only"] = True
+    if info is not None and info.modality:
+        image["modality"] = info.modality
+    if info is not None and info.group:
+        image["group"] = info.group
     return image

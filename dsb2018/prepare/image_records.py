@@ -1,7 +1,7 @@
-"""Reads the files of one image into a record. Runs in several processes."""
+"""Reads one image and its ground truth into a record. Runs in several processes."""
 
-import hashlib
-from dataclasses import dataclass, field, replace
+import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from dsb2018.errors import InputError
 from dsb2018.io.names import file_name
-from dsb2018.prepare.png_files import EmptyMaskError, png_size, read_mask, single_image_file
+from dsb2018.prepare.forms import Form, SourceImage
+from dsb2018.prepare.image_store import ImageStore, digest
 from dsb2018.prepare.solution import Solution
-from dsb2018.prepare.source import Source, SourceImage, open_source
 from dsb2018.structures.labels import stack_labels
 from dsb2018.structures.masks import RLE, Crop, encode_crop
 
@@ -35,11 +35,12 @@ class ImageRecord:
     """One image of a dataset.
 
     Args:
-        image_id: id in the DSB data.
+        image_id: name of the image.
         file_name: path of the image, relative to the image root of the dataset.
         height, width: pixels.
         nuclei: the ground truth.
         label_file: path of the label layers, relative to the prepared root; None: no ground truth.
+        foreground_only: whether the ground truth is one mask of all nuclei together.
     """
 
     image_id: str
@@ -48,28 +49,29 @@ class ImageRecord:
     width: int
     nuclei: list[NucleusRecord] = field(default_factory=list)
     label_file: str | None = None
+    foreground_only: bool = False
 
 
 @dataclass(frozen=True)
 class RecordReader:
-    """Reads records, and writes label files. Is pickled once per process.
+    """Reads records, and writes label files.
 
     Args:
-        source: the folder or archive.
-        solution: ground truth from a CSV file; None: from mask files.
+        form: the input.
+        solution: ground truth from a CSV file; None: from `form`.
         has_ground_truth: if False, the images get no nuclei and no label files.
-        staging: folder for label files and images from an archive, with the same subfolders as the
-            prepared root.
+        staging: folder for label files and copied images, with the same subfolders as the prepared
+            root.
         skip_bad: skip unusable images and add a note, instead of raising an error.
-        copy_images: also write the image files to `staging`.
+        store: decides where the pixels of the images are stored.
     """
 
-    source: Source
+    form: Form
     solution: Solution | None
     has_ground_truth: bool
     staging: Path
     skip_bad: bool
-    copy_images: bool
+    store: ImageStore
 
     def __call__(self, image: SourceImage) -> tuple[ImageRecord | None, list[str]]:
         """Reads one image.
@@ -90,44 +92,41 @@ class RecordReader:
         return record, notes
 
     def reopened(self) -> "RecordReader":
-        """Returns a copy that opens the source anew: processes cannot share an open archive."""
-        return replace(self, source=open_source(self.source.path))
+        """Returns a copy that opens the input anew: processes cannot share an open archive."""
+        return pickle.loads(pickle.dumps(self))
 
     def _read(self, image: SourceImage, notes: list[str]) -> ImageRecord:
-        root = str(self.source.path)
-        name = single_image_file(image, root)
-        data = self.source.read(name)
-        height, width = png_size(data, f"{root}/{name}")
-        if self.copy_images:
-            # The digest distinguishes images of several archives that have the same id.
-            name = f"images/{file_name(image.image_id)}.{_digest(data)}.png"
-            _write(self.staging / name, data)
-        record = ImageRecord(image.image_id, name, height, width)
+        name = self._single_image_file(image)
+        stored = self.store(self.form.files, name, image.image_id)
+        record = ImageRecord(image.image_id, stored.file_name, stored.height, stored.width)
         if self.has_ground_truth:
-            self._add_ground_truth(record, self._read_nuclei(image, record, notes), notes)
+            self._add_ground_truth(image, record, self._read_nuclei(image, record, notes), notes)
         return record
+
+    def _single_image_file(self, image: SourceImage) -> str:
+        if len(image.image_files) == 1:
+            return image.image_files[0]
+        path = f"{self.form.files.path}/{image.image_id}"
+        problem = "the folder `images` is missing or has no PNG file"
+        if image.image_files:
+            problem = f"{len(image.image_files)} image files: {', '.join(image.image_files)}"
+        raise InputError(path, problem, "expected exactly one image file")
 
     def _read_nuclei(self, image: SourceImage, record: ImageRecord, notes: list[str]) -> list[Crop]:
         if self.solution is not None:
             return self.solution.crops(record.image_id, record.height, record.width)
-        if image.mask_files is None:
-            path = f"{self.source.path}/{image.image_id}"
-            raise InputError(path, "no masks folder", "the other images have one")
-        crops = []
-        for name in image.mask_files:
-            path = f"{self.source.path}/{name}"
-            try:
-                crops.append(read_mask(self.source.read(name), path, record.height, record.width))
-            except EmptyMaskError as error:
-                if not self.skip_bad:
-                    raise
-                notes.append(f"mask skipped: {error}")
-        return crops
+        if image.truth is None:
+            path = self.form.files.location(image.image_files[0])
+            raise InputError(path, "no ground truth of this image", "the other images have one")
+        return self.form.read_nuclei(image, record.height, record.width, notes)
 
-    def _add_ground_truth(self, record: ImageRecord, crops: list[Crop], notes: list[str]) -> None:
+    def _add_ground_truth(
+        self, image: SourceImage, record: ImageRecord, crops: list[Crop], notes: list[str]
+    ) -> None:
         size = record.height, record.width
         record.nuclei = [NucleusRecord(c.box, c.area, encode_crop(c, *size)) for c in crops]
-        path = f"{self.source.path}/{record.image_id}"
+        record.foreground_only = self.solution is None and self.form.is_foreground_only(image)
+        path = self.form.files.location(image.image_files[0])
         try:
             layers, overlapping = stack_labels(crops, *size)
         except ValueError as error:
@@ -141,14 +140,5 @@ class RecordReader:
 def _label_file(record: ImageRecord) -> str:
     """Returns a name with a digest of the content, so an old file never fits a new dataset."""
     codes = "".join(nucleus.rle["counts"] + "\n" for nucleus in record.nuclei)
-    digest = _digest(f"{record.height} {record.width} {codes}".encode())
-    return f"labels/{file_name(record.image_id)}.{digest}.npy"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
+    code = digest(f"{record.height} {record.width} {codes}".encode())
+    return f"labels/{file_name(record.image_id)}.{code}.npy"

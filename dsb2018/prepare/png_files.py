@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 
 from dsb2018.errors import InputError
-from dsb2018.io.images import PNG_SIGNATURE, png_header
-from dsb2018.prepare.source import SourceImage
+from dsb2018.io.png import PNG_SIGNATURE, png_header
 from dsb2018.structures.masks import Crop, crop_mask
 
 COPY_AGAIN = "copy or download the file again"
@@ -57,20 +56,6 @@ def png_size(data: bytes, path: str) -> tuple[int, int]:
         if chunk_type == b"IEND":
             return size
         start = end + 4
-
-
-def single_image_file(image: SourceImage, root: str) -> str:
-    """Returns the name of the only image file in the folder `images`.
-
-    Raises:
-        InputError: the folder is missing, or has no PNG file or several.
-    """
-    if len(image.image_files) == 1:
-        return image.image_files[0]
-    problem = "the folder is missing or has no PNG file"
-    if image.image_files:
-        problem = f"{len(image.image_files)} PNG files"
-    raise InputError(f"{root}/{image.image_id}/images", problem, "expected exactly one PNG file")
 
 
 def read_mask(data: bytes, path: str, height: int, width: int) -> Crop:

@@ -9,8 +9,9 @@ and `stardist_test`, belong to the same split and must not share an image.
 import csv
 import os
 import random
+import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dsb2018.errors import InputError, UsageError
 from dsb2018.io.files import read_file
 
 Splits = dict[str, list[str]]  # dataset name → sorted image ids
+VAL_FRACTION = 0.1  # of a random split
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,46 @@ def _read_image_info(path: str | os.PathLike, reader: csv.DictReader) -> dict[st
     return info
 
 
-def read_splits(folder: str | os.PathLike, known: Collection[str]) -> tuple[Splits, list[str]]:
+def add_groups(
+    info: Mapping[str, ImageInfo], ids: Iterable[str], pattern: str
+) -> dict[str, ImageInfo]:
+    """Adds groups to the metadata of images.
+
+    Args:
+        info: metadata by image id.
+        ids: the images.
+        pattern: regular expression, which is searched in an id. The group is the text that it
+            finds, or its first group of parentheses. Other images keep their group.
+
+    Raises:
+        UsageError: the expression is invalid, or finds nothing in any id.
+    """
+    try:
+        matches = {image_id: re.search(pattern, image_id) for image_id in ids}
+    except re.error as error:
+        raise UsageError(f"--group {pattern}: not a regular expression ({error})") from error
+    if not any(matches.values()):
+        raise UsageError(
+            f"--group {pattern}: found in no image name, for example {next(iter(matches), None)}"
+        )
+    grouped = dict(info)
+    for image_id, match in matches.items():
+        if match:
+            modality = info[image_id].modality if image_id in info else ""
+            group = (match.groups() and match[1]) or match[0]
+            grouped[image_id] = ImageInfo(modality, group)
+    return grouped
+
+
+def read_splits(
+    folder: str | os.PathLike, known: Collection[str], prefix: str = "dsb2018"
+) -> tuple[Splits, list[str]]:
     """Reads the split lists of a folder.
 
     Args:
         folder: contains one `*.txt` file per list.
         known: ids of the images in the input.
+        prefix: beginning of the names of the datasets.
 
     Returns:
         Image ids by dataset name; and one note for each list with optional ids that are not in the
@@ -118,7 +154,7 @@ def read_splits(folder: str | os.PathLike, known: Collection[str]) -> tuple[Spli
         if absent:
             ids_text = ", ".join(absent)
             notes.append(f"{path}: {len(absent)} optional ids are not in the input: {ids_text}")
-        splits[f"dsb2018_{path.stem}"] = sorted(set(ids) & known)
+        splits[f"{prefix}_{path.stem}"] = sorted(set(ids) & known)
     return splits, notes
 
 
@@ -144,10 +180,44 @@ def _read_list(path: Path) -> tuple[list[str], set[str]]:
     return ids, optional
 
 
-def random_splits(
-    ids: Collection[str], info: dict[str, ImageInfo], val_fraction: float, seed: int
+def subset_splits(
+    subsets: Mapping[str, str],
+    info: Mapping[str, ImageInfo],
+    val_fraction: float | None,
+    seed: int,
+    prefix: str = "dsb2018",
 ) -> Splits:
-    """Divides images randomly into `dsb2018_train` and `dsb2018_val`.
+    """Makes one dataset of each subset.
+
+    Args:
+        subsets: "train", "val", "test" or "", by image id. Images without a subset are for
+            training.
+        info, seed, prefix: see `random_splits`.
+        val_fraction: fraction of the training images that are used for validation; None: none.
+
+    Raises:
+        UsageError: there are validation images, and `val_fraction` is given; or see
+            `random_splits`.
+    """
+    splits: Splits = defaultdict(list)
+    for image_id in sorted(subsets):
+        splits[f"{prefix}_{subsets[image_id] or 'train'}"].append(image_id)
+    if val_fraction is None:
+        return dict(splits)
+    if f"{prefix}_val" in splits:
+        raise UsageError("--val-fraction: the input already has a folder of validation images")
+    training = splits.pop(f"{prefix}_train", [])
+    return {**splits, **random_splits(training, info, val_fraction, seed, prefix)}
+
+
+def random_splits(
+    ids: Collection[str],
+    info: Mapping[str, ImageInfo],
+    val_fraction: float | None,
+    seed: int,
+    prefix: str = "dsb2018",
+) -> Splits:
+    """Divides images randomly into a training and a validation dataset.
 
     Images of one group stay together, and about `val_fraction` of each modality goes to the
     validation set. An image without metadata is a group of its own.
@@ -155,12 +225,14 @@ def random_splits(
     Args:
         ids: the images.
         info: modality and group of the images that have metadata.
-        val_fraction: fraction of the validation images, between 0 and 1.
+        val_fraction: fraction of the validation images, between 0 and 1; None: 0.1.
         seed: the same seed and images give the same splits.
+        prefix: beginning of the names of the datasets.
 
     Raises:
         UsageError: `val_fraction` is out of range, or leaves one of the two datasets empty.
     """
+    val_fraction = VAL_FRACTION if val_fraction is None else val_fraction
     if not 0 < val_fraction < 1:
         raise UsageError(f"validation fraction {val_fraction}, expected a number between 0 and 1")
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -178,7 +250,7 @@ def random_splits(
             f"training and {len(val)} for validation; choose another fraction, or put all images "
             "into one dataset"
         )
-    return {"dsb2018_train": train, "dsb2018_val": sorted(val)}
+    return {f"{prefix}_train": train, f"{prefix}_val": sorted(val)}
 
 
 def _sample_groups(groups: list[list[str]], fraction: float, seed: str) -> list[str]:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.evaluation.coco_evaluator import CocoMatches
-from dsb2018.evaluation.metrics import compute_scores
-from dsb2018.evaluation.nuclei_evaluator import ImageCounts
+from dsb2018.evaluation.nuclei_evaluator import ImageCounts, score_tasks
 
 ROUNDS = 1000
 CONFIDENCE = 95  # percent of the draws that lie within an interval
@@ -50,8 +49,7 @@ def score_images(
     """
     selection = [images[index] for index in indices]
     tasks = {
-        "sem_seg": compute_scores("sem_seg", [image.pixels for image in selection]),
-        "nuclei": compute_scores("nuclei", [image.counts for image in selection]),
+        **score_tasks(selection),
         "segm": coco.scores(indices) if coco and selection else {},
     }
     return {

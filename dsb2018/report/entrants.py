@@ -13,8 +13,7 @@ from dsb2018.checkpoint import FOLDER
 from dsb2018.config import read_config
 from dsb2018.data import EvaluationMapper
 from dsb2018.errors import UsageError
-from dsb2018.inference.readers import open_images
-from dsb2018.io.arrays import read_array
+from dsb2018.images.pixels import open_plane
 from dsb2018.io.files import read_json
 from dsb2018.io.names import file_name, image_file_name
 from dsb2018.modeling import load_model
@@ -201,10 +200,8 @@ def _read_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
         ValueError: the file is damaged or has another size, which is checked before memory is
             allocated.
     """
-    if path.suffix == ".npy":
-        return read_array(path)
-    (image, *other_images) = open_images(path.stem, path)
-    if other_images or image.depth is not None or image.size != size:
+    image = open_plane(path)
+    if image.size != size:
         raise ValueError(
             f"{path}: image of shape {image.array.shape}, expected a single image of shape {size}"
         )

@@ -16,13 +16,12 @@ from PIL import Image
 from dsb2018.draw import HALO, PREDICTED, TRUTH, find_outlines
 from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.evaluation.mistakes import FALSE, MERGED, MISSED, SPLIT, find_mistakes
+from dsb2018.images.pixels import read_picture
 from dsb2018.io.csv_text import read_rows
-from dsb2018.io.images import read_image
 from dsb2018.io.names import image_file_name, image_name
 from dsb2018.report.comparison import EntrantScores
 from dsb2018.report.entrants import read_labels
 from dsb2018.report.scoring import IMAGES, LABELS
-from dsb2018.structures.contrast import stretch_contrast
 from dsb2018.structures.ground_truth import read_label_layers
 from dsb2018.structures.labels import flatten_labels
 
@@ -64,7 +63,7 @@ def gallery(entries: Sequence[EntrantScores]) -> list[dict]:
                 "name": name,
                 "modality": item.get("modality", ""),
                 "size": [size[1], size[0]],
-                "picture": _jpeg(stretch_contrast(read_image(item["file_name"]), 0.1)),
+                "picture": _jpeg(read_picture(item)),
                 "truth": outline_layer(flatten_labels(truth), TRUTH),
                 "by": results,
             }

@@ -42,7 +42,7 @@ from dsb2018.report.entrants import (
     read_cost,
     training_datasets,
 )
-from dsb2018.structures.ground_truth import has_ground_truth
+from dsb2018.structures.ground_truth import has_ground_truth, has_true_nuclei
 
 logger = logging.getLogger(__name__)
 SCORES, SAMPLES, IMAGES, LABELS = "scores.json", "samples.npz", "images.csv", "labels"
@@ -92,7 +92,8 @@ def score_entrant(entrant: Entrant, dataset_name: str, root: str, folder: Path) 
     }
 
     nuclei.evaluate()  # writes images.csv
-    matches = coco.matches(by_area=False) if loaded.ranked else None
+    has_nuclei = has_true_nuclei(items[0])
+    matches = coco.matches(by_area=False) if loaded.ranked and has_nuclei else None
     scores, samples = _score_by_modality(nuclei.images, matches)
     with replacing(folder / SAMPLES) as file:
         np.savez_compressed(file, **samples)
@@ -116,6 +117,11 @@ def _load_items(dataset_name: str) -> list[dict]:
         raise ValueError(
             f"{dataset_name}: the dataset is empty or lacks ground truth, so it cannot be scored; "
             "prepare it with masks or --solution"
+        )
+    if len(set(map(has_true_nuclei, items))) > 1:
+        raise ValueError(
+            f"{dataset_name}: single nuclei are known in some images, and only the foreground in "
+            "others, expected the same kind of ground truth in all; prepare two datasets"
         )
     return items
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsb2018.io.images import read_image
+from dsb2018.images.pixels import read_dataset_image
 from dsb2018.io.names import image_name
-from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ImageStatistics:
         size: height and width, pixels.
         areas: (N,) area of each nucleus, pixels.
         covered: percentage of the pixels that belong to nuclei.
-        inside, outside: median gray value inside and outside nuclei, 0 to 255; NaN if there are no
+        inside, outside: median gray value inside and outside nuclei; NaN if there are no
             such pixels.
         touching: percentage of the nuclei that touch or overlap another nucleus; NaN without
             nuclei.
@@ -39,9 +39,10 @@ class ImageStatistics:
 def describe_image(item: Mapping) -> ImageStatistics:
     """Computes the statistics of one image from its dataset dict, which needs ground truth."""
     layers = read_label_layers(item)
-    areas = np.bincount(layers.ravel())[1:]
+    has_nuclei = has_true_nuclei(item)
+    areas = np.bincount(layers.ravel())[1:] if has_nuclei else np.zeros(0, np.int64)
     nuclei = (layers > 0).any(axis=0)
-    gray = read_image(item["file_name"]).mean(axis=2)
+    gray = read_dataset_image(item).mean(axis=2)
     return ImageStatistics(
         name=image_name(item),
         modality=item.get("modality", ""),
@@ -50,7 +51,7 @@ def describe_image(item: Mapping) -> ImageStatistics:
         covered=float(100 * nuclei.mean()),
         inside=_median(gray[nuclei]),
         outside=_median(gray[~nuclei]),
-        touching=_touching_percentage(layers),
+        touching=_touching_percentage(layers) if has_nuclei else float("nan"),
     )
 
 

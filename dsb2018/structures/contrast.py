@@ -36,34 +36,39 @@ class GreyRange(NamedTuple):
     def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
         """Applies the stretch to (h, w, 1 or 3) pixels; returns (h, w, 3) uint8 RGB."""
         stretched = self.apply(pixels)
-        return np.ascontiguousarray(np.broadcast_to(stretched, (*stretched.shape[:2], 3)))
+        if stretched.shape[2] == 1:
+            return cv2.cvtColor(stretched, cv2.COLOR_GRAY2RGB)
+        return np.ascontiguousarray(stretched)
 
 
-def stretch_contrast(image: np.ndarray, percent: float) -> np.ndarray:
+def stretch_contrast(image: np.ndarray, percent: float | None) -> np.ndarray:
     """Stretches the gray values to 0 to 255, equally in all channels, so that the hue is kept.
 
     The model then gets images of similar brightness, even if some are underexposed.
 
     Args:
-        image: (H, W, C) of any real dtype.
-        percent: percentage of the darkest and of the brightest values that are clipped, 0 to 50.
+        image: (H, W, 1) gray values or (H, W, 3) RGB of any real dtype.
+        percent: see `find_range`.
 
     Returns:
-        (H, W, C) uint8.
+        (H, W, 3) uint8 RGB.
     """
-    return find_range([image], percent).apply(image)
+    return find_range([image], percent).to_rgb(image)
 
 
-def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
+def find_range(windows: Iterable[np.ndarray], percent: float | None) -> GreyRange:
     """Returns the gray values that `stretch_contrast` maps to 0 and 255, for an image in windows.
 
     Args:
         windows: parts of the image, which together contain each pixel once: (h, w, C) arrays of one
             real dtype. They are iterated several times, so an iterator is not allowed.
         percent: percentage of the darkest and of the brightest values that are clipped, 0 to 50.
+            None: no stretch; the range is that of the dtype, or that of the image if the dtype is
+            signed or a floating-point type.
 
     Returns:
-        The range. It is 0 to 255 for an 8-bit image in which almost all pixels have one value.
+        The range. With a percentage, it is 0 to 255 for an 8-bit image in which almost all pixels
+        have one value.
 
     Raises:
         ValueError: the image has no pixels, or pixels that are NaN, infinite or too large.
@@ -72,6 +77,10 @@ def find_range(windows: Iterable[np.ndarray], percent: float) -> GreyRange:
     if first_window is None:
         raise ValueError("the image has no pixels")
     dtype = first_window.dtype
+    if percent is None:
+        if dtype.kind == "u":
+            return GreyRange(0, np.iinfo(dtype).max)
+        percent = 0.0
     if dtype in (np.uint8, np.uint16):
         counts, first, step = _count_values(windows, np.iinfo(dtype).max + 1), 0.0, 1.0
     else:

@@ -5,14 +5,14 @@ of several label images, called layers. Shapes: H, W are the height and width of
 number of layers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from dsb2018.structures.masks import EMPTY, RLE, Crop, crop_mask, decode
+from dsb2018.structures.masks import Crop
 
 MOST_LAYERS = 100
 
@@ -69,22 +69,6 @@ def stack_labels(crops: Sequence[Crop], height: int, width: int) -> tuple[np.nda
         layers[index][box][crop.mask] = label
         overlapping += index > 0
     return np.stack(layers), overlapping
-
-
-def stack_rles(rles: Iterable[RLE], height: int, width: int) -> np.ndarray:
-    """Paints nuclei into label layers as `stack_labels` does, from RLEs.
-
-    An empty RLE has a label, but no pixels.
-
-    Raises:
-        ValueError: see `stack_labels` and `decode`, or the size of an RLE is not that of the image.
-    """
-    crops = []
-    for rle in rles:
-        if list(rle.get("size", ())) != [height, width]:  # checked before memory is allocated
-            raise ValueError(f"an RLE of size {rle.get('size')}, expected {[height, width]}")
-        crops.append(crop_mask(decode(rle)) or EMPTY)
-    return stack_labels(crops, height, width)[0]
 
 
 def flatten_labels(layers: np.ndarray) -> np.ndarray:

@@ -16,13 +16,13 @@ import tifffile
 import torch
 from skimage.io import imread
 
+from dsb2018.images import tiff
 from dsb2018.inference import prefetch
 from dsb2018.inference import run as run_module
 from dsb2018.inference.export import worker
 from dsb2018.inference.export.base import EXPORTERS, ExportJob
 from dsb2018.inference.export.run_exporters import export_image
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.readers import tiff
 from dsb2018.inference.tiling.stitching import Tiling
 from tests.inference.test_predictor import micrograph
 

@@ -50,7 +50,7 @@ def test_evaluators_write_scores_labels_and_overlays(registered, tmp_path):
 def test_unknown_evaluator_type_raises():
     MetadataCatalog.get("unknown_type").evaluator_type = "lvis"
     try:
-        with pytest.raises(ValueError, match="'lvis', expected 'nuclei'"):
+        with pytest.raises(ValueError, match="'lvis', expected one of .'nuclei', 'coco'"):
             build_evaluators(get_dsb2018_cfg(), "unknown_type")
     finally:
         MetadataCatalog.remove("unknown_type")

@@ -125,3 +125,19 @@ def test_bfloat16_scores():
     instances = to_instances(np.ones((2, 3, 3), bool), scores=[0.5, 0.75])
     instances.scores = instances.scores.bfloat16()
     assert (labels_of(instances) == 1).all()
+
+
+def test_foreground_masks_count_for_pixels_only(pairs, tmp_path):
+    expected = evaluate(pairs)
+    foreground = [({**sample, "foreground_only": True}, output) for sample, output in pairs]
+    results = evaluate(foreground, NucleiEvaluator(0.5, tmp_path / "images.csv"))
+    assert results["sem_seg"] == expected["sem_seg"]
+    assert all(np.isnan(value) for value in results["nuclei"].values())
+    with (tmp_path / "images.csv").open(newline="") as file:
+        (row, *_) = csv.DictReader(file)
+    assert (row["true"], row["predicted"], row["mAP"]) == ("", "", "")
+    assert float(row["IoU"]) > 0
+    # One image of nuclei among them: the scores of nuclei are those of this image.
+    some = evaluate([pairs[0], *foreground[1:]])
+    assert some["nuclei"]["mAP"] == evaluate(pairs[:1])["nuclei"]["mAP"]
+    assert some["sem_seg"] == expected["sem_seg"]

@@ -16,6 +16,7 @@ from skimage.draw import polygon2mask
 from skimage.io import imread
 
 from dsb2018.draw import PREDICTED
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export import tables as table_module
 from dsb2018.inference.export.coco_json import join_coco, write_coco_part
 from dsb2018.inference.export.crops import write_crops
@@ -26,7 +27,6 @@ from dsb2018.inference.export.label_images import write_labels, write_volume
 from dsb2018.inference.export.overlay import write_overlay
 from dsb2018.inference.export.tables import join_tables, round_off, write_image_table, write_part
 from dsb2018.inference.measurements import measure_nuclei
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.prepare import Options, prepare
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.ground_truth import read_label_layers

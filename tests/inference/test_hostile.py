@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from dsb2018.checkpoint import FOLDER
+from dsb2018.images import open_images
+from dsb2018.images import tiff as tiff_module
+from dsb2018.images.microscopy_image import AbsentTiles, MicroscopyImage
 from dsb2018.inference import run as run_module
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.crops import write_crops
-from dsb2018.inference.microscopy_image import AbsentTiles, MicroscopyImage
-from dsb2018.inference.readers import open_images
-from dsb2018.inference.readers import tiff as tiff_module
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.structures.contrast import find_range
 from tests.hostile import png_header

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference import measurements
 from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.volumes import SliceLinker, measure_volumes
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import find_bright

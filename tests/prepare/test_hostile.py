@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from dsb2018.errors import UsageError
-from dsb2018.prepare import InputError, Options, prepare
-from dsb2018.prepare import source as source_module
+from dsb2018.prepare import InputError, Options, input_files, prepare
 from tests.conftest import rectangle
 from tests.hostile import png_header
 
@@ -102,7 +101,7 @@ def make_archive(dsb, path, compression=zipfile.ZIP_DEFLATED):
 
 
 def test_zip_bomb(dsb, tmp_path, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(input_files, "MAX_BYTES", 1_000_000)
     dsb.add("good", [SQUARE])
     path = make_archive(dsb, tmp_path / "a.zip")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -132,7 +131,7 @@ def test_archive_made_inside_the_folder_of_an_image(dsb, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for file in (dsb.root / "a").rglob("*.png"):
             archive.write(file, str(file.relative_to(dsb.root / "a")))
-    with pytest.raises(InputError, match="made inside the folder of an image"):
+    with pytest.raises(InputError, match="pass the parent folder"):
         prepare(options(dsb, tmp_path, input=path))
 
 

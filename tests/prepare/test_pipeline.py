@@ -100,7 +100,7 @@ def test_zip_archive_gives_the_same_ground_truth_as_folder(difficult_cases, tmp_
 def test_overlaps_are_reported(difficult_cases, tmp_path):
     prepared = run(difficult_cases[0].root, tmp_path / "out", name="all")
     assert len(prepared.notes) == 1
-    assert "overlapping: 2 masks overlap other masks" in prepared.notes[0]
+    assert "overlapping.png: 2 masks overlap other masks" in prepared.notes[0]
     assert (tmp_path / "out" / "report.txt").read_text().splitlines() == prepared.notes
 
 
@@ -139,9 +139,12 @@ def test_second_call_keeps_the_datasets_of_the_first(difficult_cases, dsb, tmp_p
 
 
 UNUSABLE = {
-    "two images": (lambda f: shutil.copy(f / "images/bad.png", f / "images/x.png"), "2 PNG files"),
-    "no images": (lambda f: shutil.rmtree(f / "images"), "the folder is missing"),
-    "no masks": (lambda f: shutil.rmtree(f / "masks"), "no masks folder"),
+    "two images": (
+        lambda f: shutil.copy(f / "images/bad.png", f / "images/x.png"),
+        "2 image files",
+    ),
+    "no images": (lambda f: shutil.rmtree(f / "images"), "the folder `images` is missing"),
+    "no masks": (lambda f: shutil.rmtree(f / "masks"), "no ground truth of this image"),
     "truncated image": (
         lambda f: (f / "images/bad.png").write_bytes((f / "images/bad.png").read_bytes()[:-9]),
         "truncated PNG",
@@ -230,10 +233,12 @@ def test_images_that_the_solution_ignores_are_skipped(dsb, tmp_path):
     assert prepared.notes == [f"{csv}: 1 images are marked Ignored and were skipped"]
 
 
-def test_splits_and_name_exclude_each_other(dsb, tmp_path):
+def test_name_and_splits_together(dsb, tmp_path):
     dsb.add("a", [rectangle(1, 1, 5, 5)])
-    with pytest.raises(ValueError, match="splits and name exclude each other"):
-        run(dsb.root, tmp_path / "out", name="all", splits=tmp_path)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "train.txt").write_text("a\n")
+    prepared = run(dsb.root, tmp_path / "out", name="mine", splits=tmp_path / "splits")
+    assert prepared.datasets == {"dsb2018_mine_train": (1, 1)}
 
 
 def test_archives_with_the_same_ids_are_kept_apart(tmp_path):

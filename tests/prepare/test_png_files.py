@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from dsb2018.errors import InputError
-from dsb2018.prepare.png_files import EmptyMaskError, png_size, read_mask, single_image_file
-from dsb2018.prepare.source import SourceImage
+from dsb2018.prepare.png_files import EmptyMaskError, png_size, read_mask
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -71,11 +70,3 @@ def test_invalid_masks(pixels, message):
 def test_empty_mask_raises_empty_mask_error():
     with pytest.raises(EmptyMaskError, match=r"m\.png: the mask is empty"):
         read_mask(png(SQUARE * 0), "m.png", 20, 30)
-
-
-@pytest.mark.parametrize(
-    ("files", "message"), [((), "the folder is missing"), (("a", "b"), "2 PNG files")]
-)
-def test_no_image_file_or_several(files, message):
-    with pytest.raises(InputError, match=message):
-        single_image_file(SourceImage("id", files, ()), "root")

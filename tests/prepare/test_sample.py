@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from dsb2018.prepare.forms import open_form
 from dsb2018.prepare.sample import MODALITIES, draw_image, write_sample
-from dsb2018.prepare.source import open_source
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -31,11 +31,12 @@ def test_some_nuclei_touch_and_some_are_dim():
 
 def test_same_seed_gives_the_same_files(tmp_path):
     samples = [write_sample(tmp_path / str(n), seed=seed) for n, seed in enumerate((1, 1, 2))]
-    first, second, other_seed = (open_source(sample.images) for sample in samples)
-    images = first.list_images()
-    assert second.list_images() == images
+    forms = [open_form(sample.images) for sample in samples]
+    first, second, other_seed = (form.files for form in forms)
+    images, _ = forms[0].list_images()
+    assert forms[1].list_images() == (images, [])
     assert len(images) == 32
-    names = [name for image in images for name in (*image.image_files, *image.mask_files)]
+    names = [name for image in images for name in (*image.image_files, *image.truth)]
     assert all(first.read(name) == second.read(name) for name in names)
     name = images[0].image_files[0]
     assert first.read(name) != other_seed.read(name)

@@ -73,3 +73,27 @@ def test_nan_and_infinity_raise(value):
     image[1, 2] = value
     with pytest.raises(ValueError, match="NaN or infinite"):
         find_range([image], 0.1)
+
+
+def test_stretch_uses_the_full_range_and_keeps_hue():
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[...] = np.array([20, 40, 60])
+    image[:5] //= 2
+    stretched = stretch_contrast(image, 0)
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    np.testing.assert_array_equal(stretched[0, 0], [0, 51, 102])  # 10, 20, 30 of 10 to 60
+    np.testing.assert_array_equal(stretched[9, 0], [51, 153, 255])
+
+
+def test_stretch_clips_a_percentage_of_pixels():
+    image = np.full((100, 100, 3), 50, np.uint8)
+    image[:50] = 100
+    image[0, 0] = 255
+    assert stretch_contrast(image, 0)[99, 0, 0] == 0
+    assert stretch_contrast(image, 0)[1, 0, 0] < 100
+    assert stretch_contrast(image, 1)[1, 0, 0] == 255
+
+
+def test_flat_image_is_unchanged():
+    image = np.full((4, 4, 3), 9, np.uint8)
+    np.testing.assert_array_equal(stretch_contrast(image, 0.1), image)

@@ -5,14 +5,15 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from dsb2018.structures import masks
+from dsb2018.structures.ground_truth import read_label_layers
 from dsb2018.structures.labels import (
     distance_to_background,
     flatten_labels,
     opencv_without_ipp,
     stack_labels,
-    stack_rles,
 )
 from dsb2018.structures.masks import decode
+from dsb2018.structures.outlines import decode_segmentation
 
 
 def example_masks():
@@ -84,10 +85,12 @@ def test_no_nuclei_give_one_empty_layer():
     np.testing.assert_array_equal(layers, np.zeros((1, 4, 5)))
 
 
-def test_stack_rles_and_flatten():
+def test_layers_of_rles_and_flatten():
     a, b = np.zeros((6, 6), bool), np.zeros((6, 6), bool)
     a[:4, :4], b[2:, 2:] = True, True
-    layers = stack_rles([masks.encode(mask) for mask in (a, np.zeros_like(a), b)], 6, 6)
+    rles = [masks.encode(mask) for mask in (a, np.zeros_like(a), b)]
+    annotations = [{"segmentation": rle} for rle in rles]
+    layers = read_label_layers({"height": 6, "width": 6, "annotations": annotations})
     np.testing.assert_array_equal((layers == 1).any(axis=0), a)
     np.testing.assert_array_equal((layers == 3).any(axis=0), b)
     np.testing.assert_array_equal(flatten_labels(layers), np.where(b, 3, a * 1))
@@ -118,4 +121,4 @@ def test_damaged_rles_raise(counts):
 def test_rle_of_another_size_raises_before_decoding():
     rle = {"size": [10**6, 10**6], "counts": "0"}
     with pytest.raises(ValueError, match=r"an RLE of size \[1000000, 1000000\], expected \[4, 5\]"):
-        stack_rles([rle], 4, 5)
+        decode_segmentation(rle, 4, 5)

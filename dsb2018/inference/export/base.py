@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.measurements import Columns
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns, blocks
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder
-from dsb2018.io.images import encode_png
+from dsb2018.io.png import encode_png
 from dsb2018.structures.nuclei import Nuclei
 
 MARGIN = 4  # margin around the bounding box of a nucleus, pixels

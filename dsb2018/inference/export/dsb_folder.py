@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import make_empty_folder, write_atomically
-from dsb2018.io.images import encode_png
+from dsb2018.io.png import encode_png
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 

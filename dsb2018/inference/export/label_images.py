@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.measurements import Columns
-from dsb2018.inference.microscopy_image import MicroscopyImage
 from dsb2018.io.files import replacing
 from dsb2018.structures.nuclei import Nuclei
 

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 
 import cv2
 
+from dsb2018.images.microscopy_image import SMALL
 from dsb2018.inference.export.base import ExportJob
 from dsb2018.inference.export.run_exporters import export_image
-from dsb2018.inference.microscopy_image import SMALL
 from dsb2018.parent import end_with_parent
 
 MAX_WAITING = 3  # maximum number of images in the queue

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import zarr
 
-from dsb2018.inference.microscopy_image import MicroscopyImage
-from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
+from dsb2018.images.axes import MICROMETRES, understand_axes
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.io.files import check_regular_tree
 from dsb2018.io.names import is_inside
 

@@ -1,17 +1,19 @@
 """Readers of image files.
 
 PNG, JPEG, BMP and other formats that OpenCV supports are decoded as a whole. TIFF files (also OME,
-ImageJ, BigTIFF and pyramids) are read in windows by `tifffile`, and OME-Zarr by `zarr`.
+ImageJ, BigTIFF and pyramids) are read in windows by `tifffile`, and OME-Zarr by `zarr`. Training
+and prediction read images alike, see `pixels`.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dsb2018.inference.microscopy_image import MicroscopyImage
-from dsb2018.inference.readers.ome_zarr import open_zarr
-from dsb2018.inference.readers.raster import RASTER, open_raster
-from dsb2018.inference.readers.tiff import TIFF, open_tiff
+from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.numpy_file import open_numpy
+from dsb2018.images.ome_zarr import open_zarr
+from dsb2018.images.raster import RASTER, open_raster
+from dsb2018.images.tiff import TIFF, open_tiff
 from dsb2018.io.files import check_regular_file
 
 Reader = Callable[[str, Path], list[MicroscopyImage]]
@@ -20,6 +22,7 @@ Reader = Callable[[str, Path], list[MicroscopyImage]]
 READERS: dict[str, Reader] = {
     **dict.fromkeys(RASTER, open_raster),
     **dict.fromkeys(TIFF, open_tiff),
+    ".npy": open_numpy,
 }
 MAX_TIME_POINTS = 100_000  # of one file
 

@@ -9,9 +9,9 @@ import numpy as np
 import tifffile
 import zarr
 
-from dsb2018.inference.microscopy_image import SMALL, AbsentTiles, MicroscopyImage
-from dsb2018.inference.readers.axes import MICROMETRES, understand_axes
-from dsb2018.io.images import MOST_PIXELS
+from dsb2018.images.axes import MICROMETRES, understand_axes
+from dsb2018.images.microscopy_image import SMALL, AbsentTiles, MicroscopyImage
+from dsb2018.io.png import MOST_PIXELS
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn")
 SEPARATE_SERIES = ("ome", "shaped")  # kinds of files in which each series is a separate image

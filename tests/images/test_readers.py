@@ -9,9 +9,9 @@ import tifffile
 import zarr
 from PIL import Image as PillowImage
 
+from dsb2018.images import open_images, tiff
+from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.inference.discover import find_images
-from dsb2018.inference.microscopy_image import MicroscopyImage, choose_channel
-from dsb2018.inference.readers import open_images, tiff
 
 GRAY = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
 COLOR = np.random.default_rng(1).integers(0, 256, (30, 40, 3), np.uint8)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from dsb2018.inference.microscopy_image import MicroscopyImage
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.io.files import read_file
-from dsb2018.io.images import MOST_PIXELS, PNG_SIGNATURE, png_header
+from dsb2018.io.png import MOST_PIXELS, PNG_SIGNATURE, png_header
 
 RASTER = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
 
@@ -31,10 +31,14 @@ def open_raster(name: str, path: Path) -> list[MicroscopyImage]:
     if pixels is None:
         raise ValueError("damaged, or in an unknown format")
     copies = 1
+    if pixels.ndim == 3 and pixels.shape[2] < 3:
+        pixels = pixels[..., 0]  # without alpha
     if pixels.ndim == 3:
-        pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., 0]  # BGR(A) to RGB
-        if pixels.ndim == 3 and not np.ptp(pixels, axis=2).any():  # gray, saved as color
-            pixels, copies = np.ascontiguousarray(pixels[..., 0]), 3
+        blue, green, red = cv2.split(pixels)[:3]
+        if np.array_equal(blue, green) and np.array_equal(green, red):  # gray, saved as color
+            pixels, copies = blue, 3
+        else:
+            pixels = cv2.merge([red, green, blue])
     return [MicroscopyImage(name, path, pixels, "YXS"[: pixels.ndim], copies=copies)]
 
 

@@ -1,0 +1,64 @@
+"""Forms of input data: how images and their ground truth are stored. See `docs/own-data.md`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from dsb2018.errors import InputError, UsageError
+from dsb2018.prepare.forms.coco import CocoForm
+from dsb2018.prepare.forms.dsb import DsbForm
+from dsb2018.prepare.forms.form import Form, FormOptions, SourceImage
+from dsb2018.prepare.forms.paired import GeoJsonForm, LabelForm, RoiForm
+from dsb2018.prepare.input_files import open_files
+
+__all__ = ["FORMS", "Form", "FormOptions", "SourceImage", "open_form"]
+
+# {value of --form: class}, in the order in which the form of an input is recognized.
+FORMS: dict[str, type[Form]] = {
+    form.name: form for form in (DsbForm, CocoForm, LabelForm, RoiForm, GeoJsonForm)
+}
+
+
+def open_form(
+    images: Path,
+    truth: Path | None = None,
+    name: str | None = None,
+    options: FormOptions | None = None,
+) -> Form:
+    """Opens input data.
+
+    Args:
+        images: a folder or zip archive, or a COCO JSON file beside its images.
+        truth: a folder or zip archive of the ground truth, or a COCO JSON file; None: it is in
+            `images`.
+        name: key of `FORMS`; None: the form is recognized.
+        options: how to understand the input; None: as its names say.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        InputError: the form of the input cannot be recognized.
+        UsageError: there is no form of this name.
+    """
+    if name is not None and name not in FORMS:
+        raise UsageError(f"form {name!r}, expected one of {', '.join(FORMS)}")
+    options = options or FormOptions()
+    if truth is None and _is_json(images):
+        options, images = replace(options, json_file=images), images.parent
+    elif truth is not None and _is_json(truth):
+        options, truth = replace(options, json_file=truth), None
+    files = open_files(images)
+    truth_files = open_files(truth) if truth else files
+    if name:
+        return FORMS[name](files, truth_files, options)
+    for form_class in FORMS.values():
+        form = form_class(files, truth_files, options)
+        if form.recognizes():
+            return form
+    archives = [name for name in files.names if name.lower().endswith(".zip")]
+    if archives:
+        remedy = f"it contains archives; unpack it and pass one of {', '.join(archives)}"
+        raise InputError(files.path, "no images in it", remedy)
+    return LabelForm(files, truth_files, options)  # whose `list_images` says what is missing
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json" and path.is_file()
