@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dsb2018.data.targets import UNKNOWN
 from dsb2018.modeling.dense import DenseModel, read_maps
 from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
 from dsb2018.modeling.postprocess import InstanceOptions
@@ -73,6 +74,20 @@ def test_border_weight():
     loss = model([training_sample])["loss_interior"]
     expected = (3 * -math.log(1 / 2) + 5 * -math.log(1 / 4)) / (3 + 5)
     assert loss.item() == pytest.approx(expected)
+
+
+def test_images_without_single_nuclei_teach_the_foreground_only():
+    known, unknown = random_sample(8, 8), random_sample(8, 8)
+    unknown["interior"] = torch.full((8, 8), UNKNOWN)
+    maps = torch.randn(2, 3, 8, 8, requires_grad=True)
+    losses = FixedMaps(maps, LOSSES, "distance").train()([known, unknown])
+    expected = cross_entropy_loss(maps[0, 2].flatten(), known["interior"].flatten())
+    torch.testing.assert_close(losses["loss_interior"], expected)
+    sum(losses.values()).backward()
+    assert maps.grad[1, :2].abs().sum() > 0
+    assert maps.grad[1, 2].abs().sum() == 0
+    losses = FixedMaps(maps, LOSSES, "distance").train()([unknown, unknown])
+    assert losses["loss_interior"] == 0  # not NaN
 
 
 def test_probability_is_sigmoid_of_logit_difference():
