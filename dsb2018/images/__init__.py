@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.numpy_file import open_numpy
-from dsb2018.images.ome_zarr import open_zarr
 from dsb2018.images.raster import RASTER, open_raster
 from dsb2018.images.tiff import TIFF, open_tiff
 from dsb2018.io.files import check_regular_file
@@ -43,7 +42,7 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    reader = open_zarr if path.is_dir() else READERS.get(path.suffix.lower(), open_raster)
+    reader = _open_folder if path.is_dir() else READERS.get(path.suffix.lower(), open_raster)
     try:
         if not path.is_dir():
             check_regular_file(path)
@@ -67,6 +66,12 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
         raise ValueError(f"{path}: {count} time points, expected at most {MAX_TIME_POINTS}")
     images = [replace(image, **_valid_sizes(image)) for image in images]
     return [frame for image in images for frame in _split_time_points(image)]
+
+
+def _open_folder(name: str, path: Path) -> list[MicroscopyImage]:
+    from dsb2018.images.ome_zarr import open_zarr  # takes a while, and few commands need it
+
+    return open_zarr(name, path)
 
 
 def _valid_sizes(image: MicroscopyImage) -> dict:

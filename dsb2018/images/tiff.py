@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-import zarr
 
 from dsb2018.images.axes import MICROMETRES, understand_axes
 from dsb2018.images.microscopy_image import SMALL, AbsentTiles, MicroscopyImage
@@ -139,6 +138,8 @@ def _open_array(file: tifffile.TiffFile, number: int, whole: bool):
         return np.memmap(path, dtype, "r", series.dataoffset, series.shape)
     if not series.keyframe.is_tiled:  # decode once into a temporary file, not for each window
         return series.asarray(out="memmap")
+    import zarr  # takes a while, and only tiled files need it
+
     path = file.filehandle.path
     store = tifffile.imread(path, aszarr=True, series=number, level=0, **SINGLE_FILE)
     return zarr.open(store, mode="r")

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy import io as scipy_io
-from skimage.measure import label as label_regions
 
 from dsb2018.images.pixels import open_plane
 from dsb2018.structures.labels import crop_labels
@@ -54,8 +52,10 @@ def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def _read_matlab(path: Path) -> np.ndarray:
+    from scipy.io import loadmat  # takes a while, and most inputs do not need it
+
     try:
-        content = scipy_io.loadmat(path, variable_names=[MATLAB_NAME])
+        content = loadmat(path, variable_names=[MATLAB_NAME])
         return np.asarray(content[MATLAB_NAME])
     except KeyError as error:
         raise ValueError(
@@ -85,7 +85,7 @@ def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
         unique, ranks = np.unique(np.append(labels, 0), return_inverse=True)
         numbers = ranks[:-1].reshape(labels.shape).astype(np.int32)
         if values == "regions" or (values is None and is_color):
-            numbers = label_regions(numbers, background=0).astype(np.int32)
+            numbers = _label_regions(numbers)
         elif len(unique) == 2 and unique[1] in BINARY_VALUES:
             _check_not_binary(numbers)
     crops = [crop for _, crop in crop_labels(numbers)]
@@ -94,8 +94,15 @@ def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
     return crops
 
 
+def _label_regions(numbers: np.ndarray) -> np.ndarray:
+    """Numbers the connected regions of equal values other than 0, corners included."""
+    from skimage.measure import label  # takes a while, and most inputs do not need it
+
+    return label(numbers, background=0).astype(np.int32)
+
+
 def _check_not_binary(numbers: np.ndarray) -> None:
-    count = int(label_regions(numbers, background=0).max())
+    count = int(_label_regions(numbers).max())
     if count > 2:
         raise ValueError(
             f"one value in {count} separate regions, expected another number for each nucleus; "
