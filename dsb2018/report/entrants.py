@@ -176,7 +176,9 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
             f"{folder}: no label image for {name}, expected {name} with the extension "
             f"{', '.join(LABEL_SUFFIXES)}"
         )
-    labels = _read_pixels(path, size)
+    image = open_plane(path)
+    # The size is checked before the pixels are read, since a wrong file may be huge.
+    labels = image.read(0, 0, *size).squeeze(-1) if image.array.shape == size else image.array
     is_integer = np.issubdtype(labels.dtype, np.integer)
     if labels.shape != size or not is_integer or labels.min(initial=0) < 0:
         raise ValueError(
@@ -191,21 +193,6 @@ def read_labels(folder: str, name: str, size: tuple[int, int]) -> np.ndarray:
             f"nucleus, up to {largest}; check that this is a label image"
         )
     return labels.astype(np.int32)
-
-
-def _read_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Returns the pixels of a label image.
-
-    Raises:
-        ValueError: the file is damaged or has another size, which is checked before memory is
-            allocated.
-    """
-    image = open_plane(path)
-    if image.size != size:
-        raise ValueError(
-            f"{path}: image of shape {image.array.shape}, expected a single image of shape {size}"
-        )
-    return image.read(0, 0, *size)[..., 0]
 
 
 def read_cost(folder: str) -> dict:
