@@ -87,6 +87,9 @@ COUNT, COUNT_OR_NONE = Range(1), Range(0)
 ALLOWED: dict[str, Range | Choice | Each] = {
     "INPUT.FORMAT": Choice(("RGB", "BGR")),
     "INPUT.CROP_TRAIN": Range(16, 8192),
+    "INPUT.DIAMETER": NOT_NEGATIVE,
+    "INPUT.VIRTUAL_STAIN": SHARE,
+    "INPUT.LOCAL_CONTRAST": SHARE,
     "INPUT.ZOOM_TRAIN": Each(Range(0.05, 20), count=2, rising=True),
     "INPUT.ZOOM_TEST": Range(0.05, 20),
     "INPUT.MAX_SIZE_TEST": Range(16),

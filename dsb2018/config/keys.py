@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode, get_cfg
 
-SEPARATIONS = ("none", "border", "distance")  # values of MODEL.DENSE.SEPARATION
+SEPARATIONS = ("none", "border", "distance", "centers")  # values of MODEL.DENSE.SEPARATION
 
 
 def check_separation(kind: str) -> None:
@@ -26,10 +26,16 @@ def add_dsb2018_config(cfg: CfgNode) -> None:
 def _add_input(cfg: CfgNode) -> None:
     # Training samples are random crops, which are zoomed and recolored.
     cfg.INPUT.CROP_TRAIN = 320  # height and width of the training crop, pixels
+    # Diameter of the nuclei that the model is made for, pixels; 0: any diameter. Otherwise, each
+    # image is scaled so that its median nucleus has this diameter, and ZOOM_TRAIN varies it.
+    cfg.INPUT.DIAMETER = 0.0
     cfg.INPUT.ZOOM_TRAIN = [1.0, 3.0]  # smallest and largest zoom: pixels per pixel of the image
     cfg.INPUT.STAIN_STRENGTH = 1.0  # strength of color and contrast augmentation, 0 to 1
     cfg.INPUT.INVERSION = 0.15  # probability that a training image is inverted, 0 to 1
     cfg.INPUT.OPTICS = 0.25  # probability of blur, and probability of noise, in training, 0 to 1
+    # Probability that a fluorescence image is rendered as stained tissue, 0 to 1.
+    cfg.INPUT.VIRTUAL_STAIN = 0.0
+    cfg.INPUT.LOCAL_CONTRAST = 0.0  # probability that the local contrast is raised, 0 to 1
     cfg.INPUT.MIN_AREA = 12  # nuclei that the crop cuts to fewer pixels are ignored
     # Share of the training images that is drawn from each dataset of DATASETS.TRAIN, in any unit:
     # [1.0, 1.0] draws two datasets equally often; []: as many as each dataset has.
@@ -57,8 +63,9 @@ def _add_models(cfg: CfgNode) -> None:
     # (the paper's), dice, cross_entropy.
     cfg.MODEL.DENSE = CfgNode()
     cfg.MODEL.DENSE.LOSSES = ["cross_entropy", "iou"]
-    # Additional map that separates touching nuclei: none; border (low near another nucleus);
-    # distance (distance to the edge of the nucleus, 1 in its middle).
+    # Additional maps that separate touching nuclei: none; border (low near another nucleus);
+    # distance (distance to the edge of the nucleus, 1 in its middle); centers (that distance, and
+    # the vector to the center of the nucleus).
     cfg.MODEL.DENSE.SEPARATION = "none"
     cfg.MODEL.DENSE.BORDER_WEIGHT = 10.0  # weight of pixels between nuclei in the loss of `border`
     # Postprocessing of dense models, see `InstanceOptions`. tools/tune_instances.py tunes it.

@@ -10,6 +10,8 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
+from dsb2018.structures.labels import median_diameter
+
 
 class CropResizeTransform(Transform):
     """Crops a window and resizes it. Pixels outside of the window are not processed.
@@ -52,24 +54,29 @@ class CropResizeTransform(Transform):
 class RandomZoomCrop(T.Augmentation):
     """Crops a window at a random position and resizes it by a random zoom.
 
-    If the zoomed image is smaller than `size`, the output has the size of the zoomed image. A
+    With a `diameter`, the zoom is relative to the scale at which the median nucleus of the image
+    has this diameter. An image without nuclei is then zoomed as if its nuclei had it. If the zoomed image is smaller than `size`, the output has the size of the zoomed image. A
     window without nuclei is replaced by another one, so that large and sparse images contribute as
     much to the training as others. After `tries` windows, the last one is used even if it is empty.
 
     Args:
         size: maximum height and width of the output, pixels.
         zoom: (minimum, maximum) output pixels per input pixel, drawn uniformly on a log scale.
+        diameter: median diameter of the nuclei to which the zoom is relative, pixels; 0: the zoom
+            is relative to the image.
         tries: maximum number of windows to draw, 1 or more.
     """
 
-    def __init__(self, size: int, zoom: tuple[float, float], tries: int = 3):
+    def __init__(self, size: int, zoom: tuple[float, float], diameter: float = 0.0, tries: int = 3):
         super().__init__()
-        self._init({"size": size, "zoom": zoom, "tries": tries})
+        self._init({"size": size, "zoom": zoom, "diameter": diameter, "tries": tries})
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
         """Draws a window for a (H, W[, C]) image and its (H, W[, L]) labels."""
         height, width = image.shape[:2]
         zoom = float(np.exp(np.random.uniform(*np.log(self.zoom))))
+        if self.diameter and (median := median_diameter(sem_seg)):
+            zoom *= self.diameter / median
         h, w = (min(edge, max(1, round(self.size / zoom))) for edge in (height, width))
         for _ in range(self.tries):
             y, x = np.random.randint(0, height - h + 1), np.random.randint(0, width - w + 1)
@@ -177,6 +184,97 @@ class RandomStain(T.Augmentation):
         if np.random.rand() < self.inversion:
             values = 1 - values
         return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)[None]
+
+
+class RandomVirtualStain(T.Augmentation):
+    """Renders a fluorescence image as stained tissue in bright field.
+
+    The brightness of the nuclei becomes the amount of a stain, which absorbs light after the law of
+    Beer and Lambert. The stain is hematoxylin, DAB, or a different one of the two for each nucleus.
+    A counterstain, which the cytoplasm takes up unevenly, and a tinted background are added. Images
+    with bright-field contrast or colors are not changed.
+
+    Args:
+        probability: probability that an image is rendered, 0 to 1.
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self._init({"probability": probability})
+
+    def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
+        """Draws stains for a (H, W, 3) uint8 image and its (H, W[, L]) labels."""
+        if np.random.rand() >= self.probability or not _is_fluorescence(image, sem_seg):
+            return T.NoOpTransform()
+        seed = np.random.randint(2**31 - 1)
+        labels = sem_seg.max(axis=2) if sem_seg.ndim == 3 else sem_seg
+        return T.ColorTransform(lambda img: _render(img, labels, np.random.default_rng(seed)))
+
+
+# Optical density of the stains in red, green and blue, after Ruifrok and Johnston (2001).
+HEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
+EOSIN = np.array([0.07, 0.99, 0.11], np.float32)
+DAB = np.array([0.27, 0.57, 0.78], np.float32)
+
+
+def _is_fluorescence(image: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether an image has gray nuclei that are brighter than their background."""
+    inside = labels.reshape(*image.shape[:2], -1).any(axis=2)
+    if not inside.any() or inside.all():
+        return False
+    small = image[::4, ::4].astype(np.int16)
+    is_gray = np.abs(small - small[..., :1]).mean() < 4
+    gray = image[..., 1]
+    return bool(is_gray and gray[inside].mean() > gray[~inside].mean() + 15)
+
+
+def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the stained image, (H, W, 3) uint8."""
+    height, width = image.shape[:2]
+    amount = (image[..., 1].astype(np.float32) / 255) ** random.uniform(0.4, 1.0)
+    texture = 1 + random.uniform(0, 0.25) * _clouds(height, width, 2, random)
+    amount *= texture * random.uniform(0.7, 2.0)
+    vary = lambda stain: stain * random.uniform(0.8, 1.2, 3).astype(np.float32)  # noqa: E731
+    is_brown = random.random(int(labels.max()) + 1) < random.choice([0, 0, 0.3, 1])
+    stain = np.where(is_brown[labels][..., None], vary(DAB), vary(HEMATOXYLIN))
+    cytoplasm = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), random.uniform(3, 12))
+    uneven = 0.5 + 0.5 * _clouds(height, width, 16, random)
+    counterstain = random.uniform(0, 0.5) * (cytoplasm + random.uniform(0, 1)) * uneven
+    other = vary(EOSIN if random.random() < 0.6 else HEMATOXYLIN)
+    density = amount[..., None] * stain + counterstain[..., None].clip(0) * other
+    background = random.uniform(0.75, 1.0, 3) if random.random() < 0.5 else random.uniform(0.85, 1)
+    return np.rint(255 * background * np.exp(-density)).astype(np.uint8)
+
+
+def _clouds(height: int, width: int, cell: int, random: np.random.Generator) -> np.ndarray:
+    """Returns (H, W) float32 smooth noise from -1 to 1, whose spots are about `cell` pixels wide."""
+    coarse = random.uniform(-1, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+class RandomLocalContrast(T.Augmentation):
+    """Raises the local contrast of some images by adaptive histogram equalization (CLAHE).
+
+    Args:
+        probability: probability that an image is changed, 0 to 1.
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self._init({"probability": probability})
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draws the strength for a (H, W, 3) uint8 image."""
+        if np.random.rand() >= self.probability:
+            return T.NoOpTransform()
+        clip, cells = np.random.uniform(1, 4), int(np.random.randint(2, 9))
+
+        def equalize(img: np.ndarray) -> np.ndarray:
+            clahe = cv2.createCLAHE(clip, (cells, cells))
+            luma, *chroma = cv2.split(cv2.cvtColor(np.ascontiguousarray(img), cv2.COLOR_RGB2YCrCb))
+            return cv2.cvtColor(cv2.merge([clahe.apply(luma), *chroma]), cv2.COLOR_YCrCb2RGB)
+
+        return T.ColorTransform(equalize)
 
 
 class RandomOptics(T.Augmentation):

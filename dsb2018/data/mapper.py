@@ -5,24 +5,39 @@ import torch
 from detectron2.config import configurable
 from detectron2.data import transforms as T
 
-from dsb2018.data.augmentation import RandomOptics, RandomQuarterTurn, RandomStain, RandomZoomCrop
+from dsb2018.data.augmentation import (
+    RandomLocalContrast,
+    RandomOptics,
+    RandomQuarterTurn,
+    RandomStain,
+    RandomVirtualStain,
+    RandomZoomCrop,
+)
 from dsb2018.data.preprocess import Preprocessing, to_tensor
 from dsb2018.data.targets import UNKNOWN, interior_map
 from dsb2018.images.pixels import read_dataset_image
 from dsb2018.structures.contrast import stretch_contrast
 from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 from dsb2018.structures.instances import to_ground_truth
-from dsb2018.structures.labels import crop_layers
+from dsb2018.structures.labels import center_offsets, crop_layers, flatten_labels, label_components
 
 
 def build_augmentations(cfg) -> list[T.Augmentation]:
     """Builds the training augmentations of a config."""
-    return [
-        RandomZoomCrop(cfg.INPUT.CROP_TRAIN, tuple(cfg.INPUT.ZOOM_TRAIN)),
+    inputs = cfg.INPUT
+    augmentations = [
+        RandomZoomCrop(inputs.CROP_TRAIN, tuple(inputs.ZOOM_TRAIN), inputs.DIAMETER),
         T.RandomFlip(horizontal=True, vertical=False),
         RandomQuarterTurn(),
-        RandomStain(cfg.INPUT.STAIN_STRENGTH, cfg.INPUT.INVERSION),
-        RandomOptics(cfg.INPUT.OPTICS),
+    ]
+    if inputs.VIRTUAL_STAIN:
+        augmentations.append(RandomVirtualStain(inputs.VIRTUAL_STAIN))
+    if inputs.LOCAL_CONTRAST:
+        augmentations.append(RandomLocalContrast(inputs.LOCAL_CONTRAST))
+    return [
+        *augmentations,
+        RandomStain(inputs.STAIN_STRENGTH, inputs.INVERSION),
+        RandomOptics(inputs.OPTICS),
     ]
 
 
@@ -83,6 +98,7 @@ class TrainingMapper:
             `sem_seg`: (H, W) int64 tensor, 1 in nuclei and 0 outside;
             `interior`, with a separation: (H, W) float32 tensor, see `interior_map`; -1 if the
             single nuclei are not known, so that the model does not learn from it;
+            `offsets`, with the separation "centers": (2, H, W) float32, see `center_offsets`;
             `instances`, with `with_instances`: see `to_ground_truth`; empty for an image without
             nuclei.
 
@@ -94,6 +110,8 @@ class TrainingMapper:
         if self.image_format == "BGR":
             image = image[..., ::-1]
         layers = read_label_layers(dataset_dict).transpose(1, 2, 0)
+        if not has_true_nuclei(dataset_dict):  # for the scale: most components are single nuclei
+            layers = label_components(layers[..., 0] > 0)[..., None].astype(np.uint16)
         inputs = T.AugInput(np.ascontiguousarray(image), sem_seg=layers)
         self.augmentations(inputs)
         layers = np.ascontiguousarray(inputs.sem_seg.transpose(2, 0, 1))
@@ -104,6 +122,8 @@ class TrainingMapper:
             sample["interior"] = torch.from_numpy(interior)
             if not has_true_nuclei(dataset_dict):
                 sample["interior"].fill_(UNKNOWN)
+        if self.separation == "centers":
+            sample["offsets"] = torch.from_numpy(center_offsets(flatten_labels(layers)))
         if self.with_instances:
             crops = crop_layers(layers, self.min_area)
             sample["instances"] = to_ground_truth(crops, layers.shape[1:])

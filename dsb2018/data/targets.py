@@ -17,8 +17,8 @@ def interior_map(layers: np.ndarray, kind: str) -> np.ndarray | None:
         layers: (L, H, W) unsigned integer label layers, 0 is background.
         kind: "border": 1 in nuclei, but 0 where another nucleus is at most `BORDER_REACH` pixels
             away; "distance": distance to the edge of the nucleus, divided by the maximum in this
-            nucleus, so that it is 1 in the middle of small and large nuclei; "none": no map. The
-            edge pixels of a nucleus have the distance 1 before the division.
+            nucleus, so that it is 1 in the middle of small and large nuclei; "centers": the same;
+            "none": no map. The edge pixels of a nucleus have the distance 1 before the division.
 
     Returns:
         (H, W) float32 from 0 to 1, 0 outside of nuclei; None for "none".

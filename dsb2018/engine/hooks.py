@@ -48,18 +48,21 @@ class WeightAverage(HookBase):
                 f"SOLVER.EMA_DECAY {decay}, expected a number from 0 (no average) to below 1"
             )
         self._decay, self._source = decay, model
-        self._average = AveragedModel(model, avg_fn=self._mix, use_buffers=True)
+        self._average = AveragedModel(model, multi_avg_fn=self._mix, use_buffers=True)
 
     @property
     def model(self) -> nn.Module:
         """The model with the averaged weights."""
         return self._average.module
 
-    def _mix(self, average: torch.Tensor, new: torch.Tensor, _) -> torch.Tensor:
-        if not average.is_floating_point():  # counters of batch normalization
-            return new
+    def _mix(self, averages: list[torch.Tensor], new: list[torch.Tensor], _) -> None:
+        """Updates all averages of one dtype at once; one by one, a GPU would wait for each."""
+        if not averages[0].is_floating_point():  # counters of batch normalization
+            torch._foreach_copy_(averages, new)
+            return
         count = int(self._average.n_averaged)  # a CPU tensor, so this does not wait for the GPU
-        return torch.lerp(new, average, min(self._decay, (1 + count) / (10 + count)))
+        decay = min(self._decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(averages, new, 1 - decay)
 
     def after_step(self) -> None:
         """Updates the average with the new weights."""
@@ -98,8 +101,8 @@ class Usage(HookBase):
         seconds, measured_at = storage.latest().get("time", (0, -1))
         if seconds and measured_at == storage.iter:  # the first iterations are not timed
             storage.put_scalar("images_per_second", self._batch_size / seconds)
-        on_gpu = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
-        used = torch.cuda.max_memory_allocated() if on_gpu else psutil.Process().memory_info().rss
+        used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        used = used or psutil.Process().memory_info().rss
         storage.put_scalar("memory_gb", used / 1e9, smoothing_hint=False)
 
 

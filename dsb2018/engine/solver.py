@@ -1,5 +1,7 @@
 """Optimizers and learning rate schedules."""
 
+from functools import partial
+
 import torch
 from detectron2 import solver
 from detectron2.solver import LRMultiplier
@@ -30,11 +32,38 @@ def build_optimizer(cfg, model) -> torch.optim.Optimizer:
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         )
-        optimizer_class = maybe_add_gradient_clipping(cfg, classes[cfg.SOLVER.OPTIMIZER])
-        return optimizer_class(
+        optimizer_class, clip = classes[cfg.SOLVER.OPTIMIZER], cfg.SOLVER.CLIP_GRADIENTS
+        clip_norms = clip.ENABLED and clip.CLIP_TYPE == "norm"
+        if not clip_norms:
+            optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
+        optimizer = optimizer_class(
             parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY
         )
+        if clip_norms:
+            clipper = partial(_clip_norms, limit=clip.CLIP_VALUE, kind=clip.NORM_TYPE)
+            optimizer.register_step_pre_hook(clipper)
+        return optimizer
     raise UsageError(f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r}, expected SGD, ADAM or ADAMW")
+
+
+def _clip_norms(optimizer: torch.optim.Optimizer, *_, limit: float, kind: float) -> None:
+    """Clips the norm of the gradient of each parameter, as Detectron2 does, but all at once.
+
+    On a GPU, a step of the light U-Net would otherwise launch hundreds of small kernels for it.
+
+    Args:
+        optimizer: optimizer whose parameters have gradients.
+        limit: largest norm of a gradient.
+        kind: 2 for the Euclidean norm; see `torch.linalg.vector_norm`.
+    """
+    for group in optimizer.param_groups:
+        gradients = [p.grad for p in group["params"] if p.grad is not None]
+        factors = torch._foreach_norm(gradients, kind)
+        torch._foreach_add_(factors, 1e-6)
+        torch._foreach_reciprocal_(factors)
+        torch._foreach_mul_(factors, limit)
+        torch._foreach_clamp_max_(factors, 1.0)
+        torch._foreach_mul_(gradients, factors)
 
 
 def build_lr_scheduler(cfg, optimizer) -> torch.optim.lr_scheduler.LRScheduler:

@@ -8,10 +8,12 @@ from torch.nn import functional as F
 
 from dsb2018.config import check_separation
 from dsb2018.modeling.finite import check_finite_output
-from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss
+from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss, offset_loss
 from dsb2018.modeling.postprocess import InstanceOptions, Maps, postprocess
 from dsb2018.structures.instances import to_instances
 from dsb2018.structures.nuclei import Prediction
+
+OFFSET_UNIT = 8.0  # pixels per unit of the offset maps, so that their values are about 1
 
 
 class DenseModel(nn.Module):
@@ -144,7 +146,7 @@ class DenseModel(nn.Module):
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalizes, pads and batches the images: (N, 3, H, W) float32."""
-        images = [sample["image"].to(self.device) for sample in batched_inputs]
+        images = _to_device([sample["image"] for sample in batched_inputs], self.device)
         images = [(image - self.pixel_mean) / self.pixel_std for image in images]
         batch = ImageList.from_tensors(images, self.size_divisibility)
         if self.channels_last:
@@ -163,12 +165,27 @@ class DenseModel(nn.Module):
             border = target * (interior == 0)  # no pixels with "distance"
             weights = (1 + border * (self.border_weight - 1)) * (interior >= 0)
             result["loss_interior"] = cross_entropy_loss(logits, interior.clamp(min=0), weights)
+        if self.map_count > 3:
+            weights = target * (interior >= 0)
+            errors = [
+                offset_loss(
+                    self._flatten_maps(maps[:, 3 + axis], batched_inputs),
+                    self._flatten_targets(batched_inputs, "offsets", axis) / OFFSET_UNIT,
+                    weights,
+                )
+                for axis in (0, 1)
+            ]
+            result["loss_offsets"] = errors[0] + errors[1]
         return result
 
-    def _flatten_targets(self, batched_inputs: list[dict], key: str) -> torch.Tensor:
+    def _flatten_targets(
+        self, batched_inputs: list[dict], key: str, channel: int | None = None
+    ) -> torch.Tensor:
         """Returns the pixels of one target map of all images, (P,) float32."""
-        values = [sample[key].to(self.device).float().flatten() for sample in batched_inputs]
-        return torch.cat(values)
+        maps = [
+            sample[key] if channel is None else sample[key][channel] for sample in batched_inputs
+        ]
+        return torch.cat([values.flatten() for values in maps]).float().to(self.device)
 
     @staticmethod
     def _flatten_maps(maps: torch.Tensor, batched_inputs: list[dict]) -> torch.Tensor:
@@ -180,6 +197,13 @@ class DenseModel(nn.Module):
         return torch.cat(pixels)
 
 
+def _to_device(images: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """Moves images of one dtype to a device in a single transfer, since a GPU waits for each."""
+    pixels = torch.cat([image.flatten() for image in images]).to(device)
+    parts = pixels.split([image.numel() for image in images])
+    return [part.view(image.shape) for part, image in zip(parts, images, strict=True)]
+
+
 def count_maps(separation: str) -> int:
     """Returns the number of a model's maps: 2, or 3 with a separation.
 
@@ -187,7 +211,7 @@ def count_maps(separation: str) -> int:
         ValueError: the separation is not in `SEPARATIONS`.
     """
     check_separation(separation)
-    return 2 if separation == "none" else 3
+    return {"none": 2, "border": 3, "distance": 3, "centers": 5}[separation]
 
 
 def read_maps(logits: torch.Tensor) -> Maps:

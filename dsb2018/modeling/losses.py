@@ -32,7 +32,8 @@ def iou_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         A scalar from 0 (perfect) to 1.
     """
     intersection, predicted, true, pixels = _overlap_sums(logits, target)
-    return 1 - intersection / (predicted + true - intersection) if true else predicted / pixels
+    loss = 1 - intersection / (predicted + true - intersection)
+    return torch.where(true > 0, loss, predicted / pixels)  # an `if` would wait for the GPU
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -41,7 +42,7 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     See `iou_loss` for the arguments and the range.
     """
     intersection, predicted, true, pixels = _overlap_sums(logits, target)
-    return 1 - 2 * intersection / (predicted + true) if true else predicted / pixels
+    return torch.where(true > 0, 1 - 2 * intersection / (predicted + true), predicted / pixels)
 
 
 def _overlap_sums(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -64,6 +65,19 @@ def cross_entropy_loss(
     weights = torch.ones_like(target) if weights is None else weights
     loss = F.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
     loss, total = _sum_over_processes(loss, weights.sum())
+    return loss / torch.where(total > 0, total, 1)
+
+
+def offset_loss(offsets: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Returns the weighted mean over pixels of the smooth L1 loss; 0 if all weights are 0.
+
+    Args:
+        offsets: (P,) float, one coordinate of the predicted vectors.
+        target: (P,) float, the same coordinate of the true vectors.
+        weights: (P,) float, weight of each pixel, 0 or more.
+    """
+    loss = F.smooth_l1_loss(offsets, target, reduction="none", beta=0.125)
+    loss, total = _sum_over_processes((loss * weights).sum(), weights.sum())
     return loss / torch.where(total > 0, total, 1)
 
 

@@ -11,7 +11,11 @@ import cv2
 import numpy as np
 from skimage.segmentation import watershed
 
-from dsb2018.structures.labels import distance_to_background, opencv_without_ipp
+from dsb2018.structures.labels import (
+    distance_to_background,
+    label_components,
+    opencv_without_ipp,
+)
 from dsb2018.structures.nuclei import Nuclei, Prediction
 
 METHODS = ("components", "watershed")
@@ -114,11 +118,6 @@ def find_nuclei(maps: Maps, options: InstanceOptions) -> np.ndarray:
         markers = add_seedless(label_components(seeds), parts)
         parts = watershed(-height, markers, connectivity=2, mask=mask).astype(np.int32)
     return drop_small(parts, options.min_area)
-
-
-def label_components(mask: np.ndarray) -> np.ndarray:
-    """Labels the connected components of a (H, W) bool mask, with 8-connectivity."""
-    return cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1]
 
 
 def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:

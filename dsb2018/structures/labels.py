@@ -79,6 +79,44 @@ def flatten_labels(layers: np.ndarray) -> np.ndarray:
     return flat
 
 
+def label_components(mask: np.ndarray) -> np.ndarray:
+    """Labels the connected components of a (H, W) bool mask, with 8-connectivity."""
+    return cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1]
+
+
+def median_diameter(layers: np.ndarray) -> float:
+    """Returns the median diameter of the nuclei in label layers, pixels; 0 without nuclei.
+
+    The diameter of a nucleus is that of a circle with the same area.
+
+    Args:
+        layers: label image or label layers of any shape. Each nucleus has its own number.
+    """
+    areas = np.bincount(layers.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else 0.0
+
+
+def center_offsets(labels: np.ndarray) -> np.ndarray:
+    """Returns the vector from each pixel of a nucleus to the center of mass of this nucleus.
+
+    Args:
+        labels: (H, W) label image.
+
+    Returns:
+        (2, H, W) float32 in pixels, downwards and to the right; 0 in the background.
+    """
+    flat = labels.ravel()
+    areas = np.maximum(np.bincount(flat), 1)
+    offsets = []
+    for axis, length in enumerate(labels.shape):
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        positions = np.broadcast_to(np.arange(length).reshape(shape), labels.shape)
+        centers = np.bincount(flat, weights=positions.ravel()) / areas
+        offsets.append(np.where(labels > 0, centers[labels] - positions, 0))
+    return np.stack(offsets).astype(np.float32)
+
+
 def distance_to_background(mask: np.ndarray) -> np.ndarray:
     """Computes the Euclidean distance of each pixel to the nearest background pixel.
 
