@@ -27,10 +27,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import roifile
 import tifffile
 import torch
 import yaml
 from safetensors.torch import save as save_tensors
+from scipy.io import savemat
 
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.config import read_config
@@ -41,6 +43,13 @@ from dsb2018.inference.tiling.cache import TileCache, read_tile
 from dsb2018.inference.tiling.stitching import TileNucleus
 from dsb2018.io.arrays import read_array
 from dsb2018.prepare import Options, prepare
+from dsb2018.prepare.forms.label_files import read_label_pixels, split_labels
+from dsb2018.prepare.forms.outline_files import (
+    fill_areas,
+    read_class_names,
+    read_geojson,
+    read_rois,
+)
 from dsb2018.prepare.png_files import png_size, read_mask
 from dsb2018.prepare.sample import draw_image
 from dsb2018.prepare.solution import Solution
@@ -151,6 +160,42 @@ def coco_file() -> bytes:
     return json.dumps(content).encode()
 
 
+def label_file(extension: str) -> bytes:
+    labels = np.zeros((256, 256), np.uint16)
+    for number, mask in enumerate(synthetic_image()[1], start=1):
+        labels[mask] = number
+    if extension == ".mat":
+        return saved(savemat, {"inst_map": labels})
+    return saved(tifffile.imwrite, labels) if extension == ".tif" else saved(np.save, labels)
+
+
+def roi_archive() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, mask in enumerate(synthetic_image()[1][:4]):
+            points = np.argwhere(mask)[:3, ::-1]
+            archive.writestr(f"{number}.roi", roifile.ImagejRoi.frompoints(points).tobytes())
+    return file.getvalue()
+
+
+def polygon_file() -> bytes:
+    content = json.loads(coco_file())
+    for annotation in content["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    return json.dumps(content).encode()
+
+
+def geojson_file() -> bytes:
+    rings = [[[1, 1], [9, 1], [9, 9], [1, 1]]]
+    properties = {"objectType": "cell", "classification": {"names": ["Tumor", "Positive"]}}
+    feature = {"type": "Feature", "properties": properties}
+    outlines = [{"type": "Polygon", "coordinates": rings}]
+    outlines += [{"type": "MultiPolygon", "coordinates": [rings]}]
+    features = [{**feature, "geometry": outline} for outline in outlines]
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
+
+
 def zip_archive() -> bytes:
     image, masks = synthetic_image()
     file = io.BytesIO()
@@ -194,6 +239,19 @@ def read_coco_file(path: Path) -> None:
         read_label_layers(dataset_dict)
 
 
+def read_labels_file(path: Path) -> None:
+    split_labels(read_label_pixels(path, (256, 256)), None)
+
+
+def read_roi_file(path: Path) -> None:
+    fill_areas(read_rois(path, []), 256, 256, [])
+
+
+def read_geojson_file(path: Path) -> None:
+    read_class_names(path.read_bytes())
+    fill_areas(read_geojson(path.read_bytes(), (), []), 256, 256, [])
+
+
 def prepare_archive(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Options(path, folder, name="x", workers=1, progress=False, skip_bad=True))
@@ -213,6 +271,13 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "TIFF in tiles": (".tif", lambda: tiff_file(tile=(64, 64), compression="lzw"), read_image_file),
     "OME-TIFF": (".ome.tif", lambda: tiff_file(stack=True, ome=True), read_image_file),
     "ImageJ's TIFF": (".tif", lambda: tiff_file(stack=True, imagej=True), read_image_file),
+    "NumPy image": (".npy", lambda: saved(np.save, synthetic_image()[0][..., 0]), read_image_file),
+    "label TIFF": (".tif", lambda: label_file(".tif"), read_labels_file),
+    "label array": (".npy", lambda: label_file(".npy"), read_labels_file),
+    "label MATLAB": (".mat", lambda: label_file(".mat"), read_labels_file),
+    "ROIs": (".zip", roi_archive, read_roi_file),
+    "GeoJSON": (".geojson", geojson_file, read_geojson_file),
+    "COCO polygons": (".json", polygon_file, read_coco_file),
     "mask": (".png", mask_file, read_mask_file),
     "archive": (".zip", zip_archive, prepare_archive),
     "solution": (".csv", lambda: SOLUTION, lambda path: Solution(path).crops("a", 256, 256)),

@@ -1,4 +1,4 @@
-"""The code in docs/extending.md and docs/detectron2.md runs unchanged."""
+"""The code in docs/extending.md, docs/detectron2.md and docs/own-data.md runs unchanged."""
 
 import json
 import re
@@ -102,6 +102,31 @@ def test_new_dataset(checkout, project):
     arguments += ["DATASETS.TEST", "('my_dataset',)", "DATALOADER.NUM_WORKERS", "0"]
     run(code_of("extending.md", "A dataset") + command("train", *arguments), checkout, project)
     results = checkout / "output" / "mine" / "inference" / "my_dataset" / "results.json"
+    assert json.loads(results.read_text())["nuclei"]["AP50"] == 100
+
+
+def test_coco_file_that_is_registered(checkout, project):
+    (checkout / "my_data" / "images").mkdir(parents=True)
+    image = np.zeros((128, 128), np.uint8)
+    square = [[30.0, 30.0, 60.0, 30.0, 60.0, 60.0, 30.0, 60.0]]
+    cv2.rectangle(image, (30, 30), (59, 59), 200, -1)
+    cv2.imwrite(str(checkout / "my_data" / "images" / "a.png"), image)
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 128, "width": 128}],
+        "categories": [{"id": 7, "name": "nucleus"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 7, "iscrowd": 0, "area": 900}
+            | {"bbox": [30, 30, 30, 30], "segmentation": square}
+        ],
+    }
+    (checkout / "my_data" / "annotations.json").write_text(json.dumps(coco))
+    heading = "Datasets that you register yourself"
+    (checkout / "configs" / "mine.yaml").write_text(code_of("own-data.md", heading, "yaml"))
+    arguments = ["--config-file", "configs/mine.yaml", "MODEL.WEIGHTS", "dsb2018://unet_light"]
+    arguments += ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP_TRAIN", "64"]
+    code = f"import sys\nsys.argv[1:] = {arguments}\n" + code_of("own-data.md", heading)
+    run(code, checkout, project)
+    results = checkout / "output" / "mine" / "inference" / "my_nuclei" / "results.json"
     assert json.loads(results.read_text())["nuclei"]["AP50"] == 100
 
 

@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     for name, (images, nuclei) in prepared.datasets.items():
         print(f"{name}: {images} images, {nuclei} nuclei in {root / 'annotations' / name}.json")
     if prepared.notes:
-        print(f"{len(prepared.notes)} notes in {root / 'report.txt'}")
+        print(f"Notes: {len(prepared.notes)}, in {root / 'report.txt'}")
 
 
 if __name__ == "__main__":

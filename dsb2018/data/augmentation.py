@@ -55,19 +55,21 @@ class RandomZoomCrop(T.Augmentation):
     """Crops a window at a random position and resizes it by a random zoom.
 
     With a `diameter`, the zoom is relative to the scale at which the median nucleus of the image
-    has this diameter. An image without nuclei is then zoomed as if its nuclei had it. If the zoomed image is smaller than `size`, the output has the size of the zoomed image. A
+    has this diameter. An image without nuclei is then zoomed as if its nuclei had it.
+
+    If the zoomed image is smaller than `size`, the output has the size of the zoomed image. A
     window without nuclei is replaced by another one, so that large and sparse images contribute as
     much to the training as others. After `tries` windows, the last one is used even if it is empty.
 
     Args:
         size: maximum height and width of the output, pixels.
         zoom: (minimum, maximum) output pixels per input pixel, drawn uniformly on a log scale.
+        tries: maximum number of windows to draw, 1 or more.
         diameter: median diameter of the nuclei to which the zoom is relative, pixels; 0: the zoom
             is relative to the image.
-        tries: maximum number of windows to draw, 1 or more.
     """
 
-    def __init__(self, size: int, zoom: tuple[float, float], diameter: float = 0.0, tries: int = 3):
+    def __init__(self, size: int, zoom: tuple[float, float], tries: int = 3, diameter: float = 0.0):
         super().__init__()
         self._init({"size": size, "zoom": zoom, "diameter": diameter, "tries": tries})
 
@@ -247,7 +249,7 @@ def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
 
 
 def _clouds(height: int, width: int, cell: int, random: np.random.Generator) -> np.ndarray:
-    """Returns (H, W) float32 smooth noise from -1 to 1, whose spots are about `cell` pixels wide."""
+    """Returns (H, W) float32 smooth noise from -1 to 1 with spots about `cell` pixels wide."""
     coarse = random.uniform(-1, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 

@@ -90,10 +90,11 @@ def check_annotations(name: str, dataset_dicts: Iterable[dict], needs_nuclei: bo
         names = MetadataCatalog.get(name).get("thing_classes", [])
         used = [names[c] if c < len(names) else str(c) for c in sorted(categories)]
         json_file = MetadataCatalog.get(name).get("json_file", "FILE.json")
+        images = MetadataCatalog.get(name).get("image_root", "IMAGES")
         raise UsageError(
             f"dataset {name} has the categories {', '.join(used)}, expected one; choose those that "
-            f"are nuclei: python tools/prepare_dsb2018.py --input {json_file} --category {used[0]} "
-            "--name NAME"
+            f"are nuclei: python tools/prepare_dsb2018.py --input {images} --truth {json_file} "
+            f"--category {used[0]} --name NAME"
         )
 
 

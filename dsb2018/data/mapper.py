@@ -26,7 +26,7 @@ def build_augmentations(cfg) -> list[T.Augmentation]:
     """Builds the training augmentations of a config."""
     inputs = cfg.INPUT
     augmentations = [
-        RandomZoomCrop(inputs.CROP_TRAIN, tuple(inputs.ZOOM_TRAIN), inputs.DIAMETER),
+        RandomZoomCrop(inputs.CROP_TRAIN, tuple(inputs.ZOOM_TRAIN), diameter=inputs.DIAMETER),
         T.RandomFlip(horizontal=True, vertical=False),
         RandomQuarterTurn(),
     ]

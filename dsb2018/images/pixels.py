@@ -11,7 +11,7 @@ from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.io.png import MOST_PIXELS
 from dsb2018.structures.contrast import stretch_contrast
 
-PICTURE_PERCENT = 0.1  # clipped by the contrast stretch of pictures for people
+PICTURE_PERCENT = 0.1  # clipped by the contrast stretch of pictures for display
 
 
 def open_plane(path: str | os.PathLike, channel: str | None = None) -> MicroscopyImage:
@@ -50,7 +50,7 @@ def read_pixels(path: str | os.PathLike, channel: str | None = None) -> np.ndarr
 
     Returns:
         (H, W, 1) gray values or (H, W, 3) RGB, in the dtype of the file. An alpha channel is
-        dropped, and an RGB image of gray pixels has one channel.
+        dropped, and an RGB image of gray pixels is returned with one channel.
 
     Raises:
         FileNotFoundError, ValueError: see `open_plane`.

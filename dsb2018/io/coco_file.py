@@ -34,7 +34,8 @@ def read_coco(path: str | os.PathLike, any_file_name: bool = False) -> dict:
     for key in ("images", "annotations"):
         if not isinstance(coco.get(key), list):
             raise ValueError(f"{path}: no list {key!r}, expected COCO JSON")
-    coco.setdefault("categories", [{"id": 1, "name": "nucleus"}])
+    if not isinstance(coco.setdefault("categories", [{"id": 1, "name": "nucleus"}]), list):
+        raise ValueError(f"{path}: `categories` is not a list, expected COCO JSON")
     if not isinstance(coco.setdefault("info", {}), dict):
         raise ValueError(f"{path}: `info` is not a dict, expected COCO JSON")
     try:
@@ -85,6 +86,8 @@ def _check_annotations(annotations: list, image_ids: set[int]) -> None:
             raise ValueError(f"{where} has bbox {box!r}, expected [x, y, width, height]")
         if not isinstance(annotation.get("segmentation"), (dict, list)):
             raise ValueError(f"{where} has no segmentation, expected RLE or polygons")
+        if isinstance(annotation.get("category_id"), (dict, list)):
+            raise ValueError(f"{where} has category_id {annotation['category_id']!r}")
 
 
 def _is_integer(value: object, minimum: int) -> bool:

@@ -106,11 +106,7 @@ class RecordReader:
     def _single_image_file(self, image: SourceImage) -> str:
         if len(image.image_files) == 1:
             return image.image_files[0]
-        path = f"{self.form.files.path}/{image.image_id}"
-        problem = "the folder `images` is missing or has no PNG file"
-        if image.image_files:
-            problem = f"{len(image.image_files)} image files: {', '.join(image.image_files)}"
-        raise InputError(path, problem, "expected exactly one image file")
+        raise InputError(*self.form.explain_files(image))
 
     def _read_nuclei(self, image: SourceImage, record: ImageRecord, notes: list[str]) -> list[Crop]:
         if self.solution is not None:

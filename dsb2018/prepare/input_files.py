@@ -27,16 +27,18 @@ class FolderFiles:
 
     Args:
         path: the folder.
+        without: a folder that is left out with all its files; None: none.
     """
 
     is_archive = False
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, without: Path | None = None):
+        self.path, self._without = path, without
+        self._left_out = _identity(without) if without and without.is_dir() else None
 
     def __reduce__(self):
-        """Pickles only the path, without the names."""
-        return FolderFiles, (self.path,)
+        """Pickles only the paths, without the names."""
+        return FolderFiles, (self.path, self._without)
 
     @cached_property
     def names(self) -> list[str]:
@@ -65,12 +67,17 @@ class FolderFiles:
                 continue
             name = f"{folder}{entry.name}"
             identity = _folder_identity(entry)
+            if identity and identity == self._left_out:
+                continue
             names.append(name if identity is None else f"{name}/")
             if len(names) > MAX_ENTRIES:
                 raise InputError(self.path, f"more than {MAX_ENTRIES} files", "pass a subfolder")
-            is_loop = identity == () or identity in ancestors
-            if identity is not None and not is_loop and name.count("/") < MAX_DEPTH:
-                self._list(f"{name}/", names, ancestors | {identity})
+            if identity is None or identity == () or identity in ancestors:  # a file or a loop
+                continue
+            if name.count("/") >= MAX_DEPTH:
+                problem = f"folders in more than {MAX_DEPTH} levels, such as {name}"
+                raise InputError(self.path, problem, "pass a subfolder")
+            self._list(f"{name}/", names, ancestors | {identity})
 
     def location(self, name: str) -> str:
         """Returns the path of a file, for messages."""
@@ -182,8 +189,12 @@ class ZipFiles:
 InputFiles = FolderFiles | ZipFiles
 
 
-def open_files(path: str | os.PathLike) -> InputFiles:
+def open_files(path: str | os.PathLike, without: Path | None = None) -> InputFiles:
     """Opens a folder or zip archive.
+
+    Args:
+        path: the folder or archive.
+        without: see `FolderFiles`.
 
     Raises:
         FileNotFoundError: the path does not exist.
@@ -192,9 +203,9 @@ def open_files(path: str | os.PathLike) -> InputFiles:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such file or folder (expected a folder of images, or a zip archive of it)"
+            f"{path}: no such file or folder (expected a folder, or a zip archive of it)"
         )
-    return FolderFiles(path) if path.is_dir() else ZipFiles(path)
+    return FolderFiles(path, without) if path.is_dir() else ZipFiles(path)
 
 
 def _folder_identity(entry: os.DirEntry) -> tuple | None:
@@ -203,7 +214,11 @@ def _folder_identity(entry: os.DirEntry) -> tuple | None:
     try:
         if not entry.is_dir():
             return None
-        status = entry.stat()
-        return status.st_dev, status.st_ino
+        return _identity(entry)
     except OSError:
         return ()
+
+
+def _identity(path: Path | os.DirEntry) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -107,6 +107,9 @@ def prepare(options: Options) -> PreparationResult:
         InputError: unusable data; with `skip_bad`, unusable images are skipped instead.
         UsageError: invalid options, or too few images for a random split.
     """
+    is_random = not options.splits and (options.val_fraction or not options.name)
+    if options.group and not is_random:
+        raise UsageError("--group is for a random split: pass --val-fraction, and no --splits")
     form = _open(options)
     solution = Solution(options.solution) if options.solution else None
     images, notes = form.list_images()
@@ -130,6 +133,9 @@ def prepare(options: Options) -> PreparationResult:
         store = ImageStore(staging, options.channel, keep)
         reader = RecordReader(form, solution, has_ground_truth, staging, options.skip_bad, store)
         records, read_notes = _read_records(reader, images, options)
+        if not records:
+            example = read_notes[0] if read_notes else "the lists name no image of the input"
+            raise InputError(form.files.path, f"no usable image: {example}")
         image_root = _image_root(form.files.path, output) if keep else "."
         datasets = {}
         for name, ids in splits.items():
@@ -140,8 +146,8 @@ def prepare(options: Options) -> PreparationResult:
             datasets[name] = len(dataset), sum(not a["iscrowd"] for a in coco["annotations"])
             if count := sum(record.foreground_only for record in dataset):
                 split_notes.append(
-                    f"{name}: the truth of {count} images is nuclei against background; they count "
-                    "for the foreground, not for single nuclei"
+                    f"{name}: {count} images have foreground masks only; they are not used for "
+                    "single nuclei"
                 )
         _publish(staging, output)
     notes = [printable(note) for note in (*notes, *split_notes, *read_notes)]
@@ -159,7 +165,7 @@ def _open(options: Options) -> Form:
         skip_bad=options.skip_bad,
     )
     truth = Path(options.truth) if options.truth else None
-    return open_form(Path(options.input), truth, options.form, form_options)
+    return open_form(Path(options.input), truth, options.form, form_options, Path(options.output))
 
 
 def _check_ids(images: list[SourceImage], path: Path) -> None:

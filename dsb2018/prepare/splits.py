@@ -1,9 +1,9 @@
 """Assigns images to datasets: by lists of ids, or by a random split that keeps groups together.
 
 In a folder of split lists, the file `NAME.txt` lists the images of the dataset `dsb2018_NAME`, one
-id per line. `#` starts a comment. The word `optional` after an id marks an image that some releases
-of the data do not contain. Lists whose names differ only in the last word, such as `stardist_train`
-and `stardist_test`, belong to the same split and must not share an image.
+id per line. ` #` starts a comment. The word `optional` after an id marks an image that some
+releases of the data do not contain. Lists whose names differ only in the last word, such as
+`stardist_train` and `stardist_test`, belong to the same split and must not share an image.
 """
 
 import csv
@@ -149,7 +149,8 @@ def read_splits(
             raise InputError(
                 path,
                 f"{len(required)} image ids are not in the input, for example {required[0]}",
-                "add the word `optional` after ids that may be absent",
+                "list names as they are in the input, without extension, and add the word "
+                "`optional` after those that may be absent",
             )
         if absent:
             ids_text = ", ".join(absent)
@@ -167,16 +168,15 @@ def _read_list(path: Path) -> tuple[list[str], set[str]]:
         problem = f"not a text file: {error}"
         raise InputError(path, problem, "expected one image id per line") from error
     for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
-        if not words:
+        text = re.split(r"(?:^|\s)#", line)[0].strip()  # a name may contain a `#`
+        image_id = re.sub(r"\s+optional$", "", text)
+        if not image_id:
             continue
-        if words[1:] not in ([], ["optional"]):
-            raise InputError(f"{path}:{number}", f"{line!r}", "expected `id` or `id optional`")
-        if words[0] in ids:
-            raise InputError(f"{path}:{number}", f"image id {words[0]} is listed twice")
-        ids.append(words[0])
-        if len(words) == 2:
-            optional.add(words[0])
+        if image_id in ids:
+            raise InputError(f"{path}:{number}", f"image id {image_id} is listed twice")
+        ids.append(image_id)
+        if image_id != text:
+            optional.add(image_id)
     return ids, optional
 
 

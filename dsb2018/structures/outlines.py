@@ -21,15 +21,19 @@ def decode_segmentation(segmentation: RLE | list, height: int, width: int) -> Cr
         The nucleus; None if it has no pixels.
 
     Raises:
-        ValueError: it is neither, a polygon has fewer than three points or points far outside of
-            the image, or an RLE is damaged or has another size.
+        ValueError: `segmentation` is neither, a polygon has fewer than three points or points far
+            outside of the image, or an RLE is damaged or has another size.
     """
     if isinstance(segmentation, list):
         return _decode_polygons(segmentation, height, width)
     if not isinstance(segmentation, dict):
         raise ValueError(f"a {type(segmentation).__name__}, expected polygons or an RLE")
-    if list(segmentation.get("size", ())) != [height, width]:  # before memory is allocated
-        raise ValueError(f"an RLE of size {segmentation.get('size')}, expected {[height, width]}")
+    size = segmentation.get("size")
+    if not isinstance(size, (list, tuple)) or list(size) != [
+        height,
+        width,
+    ]:  # before memory is allocated
+        raise ValueError(f"an RLE of size {size}, expected {[height, width]}")
     if isinstance(segmentation.get("counts"), list):
         segmentation = _compress(segmentation["counts"], height, width)
     return crop_mask(decode(segmentation))

@@ -73,7 +73,7 @@ def test_several_categories_are_refused_with_a_remedy(polygons, registered, tmp_
     polygons.write_text(json.dumps(coco))
     message = (
         f"dataset {NAME} has the categories nucleus, mitosis, expected one; .*"
-        "prepare_dsb2018.py --input .*polygons.json --category nucleus --name NAME"
+        "prepare_dsb2018.py --input .* --truth .*polygons.json --category nucleus --name NAME"
     )
     with pytest.raises(UsageError, match=message):
         run(arguments(registered, tmp_path / "a", "DATASETS.TEST", "('dsb2018_sample_val',)"))

@@ -70,8 +70,8 @@ def test_categories_are_chosen_or_reported(tmp_path):
     (tmp_path / "in" / "a.json").write_text(json.dumps(coco))
     prepared = run(tmp_path, name="x", input=tmp_path / "in")
     assert prepared.datasets == {"dsb2018_x": (3, 11)}
-    assert any("cells, nucleus are all taken for nuclei" in note for note in prepared.notes)
-    assert any("1 crowd regions" in note for note in prepared.notes)
+    assert any("cells, nucleus are all treated as nuclei" in note for note in prepared.notes)
+    assert any("1 annotations with iscrowd 1" in note for note in prepared.notes)
     prepared = run(tmp_path, name="x", input=tmp_path / "in", categories=("nucleus",))
     assert prepared.datasets == {"dsb2018_x": (3, 9)}
     with pytest.raises(UsageError, match="--category mitosis: not in .*a.json, expected one of"):
@@ -119,7 +119,7 @@ def test_foreground_masks(tmp_path):
         cv2.imwrite(str(tmp_path / "in" / "foreground" / f"{name}.png"), mask)
     prepared = run(tmp_path, name="x", input=tmp_path / "in")
     assert prepared.datasets == {"dsb2018_x": (3, 0)}
-    assert "nuclei against background" in prepared.notes[0]
+    assert "foreground masks only" in prepared.notes[0]
     item = items(tmp_path)["a_1"]
     assert not has_true_nuclei(item)
     assert [annotation["iscrowd"] for annotation in item["annotations"]] == [1]
@@ -133,7 +133,9 @@ def test_binary_masks_need_a_decision(tmp_path):
     for name, labels in forms._labels().items():
         mask = (labels > 0).astype(np.uint8) * 255
         cv2.imwrite(str(tmp_path / "in" / "masks" / f"{name}.png"), mask)
-    with pytest.raises(InputError, match=r"a_1\.png: one value in \d separate regions.*regions"):
+    with pytest.raises(
+        InputError, match=r"a_1\.png: the value 255 in \d separate regions.*regions"
+    ):
         run(tmp_path, name="x", input=tmp_path / "in")
     prepared = run(tmp_path, name="x", input=tmp_path / "in", label_values="regions")
     assert prepared.datasets == {"dsb2018_x": (3, 9)}  # the rectangle touches the disc

@@ -35,12 +35,19 @@ def test_optional_id_may_be_absent(tmp_path):
         ({"train": "a\nx\n"}, r"train\.txt: 1 image ids are not in the input, for example x"),
         ({"train": "a\na\n"}, r"train\.txt:2: image id a is listed twice"),
         ({"train": "a\n", "val": "a\n"}, r"val\.txt: image id a is also in .*train\.txt"),
-        ({"train": "a b\n"}, r"train\.txt:1: 'a b'"),
+        ({"train": "a.png\n"}, r"for example a\.png \(list names as .* without extension"),
     ],
 )
 def test_invalid_lists(tmp_path, lists, message):
     with pytest.raises(InputError, match=message):
         read_splits(write(tmp_path, **lists), {"a", "b"})
+
+
+def test_names_with_blanks_and_number_signs(tmp_path):
+    lists = write(tmp_path, train="field 1  # the first\nb#3\nx y optional\n# all\n")
+    splits, notes = read_splits(lists, {"field 1", "b#3"})
+    assert splits == {"dsb2018_train": ["b#3", "field 1"]}
+    assert "x y" in notes[0]
 
 
 def test_no_lists(tmp_path):

@@ -8,7 +8,7 @@ from dsb2018.prepare.forms.coco import CocoForm
 from dsb2018.prepare.forms.dsb import DsbForm
 from dsb2018.prepare.forms.form import Form, FormOptions, SourceImage
 from dsb2018.prepare.forms.paired import GeoJsonForm, LabelForm, RoiForm
-from dsb2018.prepare.input_files import open_files
+from dsb2018.prepare.input_files import InputFiles, open_files
 
 __all__ = ["FORMS", "Form", "FormOptions", "SourceImage", "open_form"]
 
@@ -23,6 +23,7 @@ def open_form(
     truth: Path | None = None,
     name: str | None = None,
     options: FormOptions | None = None,
+    output: Path | None = None,
 ) -> Form:
     """Opens input data.
 
@@ -31,12 +32,14 @@ def open_form(
         truth: a folder or zip archive of the ground truth, or a COCO JSON file; None: it is in
             `images`.
         name: key of `FORMS`; None: the form is recognized.
-        options: how to understand the input; None: as its names say.
+        options: how to understand the input; None: the defaults.
+        output: a folder that is not part of the input, even if it lies in it.
 
     Raises:
         FileNotFoundError: a path does not exist.
         InputError: the form of the input cannot be recognized.
-        UsageError: there is no form of this name.
+        UsageError: there is no form of this name, the input is the output, or the form has no
+            categories.
     """
     if name is not None and name not in FORMS:
         raise UsageError(f"form {name!r}, expected one of {', '.join(FORMS)}")
@@ -45,8 +48,20 @@ def open_form(
         options, images = replace(options, json_file=images), images.parent
     elif truth is not None and _is_json(truth):
         options, truth = replace(options, json_file=truth), None
-    files = open_files(images)
-    truth_files = open_files(truth) if truth else files
+    output = output and output.resolve()
+    if output and output in (images.resolve(), truth and truth.resolve()):
+        raise UsageError(f"{images}: the output folder is a folder of the input; choose another")
+    files = open_files(images, output)
+    truth_files = open_files(truth, output) if truth else files
+    form = _choose(files, truth_files, options, name)
+    if options.categories and not form.has_categories:
+        raise UsageError(f"--category: input of the form {form.name!r} has no categories")
+    return form
+
+
+def _choose(
+    files: InputFiles, truth_files: InputFiles, options: FormOptions, name: str | None
+) -> Form:
     if name:
         return FORMS[name](files, truth_files, options)
     for form_class in FORMS.values():

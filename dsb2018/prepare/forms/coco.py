@@ -22,6 +22,7 @@ class CocoForm(Form):
     """See the module."""
 
     name = "coco"
+    has_categories = True
 
     def recognizes(self) -> bool:
         """Whether the JSON file, or a JSON file in the input, has images and annotations."""
@@ -48,7 +49,9 @@ class CocoForm(Form):
                 self.truth_files.path, "no COCO JSON in it", "expected a dict of images, …"
             )
         index = _ImageIndex([name for name in self.files.names if not name.endswith("/")])
-        rows, notes = [], []
+        # Size and segmentations, and subset, of each image, by its missing file and its files.
+        rows: dict[tuple[str, tuple[str, ...]], tuple[list, str]] = {}
+        notes: list[str] = []
         for location, name in json_files:
             coco = self._read(location, name)
             annotations, coco_notes = self._annotations(coco, location)
@@ -59,8 +62,13 @@ class CocoForm(Form):
                 file_name = str(image.get("file_name", "")).replace("\\", "/")
                 image_files = index.find(file_name, near=name.parent)
                 missing += [] if image_files else [file_name]
-                truth = (image["height"], image["width"], *annotations[image["id"]])
-                rows.append((image_files or (file_name,), truth, subset))
+                size = [image["height"], image["width"]]
+                truth, _ = rows.setdefault(
+                    ("" if image_files else file_name, image_files), ([*size], subset)
+                )
+                if truth[:2] != size:
+                    raise InputError(location, f"{file_name} has other sizes in other JSON files")
+                truth += annotations[image["id"]]  # several files may list the same image
             if missing and len(missing) == len(coco["images"]):
                 raise InputError(
                     location,
@@ -68,10 +76,10 @@ class CocoForm(Form):
                     f"{missing[0]!r}",
                     "pass the folder of the images: --input IMAGES --truth FILE.json",
                 )
-        ids = unique_ids([files[0] for files, _, _ in rows])
+        ids = unique_ids([files[0] if files else missing for missing, files in rows])
         images = [
-            SourceImage(image_id, files, truth, subset)
-            for image_id, (files, truth, subset) in zip(ids, rows, strict=True)
+            SourceImage(image_id, files, tuple(truth), subset)
+            for image_id, ((_, files), (truth, subset)) in zip(ids, rows.items(), strict=True)
         ]
         return sorted(images, key=lambda image: image.image_id), notes
 
@@ -89,10 +97,12 @@ class CocoForm(Form):
         """Returns the segmentations of the nuclei by image id, and notes."""
         names = {
             category.get("id"): str(category.get("name", category.get("id")))
-            for category in coco["categories"]
+            for category in coco["categories"] or ()
             if isinstance(category, dict)
         }
         used = {annotation.get("category_id") for annotation in coco["annotations"]}
+        # CVAT marks each mask as a crowd. A file of crowds alone is therefore one of nuclei.
+        all_crowds = all(_is_crowd(annotation) for annotation in coco["annotations"])
         used_names = sorted(names.get(category, str(category)) for category in used)
         chosen, notes = set(self.options.categories), []
         if unknown := chosen - {*names.values(), *used_names}:
@@ -102,8 +112,8 @@ class CocoForm(Form):
             )
         if not chosen and len(used) > 1:
             notes.append(
-                f"{location}: the categories {', '.join(used_names)} are all taken for nuclei; "
-                "--category selects one"
+                f"{location}: the categories {', '.join(used_names)} are all treated as nuclei; "
+                "--category selects some of them"
             )
         segmentations: dict[int, list] = defaultdict(list)
         crowds = 0
@@ -111,12 +121,15 @@ class CocoForm(Form):
             category = annotation.get("category_id")
             if chosen and names.get(category, str(category)) not in chosen:
                 continue
-            if annotation.get("iscrowd"):
+            if _is_crowd(annotation) and not all_crowds:
                 crowds += 1
             else:
                 segmentations[annotation["image_id"]].append(annotation["segmentation"])
         if crowds:
-            notes.append(f"{location}: {crowds} crowd regions of several nuclei were left out")
+            notes.append(
+                f"{location}: {crowds} annotations with iscrowd 1 (regions of several nuclei, or "
+                "masks of CVAT) were left out; set iscrowd to 0 to keep them"
+            )
         return segmentations, notes
 
     def read_nuclei(
@@ -179,6 +192,10 @@ def _subset_of_file(stem: str) -> str:
     """Returns the subset in a name such as `instances_train2017`."""
     words = "".join(c.lower() if c.isalpha() else " " for c in stem).split()
     return next((SUBSETS[word] for word in words if word in SUBSETS), "")
+
+
+def _is_crowd(annotation: dict) -> bool:
+    return str(annotation.get("iscrowd", 0)) not in ("0", "False")
 
 
 def _is_coco(path: Path) -> bool:

@@ -4,6 +4,8 @@
 <image id>/masks/*.png
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from dsb2018.errors import InputError
@@ -20,7 +22,7 @@ class DsbForm(Form):
     name = "dsb"
 
     def recognizes(self) -> bool:
-        """Whether at least half of the folders `images` have one PNG file.
+        """Whether at least half of the folders `images` contain exactly one PNG file.
 
         A folder `images` that is not in the folder of an image, but in the input itself or in
         `train`, `val` or `test`, has another form.
@@ -33,7 +35,26 @@ class DsbForm(Form):
             if path.parent.name == "images" and _is_png(name):
                 counts[str(path.parent.parent)] = counts.get(str(path.parent.parent), 0) + 1
         counts = {k: n for k, n in counts.items() if k != "." and k.lower() not in SUBSETS}
+        if self._has_masks_named_as_images(counts):  # one mask or label image for each image
+            return False
         return bool(counts) and sum(n == 1 for n in counts.values()) >= len(counts) / 2
+
+    def _has_masks_named_as_images(self, folders: Iterable[str]) -> bool:
+        """Whether each folder of masks has one file only, with the name of the image."""
+        files: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for name in self.files.names:
+            path = PurePosixPath(name)
+            files[str(path.parent.parent), path.parent.name].append(path.name)
+        masks = {folder: files[folder, "masks"] for folder in folders if files[folder, "masks"]}
+        return bool(masks) and all(masks[f] == files[f, "images"] for f in masks)
+
+    def explain_files(self, image: SourceImage) -> tuple[str, str, str]:
+        """See `Form.explain_files`."""
+        problem = "the folder `images` is missing or has no PNG file"
+        if image.image_files:
+            problem = f"{len(image.image_files)} image files: {', '.join(image.image_files)}"
+        path = f"{self.files.path}/{image.image_id}"
+        return path, problem, "expected exactly one image file"
 
     def list_images(self) -> tuple[list[SourceImage], list[str]]:
         """Returns all images, sorted by id.

@@ -8,7 +8,7 @@ from typing import Any
 from dsb2018.prepare.input_files import InputFiles
 from dsb2018.structures.masks import Crop
 
-# Datasets by the name of a folder, as datasets are divided in the field.
+# Datasets by the name of a folder, as data are commonly divided.
 SUBSETS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -40,10 +40,10 @@ class FormOptions:
 
     Args:
         label_values: meaning of the values of label images, one of `LABEL_VALUES` in
-            `labels.py`; None: "nuclei", or "regions" for color images, or "foreground" in a folder
-            of this name.
+            `label_files.py`; None: "nuclei", or "regions" for color images, or "foreground" in a
+            folder of this name.
         categories: names of the categories that are nuclei; empty: all.
-        json_file: COCO JSON file; None: it is searched in the input.
+        json_file: COCO JSON file; None: it is searched for in the input.
         skip_bad: leave out unusable nuclei without which the ground truth of an image is still
             complete, and add a note, instead of raising an error.
     """
@@ -64,6 +64,7 @@ class Form(ABC):
     """
 
     name = ""  # value of `--form`
+    has_categories = False  # whether its nuclei have categories that `--category` selects
 
     def __init__(self, files: InputFiles, truth_files: InputFiles, options: FormOptions):
         self.files, self.truth_files, self.options = files, truth_files, options
@@ -94,6 +95,15 @@ class Form(ABC):
         Raises:
             InputError: the ground truth is unusable.
         """
+
+    def explain_files(self, image: SourceImage) -> tuple[str, str, str]:
+        """Returns what is wrong with an image that has no file or several: the location, the
+        problem and the remedy."""
+        names, path = image.image_files, str(self.files.path)
+        if not names:
+            return path, f"image {image.image_id} is missing", "add it, or pass --skip-bad"
+        remedy = "keep one of them, or pass the folder of the images: --input IMAGES --truth FILE"
+        return path, f"image {image.image_id} may be any of {', '.join(names)}", remedy
 
     def is_foreground_only(self, image: SourceImage) -> bool:
         """Whether the ground truth of an image tells nuclei from background, but not from each

@@ -1,10 +1,13 @@
 """Reads the nuclei of label images."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as PillowImage
 
 from dsb2018.images.pixels import open_plane
+from dsb2018.prepare.forms.matlab_file import read_matlab
 from dsb2018.structures.labels import crop_labels
 from dsb2018.structures.masks import Crop
 
@@ -17,6 +20,7 @@ MATLAB_NAME = "inst_map"  # variable of a label image in the .mat files of CoNSe
 MIN_MEAN_AREA = 4  # of the nuclei of a label image, pixels
 MIN_FILL = 0.1  # median share of the bounding box that a nucleus fills
 BINARY_VALUES = (1, 255, 65535)
+MOST_CLASSES = 4  # with more values, a label image is one of single nuclei
 
 
 def read_label_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -32,9 +36,11 @@ def read_label_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: the file is not a label image of this size.
     """
-    labels = _read_matlab(path) if path.suffix.lower() == ".mat" else _read_image(path, size)
+    labels = (
+        read_matlab(path, MATLAB_NAME) if path.suffix.lower() == ".mat" else _read_image(path, size)
+    )
     if labels.shape[:2] != size:
-        raise ValueError(f"{labels.shape[0]}×{labels.shape[1]} pixels, its image has {size}")
+        raise ValueError(_wrong_size(labels.shape[:2], size))
     if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():  # also False for NaN
         raise ValueError("values that are not whole numbers, expected a label image")
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 2**53:
@@ -45,24 +51,24 @@ def read_label_pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
 def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     image = open_plane(path)
     if image.size != size:  # before the pixels of a large file are read
-        height, width = image.size
-        raise ValueError(f"{height}×{width} pixels, its image has {size[0]}×{size[1]}")
+        raise ValueError(_wrong_size(image.size, size))
+    indices = _palette_indices(path)
+    if indices is not None:
+        return indices
     pixels = image.read(0, 0, *size)
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
-def _read_matlab(path: Path) -> np.ndarray:
-    from scipy.io import loadmat  # takes a while, and most inputs do not need it
+def _wrong_size(found: tuple[int, int], expected: tuple[int, int]) -> str:
+    return f"{found[0]}×{found[1]} pixels, its image has {expected[0]}×{expected[1]}"
 
-    try:
-        content = loadmat(path, variable_names=[MATLAB_NAME])
-        return np.asarray(content[MATLAB_NAME])
-    except KeyError as error:
-        raise ValueError(
-            f"no variable {MATLAB_NAME}, expected a label image of this name"
-        ) from error
-    except Exception as error:  # SciPy raises errors of any type for damaged files
-        raise ValueError(f"not a readable MATLAB file ({error})") from error
+
+def _palette_indices(path: Path) -> np.ndarray | None:
+    """Returns the numbers of an image with indexed colors, whose colors are only for display."""
+    if path.suffix.lower() not in (".png", ".tif", ".tiff", ".bmp"):
+        return None
+    with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as image:
+        return np.asarray(image) if image.mode == "P" else None
 
 
 def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
@@ -70,10 +76,11 @@ def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
 
     Args:
         labels: see `read_label_pixels`.
-        values: one of `LABEL_VALUES`; None: "regions" for a color image, else "nuclei".
+        values: one of `LABEL_VALUES`; None: "regions" for a color image, else "nuclei" if the
+            image is one of single nuclei.
 
     Raises:
-        ValueError: the image seems to be a photo or a binary mask.
+        ValueError: the image seems to be a photo; or, without `values`, a mask of classes.
     """
     is_color = labels.ndim == 3
     if is_color:  # one number for each color
@@ -86,8 +93,8 @@ def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
         numbers = ranks[:-1].reshape(labels.shape).astype(np.int32)
         if values == "regions" or (values is None and is_color):
             numbers = _label_regions(numbers)
-        elif len(unique) == 2 and unique[1] in BINARY_VALUES:
-            _check_not_binary(numbers)
+        elif values is None and len(unique) <= MOST_CLASSES + 1:
+            _check_not_classes(numbers, unique[1:])
     crops = [crop for _, crop in crop_labels(numbers)]
     if values != "foreground":
         _check_not_photo(crops, labels.size)
@@ -101,13 +108,32 @@ def _label_regions(numbers: np.ndarray) -> np.ndarray:
     return label(numbers, background=0).astype(np.int32)
 
 
-def _check_not_binary(numbers: np.ndarray) -> None:
-    count = int(_label_regions(numbers).max())
-    if count > 2:
+def _check_not_classes(numbers: np.ndarray, values: np.ndarray) -> None:
+    """Raises `ValueError` if few values seem to be classes of pixels, such as nucleus and rest.
+
+    Args:
+        numbers: (H, W) labels from 1 to the number of values, 0 in the background.
+        values: the values other than 0 in the file.
+    """
+    if not len(values):
+        return
+    regions = int(_label_regions(numbers).max())
+    is_binary = len(values) == 1 and values[0] in BINARY_VALUES
+    text = ", ".join(f"{value:g}" for value in values)
+    problem = ""
+    if (numbers > 0).all():
+        problem = f"no pixel of the background, 0, but only the values {text}"
+    elif len(values) == 1 and np.count_nonzero(numbers) > numbers.size / 2:
+        problem = f"the value {text} in more than half of the pixels"
+    elif regions > (1 if is_binary else max(2, 2 * len(values) - 1)):
+        name = "the value" if len(values) == 1 else "the values"
+        problem = f"{name} {text} in {regions} separate regions"
+    if problem:
         raise ValueError(
-            f"one value in {count} separate regions, expected another number for each nucleus; "
-            "with --label-values regions, each region is a nucleus; with --label-values "
-            "foreground, touching nuclei may be one region"
+            f"{problem}; expected 0 and another number for each nucleus. If this is a mask with 0 "
+            "in the background, pass --label-values regions (each region is a nucleus) or "
+            "--label-values foreground (touching nuclei may be one region); if it is right, pass "
+            "--label-values nuclei"
         )
 
 

@@ -39,6 +39,8 @@ def read_rois(path: Path, notes: list[str]) -> list[Rings]:
         files = ZipFiles(path)
         names = [name for name in files.names if name.lower().endswith(".roi")]
         contents = {name: files.read(name) for name in names}
+        if not contents:
+            raise ValueError("no .roi file in the archive, expected one for each nucleus")
     else:
         contents = {path.name: read_file(path)}
     areas, others = [], 0
@@ -64,12 +66,16 @@ def _roi_rings(name: str, data: bytes) -> Rings:
         raise ValueError(f"{name} is not a readable ROI ({error})") from error
 
 
-def read_geojson(data: bytes, categories: tuple[str, ...]) -> list[Rings]:
-    """Reads the areas of a GeoJSON file. Of QuPath's cells, the nucleus is read.
+def read_geojson(data: bytes, categories: tuple[str, ...], notes: list[str]) -> list[Rings]:
+    """Reads the areas of a GeoJSON file. For QuPath's cells, only the nucleus is read.
+
+    If QuPath has detected cells or nuclei, its annotations are the regions in which it searched
+    for them, so they are left out.
 
     Args:
         data: the file: a FeatureCollection, a list of features, or one feature.
         categories: names of the classes that are nuclei; empty: all.
+        notes: gets a note about areas and features that are left out.
 
     Returns:
         The rings of each area, see `fill_rings`.
@@ -78,20 +84,51 @@ def read_geojson(data: bytes, categories: tuple[str, ...]) -> list[Rings]:
         ValueError: the file is damaged or not GeoJSON.
     """
     try:
-        content = json.loads(data)
-        features = content.get("features", [content]) if isinstance(content, dict) else content
-        areas = []
+        areas, others, annotations = [], 0, 0
+        features = list(_features(data))
+        has_detections = any(_object_type(f) in ("detection", "cell") for f in features)
         for feature in features:
-            properties = feature.get("properties") or {}
-            name = (properties.get("classification") or {}).get("name")
-            if categories and name not in categories:
+            if categories and _class_name(feature) not in categories:
+                continue
+            if has_detections and _object_type(feature) == "annotation":
+                annotations += 1
                 continue
             rings = list(_rings(feature.get("nucleusGeometry") or feature["geometry"]))
             areas += [rings] if rings else []
+            others += not rings
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = str(error) or type(error).__name__
         raise ValueError(f"not GeoJSON of features with outlines ({reason})") from error
+    if annotations:
+        notes.append(f"{annotations} annotations were left out, because there are detections")
+    if others:
+        notes.append(f"{others} features that are not areas were left out")
     return areas
+
+
+def read_class_names(data: bytes) -> set[str]:
+    """Returns the names of the classes in a GeoJSON file; an empty set if it is damaged."""
+    try:
+        return {name for feature in _features(data) if (name := _class_name(feature))}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _features(data: bytes) -> list[dict]:
+    content = json.loads(data)
+    return content.get("features", [content]) if isinstance(content, dict) else content
+
+
+def _object_type(feature: dict) -> str:
+    """Returns QuPath's type of an object: annotation, detection, cell, …"""
+    return str((feature.get("properties") or {}).get("objectType", ""))
+
+
+def _class_name(feature: dict) -> str:
+    """Returns the class as QuPath shows it; derived classes are such as "Tumor: Positive"."""
+    classification = (feature.get("properties") or {}).get("classification") or {}
+    names = classification.get("names") or [classification.get("name") or ""]
+    return ": ".join(map(str, names))
 
 
 def _rings(geometry: dict[str, Any], depth: int = 0) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dsb2018.errors import InputError
+from dsb2018.errors import InputError, UsageError
 from dsb2018.io.files import read_file
 from dsb2018.prepare.forms import label_files, outline_files
 from dsb2018.prepare.forms.form import Form, SourceImage
@@ -95,7 +95,7 @@ class PairedForm(Form):
             raise InputError(
                 self.files.location(image.image_files[0]),
                 f"{len(names)} files of ground truth: {', '.join(names)}",
-                "name the folder of one of them: --truth FOLDER",
+                "keep one of them, or put it into another folder and pass --truth FOLDER",
             )
         location, own_notes = self.truth_files.location(names[0]), []
         with self.truth_files.on_disk(names[0]) as path:
@@ -160,8 +160,23 @@ class GeoJsonForm(PairedForm):
     """GeoJSON of QuPath, one file for each image."""
 
     name = "geojson"
+    has_categories = True
     suffixes = (".geojson", ".json")
 
     def _decode(self, path: Path, name: str, size: tuple[int, int], notes: list[str]) -> list[Crop]:
-        areas = outline_files.read_geojson(read_file(path), self.options.categories)
+        areas = outline_files.read_geojson(read_file(path), self.options.categories, notes)
         return outline_files.fill_areas(areas, *size, notes)
+
+    def list_images(self) -> tuple[list[SourceImage], list[str]]:
+        """See `Form.list_images`."""
+        images, notes = super().list_images()
+        if self.options.categories:
+            names = {name for image in images for name in image.truth or ()}
+            contents = (self.truth_files.read(name) for name in names)
+            known = set().union(*map(outline_files.read_class_names, contents))
+            if unknown := sorted(set(self.options.categories) - known):
+                raise UsageError(
+                    f"--category {unknown[0]}: not in the GeoJSON files, expected one of "
+                    f"{', '.join(sorted(known)) or '(they have no classes)'}"
+                )
+        return images, notes

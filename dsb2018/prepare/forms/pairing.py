@@ -22,6 +22,8 @@ TRUTH_FOLDERS = {
     *("rois", "roi", "geojson", FOREGROUND),
 }
 IGNORED_FOLDERS = {"overlay", "overlays", "crops"}  # pictures of results
+# Files that Cellpose and others write beside their masks.
+IGNORED_ENDING = re.compile(r"[_-](flows|outlines|overlay|probabilities|cp_output)$", re.IGNORECASE)
 IMAGE_ENDING = re.compile(r"[_-](img|image|raw)$", re.IGNORECASE)
 TRUTH_ENDING = re.compile(
     r"[_-](cp_masks|masks?|labels?|label_image|seg|segmentation|instances?|gt|rois?|foreground)$",
@@ -64,18 +66,29 @@ class Pairs:
     unpaired: list[str]
 
 
-def is_truth_name(name: str) -> bool:
-    """Whether the folder or the ending of a name says that it is ground truth."""
-    path = PurePosixPath(name)
-    folders = [part.lower() for part in path.parts[:-1]]
-    kinds = [part for part in folders if part in TRUTH_FOLDERS | IMAGE_FOLDERS]
-    if kinds:
-        return kinds[-1] in TRUTH_FOLDERS
-    return bool(TRUTH_ENDING.search(stem(name)))
+def find_truth_names(names: Sequence[str]) -> set[str]:
+    """Returns the names whose folder or ending says that they are ground truth.
+
+    In a folder of images, a name such as `a_mask` is ground truth only if there is an image `a`.
+    """
+    stems = {(PurePosixPath(name).parent, stem(name)) for name in names}
+    found = set()
+    for name in names:
+        path = PurePosixPath(name)
+        folders = [part.lower() for part in path.parts[:-1]]
+        kinds = [part for part in folders if part in TRUTH_FOLDERS | IMAGE_FOLDERS]
+        has_ending = bool(TRUTH_ENDING.search(stem(name)))
+        if kinds and kinds[-1] in IMAGE_FOLDERS:
+            has_ending = has_ending and (path.parent, TRUTH_ENDING.sub("", stem(name))) in stems
+        if has_ending or (kinds and kinds[-1] in TRUTH_FOLDERS):
+            found.add(name)
+    return found
 
 
 def _is_ignored(name: str) -> bool:
-    return any(part.lower() in IGNORED_FOLDERS for part in PurePosixPath(name).parts[:-1])
+    folders = PurePosixPath(name).parts[:-1]
+    in_folder = any(part.lower() in IGNORED_FOLDERS for part in folders)
+    return in_folder or bool(IGNORED_ENDING.search(stem(name)))
 
 
 def _has_suffix(name: str, suffixes: Sequence[str]) -> bool:
@@ -89,9 +102,9 @@ def select_images(names: Sequence[str], inside_truth: str = "") -> list[PairedFi
         names: all files of the folder.
         inside_truth: prefix of the names in a folder of ground truth; "": none.
     """
-    images = []
+    images, truth_names = [], find_truth_names(names)
     for name in names:
-        is_image = _has_suffix(name, tuple(READERS)) and not is_truth_name(name)
+        is_image = _has_suffix(name, tuple(READERS)) and name not in truth_names
         if (
             is_image
             and not _is_ignored(name)
@@ -109,22 +122,24 @@ def select_truth(
     Args:
         names: all files of a folder.
         suffixes: extensions of the ground truth.
-        all_files: whether the folder contains only ground truth; otherwise its files are told from
-            the images by their folder or ending.
+        all_files: whether the folder contains only ground truth; otherwise its files are
+            distinguished from the images by their folder or ending.
     """
+    truth_names = find_truth_names(names)
     return [
         _describe(name, TRUTH_ENDING, TRUTH_FOLDERS)
         for name in names
         if _has_suffix(name, suffixes)
         and not _is_ignored(name)
-        and (all_files or is_truth_name(name) or not _has_suffix(name, tuple(READERS)))
+        and (all_files or name in truth_names or not _has_suffix(name, tuple(READERS)))
     ]
 
 
 def _describe(name: str, ending: re.Pattern, folders: set[str]) -> PairedFile:
     parts = PurePosixPath(name).parts[:-1]
     folder = tuple(part.lower() for part in parts if part.lower() not in folders)
-    return PairedFile(name, folder, ending.sub("", stem(name)))
+    # The masks of `a_img.tif` may be `a_masks.png` or `a_img_masks.png`.
+    return PairedFile(name, folder, IMAGE_ENDING.sub("", ending.sub("", stem(name))))
 
 
 def pair(images: Sequence[PairedFile], truth: Sequence[PairedFile]) -> Pairs:
@@ -137,17 +152,21 @@ def pair(images: Sequence[PairedFile], truth: Sequence[PairedFile]) -> Pairs:
     for file in truth:
         by_key[file.folder, file.stem].append(file.name)
         by_key[file.stem,].append(file.name)
-    stems = defaultdict(int)
+    stems: dict[str | tuple, int] = defaultdict(int)
     for image in images:
         stems[image.stem] += 1
+        stems[image.folder, image.stem] += 1
     found: dict[str, list[str]] = {}
     for image in images:
         last = PurePosixPath(image.name).name
         matches = by_key.get((image.folder, last)) or by_key.get((last,))
-        matches = matches or by_key.get((image.folder, image.stem))
+        if not matches and stems[image.folder, image.stem] == 1:
+            matches = by_key.get((image.folder, image.stem))
         if not matches and stems[image.stem] == 1:
             matches = by_key.get((image.stem,))
         if matches:
-            found[image.name] = sorted(matches)
+            # Cellpose's own file is left out where its masks were saved as an image, too.
+            images_only = [name for name in matches if not name.endswith("_seg.npy")]
+            found[image.name] = sorted(images_only or matches)
     used = {name for names in found.values() for name in names}
     return Pairs(found, list(images), [file.name for file in truth if file.name not in used])
