@@ -36,7 +36,8 @@ def find_families() -> dict[str, list]:
     """
     families: dict[tuple, tuple[str, list]] = {}
     paths = [path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("Base-")]
-    paths = [path for path in paths if path.name != "finetune.yaml"]  # the model of another config
+    same_models = ("finetune.yaml", "nuclei.yaml")  # as unet_light.yaml
+    paths = [path for path in paths if path.name not in same_models]
     names = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in paths}
     for name in sorted(names, key=lambda name: (len(name), name)):  # R_50 before R_101
         if name.startswith("quick/"):  # variants of other configs

@@ -5,7 +5,7 @@ import torch
 
 from dsb2018.data.targets import interior_map
 from dsb2018.structures.instances import to_ground_truth
-from dsb2018.structures.labels import crop_layers
+from dsb2018.structures.labels import center_offsets, crop_layers
 
 
 def training_sample(height: int = 67, width: int = 93, nuclei: bool = True) -> dict:
@@ -17,5 +17,6 @@ def training_sample(height: int = 67, width: int = 93, nuclei: bool = True) -> d
         "image": torch.randint(0, 255, (3, height, width), dtype=torch.uint8),
         "sem_seg": torch.from_numpy((labels[0] > 0).astype(np.int64)),
         "interior": torch.from_numpy(interior_map(labels, "distance")),
+        "offsets": torch.from_numpy(center_offsets(labels[0])),
         "instances": to_ground_truth(crop_layers(labels), (height, width)),
     }

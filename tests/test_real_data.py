@@ -16,7 +16,15 @@ from dsb2018.prepare.splits import read_image_info
 from dsb2018.structures.masks import decode
 from tests.configs import CONFIGS
 
-PACKAGED = {"mask_rcnn_lite0_FPN": "mask_rcnn/lite0_FPN", "unet_light": "unet/unet_light"}
+# Name of the weights → config, and least AP50 of nuclei in fluorescence and in histology.
+PACKAGED = {
+    "mask_rcnn_lite0_FPN": ("mask_rcnn/lite0_FPN", 60, 40),
+    "nuclei": ("unet/nuclei", 60, 40),
+    "semantic_fpn_lite0": ("semantic_fpn/lite0", 60, 40),
+    "simple_cnn": ("simple_cnn/simple_cnn", 40, 10),
+    "unet": ("unet/unet", 60, 30),
+    "unet_light": ("unet/unet_light", 60, 40),
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,8 @@ def test_all_packaged_weights_are_tested():
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_weights_on_real_images(real_sample, tmp_path, name):
-    config = str(CONFIGS / f"{PACKAGED[name]}.yaml")
+    config, fluorescence, histology = PACKAGED[name]
+    config = str(CONFIGS / f"{config}.yaml")
     options = ["MODEL.WEIGHTS", f"dsb2018://{name}", "OUTPUT_DIR", str(tmp_path)]
     options += ["DATASETS.TEST", "('dsb2018_some',)", "DATALOADER.NUM_WORKERS", "0"]
     command = ["--config-file", config, "--data", str(real_sample[0]), "--eval-only", *options]
@@ -74,7 +83,7 @@ def test_packaged_weights_on_real_images(real_sample, tmp_path, name):
     finally:
         unregister_dsb2018()
     # Bright field is not tested: 14 training images are too few (see MODEL_ZOO.md).
-    assert results["nuclei"]["AP50/fluorescence"] > 60
+    assert results["nuclei"]["AP50/fluorescence"] > fluorescence
     assert results["sem_seg"]["IoU/fluorescence"] > 65
-    assert results["nuclei"]["AP50/histology"] > 40
-    assert results["sem_seg"]["IoU/histology"] > 60
+    assert results["nuclei"]["AP50/histology"] > histology
+    assert results["sem_seg"]["IoU/histology"] > 55

@@ -105,6 +105,12 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         metavar="UM",
         help="width of a pixel in micrometers (default: the value in the file)",
     )
+    add(
+        "--diameter",
+        type=_diameter,
+        metavar="PIXELS",
+        help="diameter of the nuclei, in pixels (default: estimated for each image)",
+    )
     _add_tile_options(parser)
     add(
         "--backend",
@@ -112,7 +118,7 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         default="torch",
         help="library that runs the network (default: torch)",
     )
-    add_model_options(parser, default="the light U-Net of this package")
+    add_model_options(parser, default="the U-Net `nuclei` of this package")
     return parser
 
 
@@ -143,6 +149,16 @@ def _pixel_size(text: str) -> float:
     if not 1e-6 < size < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r}, expected micrometers, such as 0.325")
     return size
+
+
+def _diameter(text: str) -> float:
+    try:
+        diameter = float(text)
+    except ValueError:
+        diameter = 0.0
+    if not 1 <= diameter <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected pixels, such as 24")
+    return diameter
 
 
 def predict(args: argparse.Namespace) -> Summary | None:
@@ -181,7 +197,13 @@ def _predict(args: argparse.Namespace) -> Summary | None:
     options = read_options(args)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    predictor = Predictor(args.config_file, options=options, backend=args.backend, tiling=tiling)
+    predictor = Predictor(
+        args.config_file,
+        options=options,
+        backend=args.backend,
+        tiling=tiling,
+        diameter=args.diameter,
+    )
     settings = {
         name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
     }

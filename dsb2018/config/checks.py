@@ -109,7 +109,7 @@ ALLOWED: dict[str, Range | Choice | Each] = {
     "MODEL.DENSE.LOSSES": Each(Choice(("iou", "dice", "cross_entropy"))),
     "MODEL.DENSE.SEPARATION": Choice(SEPARATIONS),
     "MODEL.DENSE.BORDER_WEIGHT": NOT_NEGATIVE,
-    "MODEL.INSTANCES.METHOD": Choice(("components", "watershed")),
+    "MODEL.INSTANCES.METHOD": Choice(("components", "watershed", "votes")),
     "MODEL.INSTANCES.SEEDS": Choice(("map", "distance")),
     "MODEL.INSTANCES.NUCLEUS_THRESH": SHARE,
     "MODEL.INSTANCES.SEED_THRESH": SHARE,
@@ -185,6 +185,11 @@ def check_values(cfg: CfgNode) -> None:
         value = find_value(cfg, key)
         if value not in allowed:
             raise ValueError(f"{key} {value!r}, expected {allowed}")
+    if cfg.INPUT.DIAMETER and cfg.INPUT.ZOOM_TEST != 1:
+        raise ValueError(
+            f"INPUT.ZOOM_TEST {cfg.INPUT.ZOOM_TEST}, expected 1 for a model with INPUT.DIAMETER "
+            f"{cfg.INPUT.DIAMETER:g}, which determines the zoom; predict.py has --diameter"
+        )
     _check("MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, DEVICES)
     check_address(cfg.MODEL.WEIGHTS)
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):

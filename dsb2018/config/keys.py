@@ -70,13 +70,14 @@ def _add_models(cfg: CfgNode) -> None:
     cfg.MODEL.DENSE.BORDER_WEIGHT = 10.0  # weight of pixels between nuclei in the loss of `border`
     # Postprocessing of dense models, see `InstanceOptions`. tools/tune_instances.py tunes it.
     cfg.MODEL.INSTANCES = CfgNode()
-    cfg.MODEL.INSTANCES.METHOD = "components"  # components or watershed
+    cfg.MODEL.INSTANCES.METHOD = "components"  # components, watershed, or votes (for centers)
     cfg.MODEL.INSTANCES.NUCLEUS_THRESH = 0.5  # minimum probability of a nucleus pixel, 0 to 1
     # Watershed seeds are peaks of the additional map (map), or of the distance to the edge of the
     # region where that map is at least SEED_THRESH (distance). Without an additional map, they are
     # always peaks of the distance to the edge of the nuclei.
     cfg.MODEL.INSTANCES.SEEDS = "map"
-    # Minimum depth of the valley between two seeds: 0 to 1 with map, else pixels.
+    # Minimum depth of the valley between two seeds: 0 to 1 with map, votes per pixel with votes,
+    # else pixels.
     cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0
     cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # see SEEDS, 0 to 1
     cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are removed, pixels

@@ -39,7 +39,7 @@ from dsb2018.engine.validation import validation_losses
 from dsb2018.evaluation import build_evaluators
 from dsb2018.io.files import write_atomically
 from dsb2018.modeling.precision import choose_precision
-from dsb2018.modeling.trained import TrainedModel, evaluation_mode
+from dsb2018.modeling.trained import TrainedModel, bring_to_scale, evaluation_mode
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class Trainer(DefaultTrainer):
         Returns:
             {task: {metric: value}} for one dataset, {dataset: {task: …}} for several.
         """
-        trained = TrainedModel(cfg, model)
+        trained = bring_to_scale(cfg, TrainedModel(cfg, model))
         results = OrderedDict()
         for index, name in enumerate(cfg.DATASETS.TEST):
             evaluator = evaluators[index] if evaluators else cls.build_evaluator(cfg, name)

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from dsb2018.data.loaders import build_test_loader
 from dsb2018.evaluation import matching
 from dsb2018.io.names import image_name
-from dsb2018.modeling.postprocess import InstanceOptions, Maps, find_nuclei
+from dsb2018.modeling.postprocess import InstanceOptions, Maps, find_resized_nuclei
 from dsb2018.modeling.trained import TrainedModel
 from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 
@@ -75,7 +75,9 @@ def score_options(images: Sequence[TuningImage], options: InstanceOptions) -> fl
 
 def _compare(image: TuningImage, options: InstanceOptions) -> matching.Counts:
     maps = _convert(image.maps, np.float32)
-    return matching.compare(image.ground_truth, find_nuclei(maps, options))
+    return matching.compare(
+        image.ground_truth, find_resized_nuclei(maps, options, image.ground_truth.shape[1:])
+    )
 
 
 def tune(
@@ -112,7 +114,9 @@ def tune(
 def _relevant_options(image: TuningImage, options: InstanceOptions) -> list[str]:
     """Returns the names of the options that affect the result."""
     unused = set()
-    if options.method == "components":
+    if options.method == "votes":
+        unused = {"seed_thresh"}
+    elif options.method == "components":
         unused = {"seed_depth", "seed_thresh"}
     elif options.seeds == "map" or image.maps.interior is None:
         unused = {"seed_thresh"}

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from dsb2018.config import read_config
 from dsb2018.data import Preprocessing
 from dsb2018.errors import UsageError
 from dsb2018.inference.tiling.stitching import Tiling, find_in_tiles
+from dsb2018.inference.tiling.windows import choose_windows, window_reader
 from dsb2018.io.files import sha256
 from dsb2018.modeling import load_model
+from dsb2018.modeling.trained import bring_to_scale
 from dsb2018.structures.nuclei import Nuclei, Prediction
 
-DEFAULT = "unet_light"  # name of packaged weights
+DEFAULT = "nuclei"  # name of packaged weights
 BATCH = 8  # maximum batch size, images
 
 
@@ -42,6 +44,7 @@ class Predictor:
         options: Sequence = (),
         backend: str = "torch",
         tiling: Tiling | None = None,
+        diameter: float | None = None,
     ):
         """
         Args:
@@ -52,10 +55,11 @@ class Predictor:
             options: KEY, VALUE, … that override the config, such as `MODEL.DEVICE`, `cuda`.
             backend: "torch" or "onnxruntime".
             tiling: size and overlap of tiles; None: 1024 and 96 pixels.
+            diameter: of the nuclei in the images, pixels; None: it is estimated for each image.
 
         Raises:
             FileNotFoundError: the config or the weights do not exist.
-            UsageError: the backend is unknown.
+            UsageError: the backend is unknown, or the model does not use the diameter.
             ValueError: the weights belong to another model.
         """
         if weights is not None:
@@ -67,6 +71,13 @@ class Predictor:
         self.preprocess = Preprocessing(self._cfg)
         self.tiling = _fit_zoom(tiling or Tiling(), self._cfg)
         self._model = BACKENDS[backend](self._cfg)
+        self.is_scaled = self._cfg.INPUT.DIAMETER > 0
+        if diameter is not None and not self.is_scaled:
+            raise UsageError(
+                f"diameter {diameter:g}: this model does not use the diameter; its config has no "
+                "INPUT.DIAMETER"
+            )
+        self._zoom = self._model.zoom_for(diameter) if diameter else None
         self._threads = torch.get_num_threads()
 
     def __call__(self, image: np.ndarray) -> Nuclei:
@@ -119,34 +130,72 @@ class Predictor:
         """Sets the number of torch threads to the default number minus `all_but`, at least one."""
         torch.set_num_threads(max(1, self._threads - all_but))
 
-    def find(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """Segments images that `prepare` returned."""
+    def find(self, images: Sequence[np.ndarray], zoom: float | None = None) -> list[Nuclei]:
+        """Segments images that `prepare` returned.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+            zoom: see `find_zoom`; None: that of each image.
+        """
+        if self.is_scaled:
+            return [self._find_scaled(image, zoom or self._zoom) for image in images]
         nuclei: list[Nuclei] = []
         for shape, group in groupby(images, key=lambda image: image.shape):
             same_size = list(group)
             if max(shape[:2]) > self.tiling.whole:
-                nuclei += [self._find_in_tiles(image) for image in same_size]
+                nuclei += [self._find_in_tiles(image, 1.0) for image in same_size]
                 continue
             for start in range(0, len(same_size), BATCH):
                 nuclei += self.find_whole(same_size[start : start + BATCH])
         return nuclei
 
-    def _find_in_tiles(self, image: np.ndarray) -> Nuclei:
-        def read(y: int, x: int, height: int, width: int) -> np.ndarray:
-            return image[y : y + height, x : x + width]
+    def _find_scaled(self, image: np.ndarray, zoom: float | None) -> Nuclei:
+        """Segments an image with a model that processes nuclei of one diameter."""
+        height, width = image.shape[:2]
+        if zoom is None:
+            is_large = max(height, width) > self.tiling.whole
+            read = window_reader(image)
+            windows = choose_windows(read, (height, width)) if is_large else [image]
+            zoom, predictions = self._model.search(self._inputs(windows))
+            if predictions and not is_large:
+                return predictions[0].nuclei
+        if max(height, width) > self.tiling.at(zoom).whole:
+            return self._find_in_tiles(image, zoom)
+        return self.find_whole([image], zoom)[0]
 
-        return find_in_tiles(read, image.shape[:2], self.find_whole, self.tiling)
+    def find_zoom(self, windows: Sequence[np.ndarray]) -> float:
+        """Returns the zoom at which the model processes a large image.
 
-    def find_whole(self, images: Sequence[np.ndarray]) -> list[Nuclei]:
-        """Segments images of the same size that `prepare` returned, without tiles."""
-        inputs = [self.preprocess.model_input(image) for image in images]
-        return [prediction.nuclei for prediction in self._model(inputs)]
+        Args:
+            windows: parts of the image that `prepare` returned, with enough nuclei to estimate
+                their diameter.
+        """
+        if not self.is_scaled:
+            return 1.0
+        return self._zoom or self._model.search(self._inputs(windows))[0]
+
+    def _inputs(self, images: Sequence[np.ndarray], **options) -> list[dict]:
+        return [{**self.preprocess.model_input(image), **options} for image in images]
+
+    def _find_in_tiles(self, image: np.ndarray, zoom: float) -> Nuclei:
+        find = partial(self.find_whole, zoom=zoom)
+        return find_in_tiles(window_reader(image), image.shape[:2], find, self.tiling.at(zoom))
+
+    def find_whole(self, images: Sequence[np.ndarray], zoom: float = 1.0) -> list[Nuclei]:
+        """Segments images of the same size that `prepare` returned, without tiles.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+            zoom: see `find_zoom`; other models ignore it.
+        """
+        options = {"zoom": zoom} if self.is_scaled else {}
+        return [prediction.nuclei for prediction in self._model(self._inputs(images, **options))]
 
 
 def _load_onnx_model(cfg) -> Callable[[list[dict]], list[Prediction]]:
     from dsb2018.modeling.onnx_model import OnnxModel  # requires onnxruntime, which is optional
 
-    return OnnxModel(cfg)
+    return bring_to_scale(cfg, OnnxModel(cfg))
 
 
 # {name: function that loads the model of a config}. A model maps a batch of inputs to predictions.

@@ -25,14 +25,15 @@ from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportWorker
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
 from dsb2018.inference.tiling.cache import TileCache, delete_caches
-from dsb2018.inference.tiling.stitching import divide, find_in_tile, stitch
+from dsb2018.inference.tiling.stitching import WindowReader, divide, find_in_tile, stitch
+from dsb2018.inference.tiling.windows import choose_windows
 from dsb2018.inference.volumes import SliceLinker
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
-REVISION = 3  # increase it if a code change alters the results or their format
+REVISION = 4  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
 
 
@@ -157,8 +158,9 @@ class PredictionRun:
         """Segments a stack slice by slice and links the nuclei to 3-D nuclei."""
         linker, rows, slices = SliceLinker(), [], []
         stack = opened.image.name
+        zoom = self._find_zoom(opened, opened.channel.at(Z=opened.channel.depth // 2))
         for z in progress(range(opened.channel.depth), "slice"):
-            nuclei = self._segment_image(file, opened, opened.channel.at(Z=z))
+            nuclei = self._segment_image(file, opened, opened.channel.at(Z=z), zoom)
             labels = linker.link(nuclei)
             job = self._export_job(file, opened, slice_name(stack, z), nuclei)
             image, channel = job.image.at(Z=z), job.channel.at(Z=z)
@@ -171,8 +173,17 @@ class PredictionRun:
             exporter.write_stack(job)
         return rows
 
+    def _find_zoom(self, opened: OpenedImage, channel: MicroscopyImage) -> float:
+        """Returns the zoom of a large image, or of a stack by one of its slices."""
+        windows = choose_windows(_window_reader(opened, channel), channel.size)
+        return self._predictor.find_zoom(windows)
+
     def _segment_image(
-        self, file: ImageFile, opened: OpenedImage, channel: MicroscopyImage
+        self,
+        file: ImageFile,
+        opened: OpenedImage,
+        channel: MicroscopyImage,
+        zoom: float | None = None,
     ) -> Nuclei:
         is_small = max(channel.size) <= self._tiling.whole
         # Leave one core to the export process. Otherwise, each step of the network waits for the
@@ -181,17 +192,16 @@ class PredictionRun:
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
 
-        def read(y: int, x: int, height: int, width: int) -> np.ndarray:
-            window = channel.read(y, x, height, width)
-            return opened.grey_range.to_rgb(window)
-
+        read = _window_reader(opened, channel)
         if is_small:
-            return self._predictor.find([read(0, 0, *channel.size)])[0]
+            return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]
+        zoom = zoom or self._find_zoom(opened, channel)
         fixed = sorted(channel.fixed.items())
         folder_name = "_".join(f"{axis}{index}" for axis, index in fixed) or "all"
         cache = TileCache(self.done / file.name / "tiles" / folder_name, file.fingerprint)
-        find = partial(find_in_tile, read=read, size=channel.size, find=self._predictor.find_whole)
-        tiles = divide(*channel.size, self._tiling)
+        find_whole = partial(self._predictor.find_whole, zoom=zoom)
+        find = partial(find_in_tile, read=read, size=channel.size, find=find_whole)
+        tiles = divide(*channel.size, self._tiling.at(zoom))
         tiles = [tile for tile in tiles if not channel.is_absent(*tile.window)]
         # Nuclei that stay in memory would fragment it, because the large arrays of the next tile do
         # not fit between them (2 GB after 200 tiles). They are therefore read from disk at the end.
@@ -246,6 +256,15 @@ class PredictionRun:
         states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _window_reader(opened: OpenedImage, channel: MicroscopyImage) -> WindowReader:
+    """Returns the reader of an image, whose windows are the model's input before the zoom."""
+
+    def read(y: int, x: int, height: int, width: int) -> np.ndarray:
+        return opened.grey_range.to_rgb(channel.read(y, x, height, width))
+
+    return read
 
 
 def _has_content(path: Path) -> bool:

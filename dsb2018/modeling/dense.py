@@ -20,13 +20,14 @@ class DenseModel(nn.Module):
     """The base class of meta-architectures that classify each pixel. Subclasses implement `maps`.
 
     The maps are logits of background and nucleus and, with a `separation`, a third map of the
-    interior of nuclei, which separates touching nuclei. The probability of a nucleus is the sigmoid
-    of the difference between the first two maps. One map would be enough for this, but Detectron2's
-    semantic evaluator expects one map per class.
+    interior of nuclei, which separates touching nuclei. With the separation "centers", two more
+    maps are the vector to the center of the nucleus, in `OFFSET_UNIT` pixels. The probability of a
+    nucleus is the sigmoid of the difference between the first two maps. One map would be enough for
+    this, but Detectron2's semantic evaluator expects one map per class.
 
     In training, the input is a list of dicts with `image` (3, H, W), `sem_seg` (H, W) of 0 and 1,
-    and, with a separation, `interior` (H, W) float from 0 to 1, or negative in pixels that are
-    left out. The output is a dict of losses.
+    with a separation, `interior` (H, W) float from 0 to 1, or negative in pixels that are left out,
+    and with "centers", `offsets` (2, H, W) float. The output is a dict of losses.
 
     In inference, the input is a list of dicts with `image`, and with `height` and `width` of the
     output. The output is a list of dicts with `sem_seg`, (2, height, width) float32 logits on the
@@ -53,8 +54,8 @@ class DenseModel(nn.Module):
         Args:
             losses: names in `LOSSES`. The losses are added up.
             separation: content of the third map: "border" (the inside of nuclei, except near
-                another nucleus), "distance" (distance from the edge, 1 in the middle of a nucleus)
-                or "none" (no third map).
+                another nucleus), "distance" and "centers" (distance from the edge, 1 in the middle
+                of a nucleus) or "none" (no third map).
             border_weight: with "border", the weight in the loss of the pixels between nuclei. They
                 are few, but they decide whether two nuclei are separated.
             instance_options: options of the postprocessing.
@@ -100,7 +101,7 @@ class DenseModel(nn.Module):
         return 1
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Computes (N, 2 or 3, H, W) logits of (N, 3, H, W) normalized images.
+        """Computes (N, 2 to 5, H, W) logits of (N, 3, H, W) normalized images.
 
         H and W are multiples of `size_divisibility`.
         """
@@ -112,24 +113,27 @@ class DenseModel(nn.Module):
             maps = self.maps(self.preprocess_image(batched_inputs).tensor).float()
             return self.losses(maps, batched_inputs)
         outputs = []
-        for logits in self.logits(batched_inputs):
-            prediction = postprocess(read_maps(logits), self.instance_options)
+        for logits, sample in zip(self.logits(batched_inputs), batched_inputs, strict=True):
+            size = output_size(sample)
+            prediction = postprocess(read_maps(logits), self.instance_options, size)
             instances = to_instances(prediction.detections, self.max_instances)
-            outputs.append({"sem_seg": logits[:2], "instances": instances})
+            sem_seg = sem_seg_postprocess(logits[:2], tuple(logits.shape[1:]), *size)
+            outputs.append({"sem_seg": sem_seg, "instances": instances})
         return outputs
 
     def predict(self, batched_inputs: list[dict]) -> list[Prediction]:
         """Returns the nuclei of each image. The model must be in evaluation mode."""
         return [
-            postprocess(maps, self.instance_options) for maps in self.predict_maps(batched_inputs)
+            postprocess(maps, self.instance_options, output_size(sample))
+            for maps, sample in zip(self.predict_maps(batched_inputs), batched_inputs, strict=True)
         ]
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
-        """Returns the probability maps of each image, at the size of its output."""
+        """Returns the maps of each image, at the size of its `image`."""
         return [read_maps(logits) for logits in self.logits(batched_inputs)]
 
     def logits(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
-        """Returns the (2 or 3, height, width) float32 logits of each image, at its output size.
+        """Returns the (2 to 5, H, W) float32 output of the network for each (3, H, W) image.
 
         Raises:
             FloatingPointError: see `check_finite_output`.
@@ -138,10 +142,8 @@ class DenseModel(nn.Module):
         maps = self.maps(images.tensor).float()
         check_finite_output(maps)
         return [
-            sem_seg_postprocess(
-                padded, size, sample.get("height", size[0]), sample.get("width", size[1])
-            )
-            for padded, size, sample in zip(maps, images.image_sizes, batched_inputs, strict=True)
+            padded[:, :height, :width]
+            for padded, (height, width) in zip(maps, images.image_sizes, strict=True)
         ]
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
@@ -154,7 +156,7 @@ class DenseModel(nn.Module):
         return batch
 
     def losses(self, maps: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """Returns the losses of (N, 2 or 3, H, W) float32 logits, without their padding."""
+        """Returns the losses of (N, 2 to 5, H, W) float32 logits, without their padding."""
         nucleus = maps[:, 1] - maps[:, 0]
         target = self._flatten_targets(batched_inputs, "sem_seg")
         logits = self._flatten_maps(nucleus, batched_inputs)
@@ -205,7 +207,7 @@ def _to_device(images: list[torch.Tensor], device: torch.device) -> list[torch.T
 
 
 def count_maps(separation: str) -> int:
-    """Returns the number of a model's maps: 2, or 3 with a separation.
+    """Returns the number of a model's maps: 2, or more with a separation.
 
     Raises:
         ValueError: the separation is not in `SEPARATIONS`.
@@ -214,10 +216,19 @@ def count_maps(separation: str) -> int:
     return {"none": 2, "border": 3, "distance": 3, "centers": 5}[separation]
 
 
+def output_size(sample: dict) -> tuple[int, int]:
+    """Returns the height and width of the output for an input of a model."""
+    height, width = sample["image"].shape[1:]
+    return sample.get("height", height), sample.get("width", width)
+
+
 def read_maps(logits: torch.Tensor) -> Maps:
-    """Converts the (2 or 3, H, W) logits of one image to probability maps."""
+    """Converts the (2 to 5, H, W) output of the network for one image to maps."""
     nucleus = (logits[1] - logits[0]).sigmoid().cpu().numpy()
-    return Maps(nucleus, logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None)
+    interior = logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None
+    return Maps(
+        nucleus, interior, (OFFSET_UNIT * logits[3:]).cpu().numpy() if len(logits) > 3 else None
+    )
 
 
 def upsample_to(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:

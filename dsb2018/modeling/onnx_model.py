@@ -7,10 +7,9 @@ import numpy as np
 import onnxruntime
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling.postprocessing import sem_seg_postprocess
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from dsb2018.modeling.dense import count_maps, read_maps
+from dsb2018.modeling.dense import count_maps, output_size, read_maps
 from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.postprocess import InstanceOptions, postprocess
 from dsb2018.structures.nuclei import Prediction
@@ -82,10 +81,10 @@ class OnnxModel:
         predictions = []
         for size, group in groupby(batched_inputs, key=lambda sample: sample["image"].shape[1:]):
             samples = list(group)
-            for sample, logits in zip(samples, self._logits(samples), strict=True):
-                output_size = sample.get("height", size[0]), sample.get("width", size[1])
-                logits = sem_seg_postprocess(torch.from_numpy(logits), size, *output_size)
-                predictions.append(postprocess(read_maps(logits), self._options))
+            height, width = size
+            for sample, padded in zip(samples, self._logits(samples), strict=True):
+                maps = read_maps(torch.from_numpy(padded[:, :height, :width]))
+                predictions.append(postprocess(maps, self._options, output_size(sample)))
         return predictions
 
     def _logits(self, samples: list[dict]) -> np.ndarray:

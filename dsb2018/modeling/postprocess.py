@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from skimage.segmentation import watershed
+from skimage.segmentation import expand_labels, watershed
 
+from dsb2018.modeling.peaks import add_seedless, find_peaks
+from dsb2018.modeling.voting import divide_by_votes
 from dsb2018.structures.labels import (
     distance_to_background,
     label_components,
@@ -18,7 +20,7 @@ from dsb2018.structures.labels import (
 )
 from dsb2018.structures.nuclei import Nuclei, Prediction
 
-METHODS = ("components", "watershed")
+METHODS = ("components", "watershed", "votes")
 SEEDS = ("map", "distance")
 
 
@@ -29,26 +31,29 @@ class Maps(NamedTuple):
         nucleus: (H, W) float32 probability that a pixel is part of a nucleus, 0 to 1.
         interior: (H, W) float32, 0 to 1, high inside of nuclei and low where two nuclei touch;
             None for a model without this map.
+        offsets: (2, H, W) float32 vectors from each pixel to the center of its nucleus, downwards
+            and to the right, pixels; None for a model without these maps.
     """
 
     nucleus: np.ndarray
     interior: np.ndarray | None
+    offsets: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """The options of the postprocessing.
+    """The options of the postprocessing. Pixels are those of the maps.
 
     Args:
         method: "components": each connected component is a nucleus; "watershed": a watershed
-            divides the components between seeds.
+            divides the components between seeds; "votes": see `divide_by_votes`.
         nucleus_thresh: minimum probability of a nucleus pixel, 0 to 1.
         seeds: watershed seeds. "map": the peaks of the interior map. "distance": the peaks of the
             distance to the edge of the region where the interior map is at least `seed_thresh`, for
             maps that are flat inside of nuclei. Without an interior map, always the peaks of the
             distance to the edge of the nuclei.
         seed_depth: minimum depth of the valley between two seeds: 0 to 1 with "map" and an interior
-            map, else pixels.
+            map, votes per pixel with "votes", else pixels.
         seed_thresh: see `seeds`, 0 to 1.
         min_area: nuclei with fewer pixels are removed.
         max_hole: holes of up to this number of pixels are filled.
@@ -81,33 +86,88 @@ class InstanceOptions:
         return cls(**options, score_thresh=cfg.TEST.SCORE_THRESH)
 
 
-def postprocess(maps: Maps, options: InstanceOptions) -> Prediction:
+def postprocess(
+    maps: Maps, options: InstanceOptions, size: tuple[int, int] | None = None
+) -> Prediction:
     """Converts the maps of one image to nuclei.
 
     Args:
         maps: the maps that a dense model predicts.
         options: see `InstanceOptions`.
+        size: (H, W) of the image, if the maps have another scale.
     """
     labels = find_nuclei(maps, options)
-    detections = Nuclei.from_labels(labels, score_nuclei(labels, maps.nucleus))
+    scores = score_nuclei(labels, maps.nucleus)
+    foreground = maps.nucleus > 0.5
+    if size and size != labels.shape:
+        nucleus = _resize(maps.nucleus, size)
+        labels, foreground = resize_labels(labels, maps.nucleus, nucleus, options), nucleus > 0.5
+        kept = np.unique(labels[labels > 0])  # nuclei of less than a pixel are lost
+        scores = scores[kept - 1]
+    detections = Nuclei.from_labels(labels, scores)
     confident = np.flatnonzero(detections.scores >= options.score_thresh).tolist()
     crops = [detections.crops[index] for index in confident]
     nuclei = Nuclei(labels.shape, crops, detections.scores[confident])
-    return Prediction(detections, nuclei, maps.nucleus > 0.5)
+    return Prediction(detections, nuclei, foreground)
+
+
+def find_resized_nuclei(maps: Maps, options: InstanceOptions, size: tuple[int, int]) -> np.ndarray:
+    """Returns the label image of all nuclei at the size (H, W) of the image, whatever their score.
+
+    See `find_nuclei`.
+    """
+    labels = find_nuclei(maps, options)
+    if size == labels.shape:
+        return labels
+    labels = resize_labels(labels, maps.nucleus, _resize(maps.nucleus, size), options)
+    return drop_small(labels, 1)
+
+
+def resize_labels(
+    labels: np.ndarray, nucleus: np.ndarray, resized: np.ndarray, options: InstanceOptions
+) -> np.ndarray:
+    """Resizes a label image. The outlines follow the resized probabilities, so they are smooth.
+
+    Args:
+        labels: (h, w) label image of `find_nuclei`.
+        nucleus: (h, w) probabilities, see `Maps`.
+        resized: (H, W) the same at the new size.
+        options: see `InstanceOptions`.
+
+    Returns:
+        (H, W) int32.
+    """
+    height, width = resized.shape
+    inside = (labels > 0) & (nucleus < options.nucleus_thresh)  # holes that were filled
+    size = (width, height)
+    nearest = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    filled = cv2.resize(inside.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    nearest = nearest.astype(np.int32)  # exact below 2 ** 24 nuclei
+    reach = int(np.ceil(max(height / labels.shape[0], width / labels.shape[1])))
+    if reach > 1:
+        nearest = expand_labels(nearest, reach)
+    return np.where((resized >= options.nucleus_thresh) | filled, nearest, 0).astype(np.int32)
+
+
+def _resize(nucleus: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes (h, w) probabilities to the size (H, W)."""
+    return cv2.resize(nucleus, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def find_nuclei(maps: Maps, options: InstanceOptions) -> np.ndarray:
     """Returns the label image of all nuclei, whatever their score.
 
     Args:
-        maps: the maps of one image. The method "components" does not use the interior map.
+        maps: the maps of one image. Each method uses its maps only.
         options: see `InstanceOptions`.
 
     Returns:
         (H, W) int32.
     """
-    nucleus, interior = maps
+    nucleus, interior, offsets = maps
     mask = fill_holes(nucleus >= options.nucleus_thresh, options.max_hole)
+    if options.method == "votes" and offsets is not None:
+        return drop_small(divide_by_votes(mask, offsets, options.seed_depth), options.min_area)
     parts = label_components(mask)
     if options.method == "watershed" and mask.any():
         inside, height = mask, interior
@@ -143,63 +203,6 @@ def distance_from_edge(mask: np.ndarray) -> np.ndarray:
     """
     with opencv_without_ipp():
         return cv2.GaussianBlur(distance_to_background(mask), (0, 0), 1.0)
-
-
-def find_peaks(height: np.ndarray, depth: float) -> np.ndarray:
-    """Finds peaks that a valley deeper than `depth` separates from all higher peaks.
-
-    These are the h-maxima of Soille, Morphological Image Analysis (1999). scikit-image's
-    `h_maxima` differs: it keeps both of two equal peaks, even if the saddle between them is
-    shallow.
-
-    Args:
-        height: (H, W) float32, 0 or more. The run time depends on the largest region above 0.
-        depth: minimum depth, in the unit of the height.
-
-    Returns:
-        (H, W) bool, True on the top of each peak.
-    """
-    steps = np.iinfo(np.uint16).max / max(float(height.max()), depth, 1e-6)
-    levels = (height * steps).astype(np.uint16)  # integers are fast in OpenCV and compare exactly
-    cut = reconstruct(cv2.subtract(levels, round(depth * steps)), levels)
-    return cut > reconstruct(cv2.subtract(cut, 1), cut)
-
-
-def reconstruct(marker: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Computes the morphological reconstruction by dilation, with 8-connectivity.
-
-    Args:
-        marker: (H, W) uint16, nowhere above the limit. It is dilated until it no longer changes.
-        limit: (H, W) uint16, the upper limit of the result.
-
-    Returns:
-        (H, W) uint16.
-    """
-    neighbors = np.ones((3, 3), np.uint8)
-    while True:
-        previous = marker
-        for _ in range(8):
-            marker = cv2.min(cv2.dilate(marker, neighbors), limit)
-        if np.array_equal(marker, previous):
-            return marker
-
-
-def add_seedless(seeds: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Adds a seed for each component that has none, so that small and faint nuclei are kept.
-
-    The new seed is the whole component.
-
-    Args:
-        seeds, parts: label images of the seeds and of the components.
-
-    Returns:
-        The label image of all seeds.
-    """
-    seeded = np.zeros(parts.max() + 1, bool)
-    seeded[parts[seeds > 0]] = True
-    seeded[0] = True  # the background needs no seed
-    new = np.where(seeded, 0, np.cumsum(~seeded) + seeds.max())
-    return np.where(seeds > 0, seeds, new[parts]).astype(np.int32)
 
 
 def drop_small(labels: np.ndarray, min_area: int) -> np.ndarray:

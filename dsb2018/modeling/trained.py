@@ -14,6 +14,7 @@ from dsb2018.errors import UsageError
 from dsb2018.modeling.fuse import fuse_batch_norm
 from dsb2018.modeling.postprocess import Maps
 from dsb2018.modeling.precision import autocast, inference_precision
+from dsb2018.modeling.scaling import ScaledModel
 from dsb2018.structures.instances import read_output
 from dsb2018.structures.nuclei import Prediction
 
@@ -86,7 +87,19 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def load_model(cfg: CfgNode) -> TrainedModel:
+def bring_to_scale(cfg: CfgNode, model: Any) -> Any:
+    """Returns a model that processes each image at the scale that its config asks for.
+
+    Args:
+        cfg: complete config.
+        model: a `TrainedModel`, or an `OnnxModel`.
+    """
+    if not cfg.INPUT.DIAMETER:
+        return model
+    return ScaledModel(model, cfg.INPUT.DIAMETER, cfg.INPUT.MAX_SIZE_TEST)
+
+
+def load_model(cfg: CfgNode) -> TrainedModel | ScaledModel:
     """Builds a model, loads its weights and prepares it for prediction.
 
     On a CPU, batch normalization is fused into the preceding convolutions.
@@ -104,4 +117,4 @@ def load_model(cfg: CfgNode) -> TrainedModel:
     trained = TrainedModel(cfg, model)  # counts the parameters before the fusion
     if cfg.MODEL.DEVICE == "cpu":
         trained.model = fuse_batch_norm(model)
-    return trained
+    return bring_to_scale(cfg, trained)

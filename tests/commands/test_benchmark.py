@@ -87,15 +87,18 @@ def test_models_are_trained_first(registered, project, tmp_path, monkeypatch):
         ([], "nothing to compare"),
         (["--config-file", "configs/none.yaml"], "configs/none.yaml: no such config"),
         (["--predictions", "x=/no/such/folder"], "/no/such/folder: no such folder"),
-        (["--config-file", "{simple}"], "no weights; give --weights, or --train"),
+        (["--config-file", "{border}"], "no weights; give --weights, or --train"),
         (["--config-file", "{simple}", "--train", "--weights", "a"], "cannot be combined"),
         (["--config-file", "{simple}", "--weights", "a", "b"], "1 configs and 2 weights"),
     ],
 )
 def test_invalid_arguments(registered, project, tmp_path, capsys, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)  # a folder without trained models
-    simple = str(project / "configs" / "simple_cnn" / "simple_cnn.yaml")
-    options = [option.format(simple=simple) for option in options]
+    simple, border = (
+        str(project / "configs" / name)
+        for name in ("simple_cnn/simple_cnn.yaml", "unet/unet_border.yaml")
+    )
+    options = [option.format(simple=simple, border=border) for option in options]
     assert main(arguments(registered, tmp_path, *options)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()

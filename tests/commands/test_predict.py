@@ -235,7 +235,7 @@ def test_invalid_pixel_size(folder, tmp_path, capsys, size):
 
 
 def test_integer_for_float_key(folder, tmp_path):
-    assert run(folder / "i0.png", tmp_path / "out", "--opts", "INPUT.ZOOM_TEST", "2") == 0
+    assert run(folder / "i0.png", tmp_path / "out", "--opts", "INPUT.DIAMETER", "20") == 0
 
 
 def test_broken_link(folder, tmp_path, capsys):

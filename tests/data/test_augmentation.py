@@ -5,12 +5,16 @@ from detectron2.data import transforms as T
 from dsb2018.data.augmentation import (
     CropResizeTransform,
     QuarterTurnTransform,
+    RandomLocalContrast,
     RandomOptics,
     RandomQuarterTurn,
     RandomStain,
+    RandomVirtualStain,
     RandomZoomCrop,
     ZoomToLimit,
 )
+from dsb2018.structures.labels import median_diameter
+from tests.modeling.test_scaling import discs
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (67, 93, 3)).astype(np.uint8)
 LABELS = np.zeros((67, 93, 2), np.uint16)
@@ -117,3 +121,49 @@ def test_equal_seeds_give_equal_augmentations():
     first, second = augment(), augment()
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.sem_seg, second.sem_seg)
+
+
+@pytest.mark.parametrize("diameter", [8, 20, 70])
+def test_zoom_crop_brings_nuclei_to_one_diameter(diameter):
+    labels = discs(diameter)[..., None]
+    image = np.repeat(np.uint8(200) * (labels > 0), 3, axis=2)
+    augmentation = RandomZoomCrop(1000, (1.0, 1.0), diameter=24.0)
+    inputs = T.AugInput(image, sem_seg=labels.astype(np.uint8))
+    augmentation(inputs)
+    assert median_diameter(inputs.sem_seg) == pytest.approx(24, rel=0.08)
+    assert inputs.image.shape[:2] == inputs.sem_seg.shape[:2]
+    empty = np.zeros((50, 60, 3), np.uint8)
+    transform = augmentation.get_transform(empty, empty[..., 0])
+    assert transform.apply_image(empty).shape == empty.shape
+
+
+def test_virtual_stain_makes_nuclei_dark_and_keeps_other_images():
+    labels = discs(30).astype(np.uint8)
+    image = np.repeat((20 + np.uint8(180) * (labels > 0))[..., None], 3, axis=2)
+    colors = set()
+    for seed in range(20):
+        np.random.seed(seed)
+        stained = RandomVirtualStain(1.0).get_transform(image, labels).apply_image(image)
+        assert stained.dtype == np.uint8
+        inside, outside = stained[labels > 0].mean(axis=0), stained[labels == 0].mean(axis=0)
+        assert inside.sum() < outside.sum() - 30
+        assert outside.min() > 100
+        colors.add("brown" if inside[0] > inside[2] + 20 else "blue")
+    assert colors == {"brown", "blue"}
+    for other in (255 - image, image * np.uint8([1, 0, 0]), image * 0):
+        transform = RandomVirtualStain(1.0).get_transform(other, labels)
+        np.testing.assert_array_equal(transform.apply_image(other), other)
+    np.random.seed(0)
+    never = RandomVirtualStain(0.0).get_transform(image, labels)
+    np.testing.assert_array_equal(never.apply_image(image), image)
+
+
+def test_local_contrast():
+    random = np.random.default_rng(0)
+    image = random.integers(100, 120, (64, 64, 3), dtype=np.uint8)
+    np.random.seed(0)
+    equalized = RandomLocalContrast(1.0).get_transform(image).apply_image(image)
+    assert equalized.std() > 1.5 * image.std()
+    np.testing.assert_array_equal(
+        RandomLocalContrast(0.0).get_transform(image).apply_image(image), image
+    )

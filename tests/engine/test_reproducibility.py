@@ -83,7 +83,8 @@ from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, load_cfg
 
 register_dsb2018(sys.argv[1])
-cfg = load_cfg(CONFIGS / "unet/unet_light.yaml", "DATALOADER.NUM_WORKERS", 2)
+options = ["DATALOADER.NUM_WORKERS", 2, "SOLVER.IMS_PER_BATCH", 8]
+cfg = load_cfg(CONFIGS / "unet/unet_light.yaml", *options)
 cfg.DATASETS.TRAIN = ("dsb2018_sample_train",)
 batches = iter(Trainer.build_train_loader(cfg, seed=1))
 print(len(next(batches)))

@@ -10,6 +10,7 @@ from dsb2018 import Predictor
 from dsb2018.checkpoint import FOLDER, NucleiCheckpointer
 from dsb2018.data import EvaluationMapper
 from dsb2018.engine import Trainer
+from dsb2018.errors import UsageError
 from dsb2018.inference.predictor import find_model
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.structures.instances import read_output
@@ -41,7 +42,7 @@ def test_predictions_match_the_ground_truth(predictor):
     assert ((nuclei.scores > 0.5) & (nuclei.scores <= 1)).all()
 
 
-def test_the_predictor_and_the_trainer_get_the_same_nuclei(predictor, tmp_path):
+def test_the_predictor_and_the_trainer_get_the_same_nuclei(tmp_path):
     image, _ = micrograph(size=(200, 300))
     path = str(tmp_path / "a.png")
     cv2.imwrite(path, image)
@@ -52,6 +53,7 @@ def test_the_predictor_and_the_trainer_get_the_same_nuclei(predictor, tmp_path):
     sample = EvaluationMapper(cfg)({"file_name": path, "height": 200, "width": 300})
     with torch.no_grad():
         (output,) = model([sample])
+    predictor = Predictor(diameter=cfg.INPUT.DIAMETER)  # which leaves the image as it is
     labels = read_output(output, 0.0).nuclei.labels
     assert same_nuclei(predictor(image).labels, labels)
 
@@ -90,10 +92,11 @@ def test_a_batch_gives_the_same_nuclei_as_single_images(predictor):
     assert predictor.batch([]) == []
 
 
-def test_tiles_give_the_same_nuclei_as_the_whole_image():
+@pytest.mark.parametrize("diameter", [14, 24, 31])
+def test_tiles_give_the_same_nuclei_as_the_whole_image(diameter):
     image, _ = micrograph((700, 900), seed=4)
-    whole = Predictor(tiling=Tiling(1024, 96))(image)
-    tiled = Predictor(tiling=Tiling(512, 96, whole=512))(image)
+    whole = Predictor(tiling=Tiling(1024, 96), diameter=diameter)(image)
+    tiled = Predictor(tiling=Tiling(512, 96, whole=512), diameter=diameter)(image)
     assert len(tiled) == pytest.approx(len(whole), rel=0.005)
     a, b = whole.labels, tiled.labels
     ious = []
@@ -102,6 +105,21 @@ def test_tiles_give_the_same_nuclei_as_the_whole_image():
         partner = np.bincount(b[mask]).argmax()
         ious.append((mask & (b == partner)).sum() / (mask | (b == partner)).sum() if partner else 0)
     assert np.mean(ious) > 0.98
+
+
+def test_diameter_of_a_large_image_is_that_of_its_windows():
+    image, ground_truth = micrograph((700, 900), seed=4)
+    tiled = Predictor(tiling=Tiling(512, 96, whole=512))(image)
+    assert len(tiled) == pytest.approx(ground_truth.max(), rel=0.05)
+    small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    tiled = Predictor(tiling=Tiling(256, 96, whole=256))(small)
+    assert len(tiled) == pytest.approx(ground_truth.max(), rel=0.1)
+
+
+def test_diameter_is_for_models_that_use_it():
+    config = str(CONFIGS / "simple_cnn" / "simple_cnn.yaml")
+    with pytest.raises(UsageError, match="diameter 20: this model does not use the diameter"):
+        Predictor(config, diameter=20)
 
 
 def test_mask_rcnn(predictor):
@@ -114,8 +132,7 @@ def test_mask_rcnn(predictor):
 
 def test_find_model(tmp_path):
     config = str(CONFIGS / "unet" / "unet_light.yaml")
-    packaged = "dsb2018://unet_light"
-    assert find_model(None) == (str(FOLDER / "unet_light.yaml"), packaged)
+    assert find_model(None) == (str(FOLDER / "nuclei.yaml"), "dsb2018://nuclei")
     assert find_model(None, ["MODEL.WEIGHTS", "w.pth"])[1] == "w.pth"
     assert find_model(config, ["OUTPUT_DIR", "x", "MODEL.WEIGHTS", "w.pth"]) == (config, "w.pth")
     with pytest.raises(FileNotFoundError, match="no such config file"):

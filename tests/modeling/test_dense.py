@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dsb2018.data.targets import UNKNOWN
-from dsb2018.modeling.dense import DenseModel, read_maps
+from dsb2018.modeling.dense import OFFSET_UNIT, DenseModel, read_maps
 from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
 from dsb2018.modeling.postprocess import InstanceOptions
 
@@ -91,10 +91,12 @@ def test_images_without_single_nuclei_teach_the_foreground_only():
 
 
 def test_probability_is_sigmoid_of_logit_difference():
-    maps = torch.randn(3, 5, 7)
-    nucleus, interior = read_maps(maps)
+    maps = torch.randn(5, 5, 7)
+    nucleus, interior, offsets = read_maps(maps)
     np.testing.assert_allclose(nucleus, maps[:2].softmax(dim=0)[1], rtol=1e-5)
     np.testing.assert_allclose(interior, maps[2].sigmoid(), rtol=1e-5)
+    np.testing.assert_allclose(offsets, OFFSET_UNIT * maps[3:], rtol=1e-5)
+    assert read_maps(maps[:3])[2] is None
     assert read_maps(maps[:2])[1] is None
 
 

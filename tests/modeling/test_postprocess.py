@@ -5,20 +5,18 @@ from skimage.morphology import local_maxima, reconstruction
 
 from dsb2018.data.targets import interior_map
 from dsb2018.evaluation import matching
+from dsb2018.modeling.peaks import add_seedless, find_peaks, reconstruct
 from dsb2018.modeling.postprocess import (
     InstanceOptions,
     Maps,
-    add_seedless,
     drop_small,
     fill_holes,
     find_nuclei,
-    find_peaks,
-    label_components,
     postprocess,
-    reconstruct,
     score_nuclei,
 )
 from dsb2018.structures.instances import to_instances
+from dsb2018.structures.labels import label_components
 
 WATERSHED = InstanceOptions("watershed", seeds="distance", seed_depth=0.5)
 PEAKS = InstanceOptions("watershed", seeds="map", seed_depth=0.2)

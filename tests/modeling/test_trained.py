@@ -14,7 +14,7 @@ from tests.evaluation.cases import to_instances, to_output
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loaded_model_predicts_what_the_model_returns(family, tmp_path):
     torch.manual_seed(0)
-    cfg = small_cfg("TEST.SCORE_THRESH", 0.0, family=family)
+    cfg = small_cfg("TEST.SCORE_THRESH", 0.0, "INPUT.DIAMETER", 0.0, family=family)
     model = Trainer.build_model(cfg).eval()
     NucleiCheckpointer(model, str(tmp_path)).save("model")
     cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")

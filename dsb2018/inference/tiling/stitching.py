@@ -19,6 +19,7 @@ from dsb2018.errors import UsageError
 from dsb2018.structures.grid_index import GridIndex
 from dsb2018.structures.masks import Crop, common_pixels, shared_part, union, union_size
 from dsb2018.structures.nuclei import Nuclei
+from dsb2018.structures.scale import pixels_per_step
 
 # Windows begin at multiples of this, pixels. Other offsets would change the output of a network
 # with downsampling layers.
@@ -42,6 +43,7 @@ class Tiling:
         edge: height and width of a tile, margins included, pixels.
         margin: width of the margin around a core, pixels; should exceed the largest nucleus.
         whole: images up to this height and width are not tiled, pixels.
+        stride: windows begin at multiples of this number of pixels.
 
     Raises:
         UsageError: the margins leave no core.
@@ -50,20 +52,31 @@ class Tiling:
     edge: int = 1024
     margin: int = 96
     whole: int = 1400
+    stride: int = STRIDE
 
     def __post_init__(self):
-        if self.margin < 0 or self.core < STRIDE:
-            max_margin = max((self.edge // STRIDE - 1) // 2 * STRIDE, 0)
+        if self.margin < 0 or self.core < self.stride:
+            max_margin = max((self.edge // self.stride - 1) // 2 * self.stride, 0)
             raise UsageError(
                 f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected 0 to "
-                f"{max_margin} pixels of overlap and tiles of at least {STRIDE} pixels"
+                f"{max_margin} pixels of overlap and tiles of at least {self.stride} pixels"
             )
 
     @property
     def core(self) -> int:
         """Largest height and width of a core, pixels."""
-        margin = -(-self.margin // STRIDE) * STRIDE
-        return (self.edge - 2 * margin) // STRIDE * STRIDE
+        margin = -(-self.margin // self.stride) * self.stride
+        return (self.edge - 2 * margin) // self.stride * self.stride
+
+    def at(self, zoom: float) -> "Tiling":
+        """Returns tiles that have this size and overlap after a zoom of `zoom_for`."""
+        if zoom == 1:
+            return self
+        n = pixels_per_step(zoom)
+        edge, margin, whole = (
+            round(pixels / STRIDE * n) for pixels in (self.edge, self.margin, self.whole)
+        )
+        return Tiling(edge, margin, whole, n)
 
 
 class Tile(NamedTuple):
@@ -107,11 +120,11 @@ def divide(height: int, width: int, tiling: Tiling) -> list[Tile]:
 def _divide_axis(length: int, tiling: Tiling) -> list[tuple[int, int, int, int]]:
     """Returns the begin and length of the core and of the window of each tile along one axis."""
     count = -(-length // tiling.core)
-    size = -(-length // count // STRIDE) * STRIDE
+    size = -(-length // count // tiling.stride) * tiling.stride
     segments = []
     for begin in range(0, length, size):
         end = min(begin + size, length)
-        window_begin = max(0, begin - tiling.margin) // STRIDE * STRIDE
+        window_begin = max(0, begin - tiling.margin) // tiling.stride * tiling.stride
         window_end = min(length, end + tiling.margin)
         segments.append((begin, end - begin, window_begin, window_end - window_begin))
     return segments
