@@ -22,7 +22,7 @@ from dsb2018.io.names import image_file_name, image_name
 from dsb2018.report.comparison import EntrantScores
 from dsb2018.report.entrants import read_labels
 from dsb2018.report.scoring import IMAGES, LABELS
-from dsb2018.structures.ground_truth import read_label_layers
+from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 from dsb2018.structures.labels import flatten_labels
 
 MAX_SIZE = 512  # longest edge of a picture, pixels
@@ -57,7 +57,9 @@ def gallery(entries: Sequence[EntrantScores]) -> list[dict]:
         results = []
         for entry, table in zip(entries, tables, strict=True):
             labels = read_labels(str(entry.folder / LABELS), image_file_name(item), size)
-            results.append({**_parse_scores(table[name]), **draw_result(truth, labels)})
+            # Without true nuclei, there are no mistakes: every nucleus is taken as found.
+            compared = truth if has_true_nuclei(item) else labels[None]
+            results.append({**_parse_scores(table[name]), **draw_result(compared, labels)})
         images.append(
             {
                 "name": name,
@@ -77,7 +79,8 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
 
 def _parse_scores(row: dict[str, str]) -> dict[str, float | int | None]:
     scores = {name: float(row[name]) if row[name] else None for name in SHOWN}
-    return {**scores, "true": int(row["true"]), "predicted": int(row["predicted"])}
+    counts = {name: int(row[name]) if row[name] else None for name in ("true", "predicted")}
+    return {**scores, **counts}
 
 
 def draw_result(truth: np.ndarray, labels: np.ndarray) -> dict:

@@ -126,18 +126,16 @@ def _format_score(score: Interval | None) -> str:
 
 
 def _charts(entries: Sequence[EntrantScores]) -> Mapping[str, str]:
-    thresholds = {
-        entry.name: [(t / 100, entry.scores[f"nuclei/AP{t}"]) for t in IOU_THRESHOLDS]
-        for entry in entries
-    }
-    charts = {
-        "Average precision by IoU threshold": line_chart(
-            thresholds, "Average precision by IoU threshold", "IoU threshold", "AP, percent"
-        ),
-        "Number of nuclei": count_chart(
-            {entry.name: _counts(entry) for entry in entries}, "Predicted against true nuclei"
-        ),
-    }
+    charts = {}
+    counts = {entry.name: _counts(entry) for entry in entries}
+    if any(counts.values()):
+        title = "Average precision by IoU threshold"
+        thresholds = {
+            entry.name: [(t / 100, entry.scores[f"nuclei/AP{t}"]) for t in IOU_THRESHOLDS]
+            for entry in entries
+        }
+        charts[title] = line_chart(thresholds, title, "IoU threshold", "AP, percent")
+        charts["Number of nuclei"] = count_chart(counts, "Predicted against true nuclei")
     for metric in shown(Show.MODALITY):
         groups = {
             name: [entry.scores.get(f"{metric}/{name}") for entry in entries]
@@ -150,5 +148,6 @@ def _charts(entries: Sequence[EntrantScores]) -> Mapping[str, str]:
 
 
 def _counts(entry: EntrantScores) -> list[tuple[int, int]]:
+    """Returns the true and the predicted number of nuclei of each image where both are known."""
     rows = read_rows(entry.folder / IMAGES)
-    return [(int(row["true"]), int(row["predicted"])) for row in rows]
+    return [(int(row["true"]), int(row["predicted"])) for row in rows if row["true"]]

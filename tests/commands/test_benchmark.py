@@ -7,7 +7,10 @@ from detectron2.data import DatasetCatalog
 
 from dsb2018.commands import benchmark as command
 from dsb2018.commands.benchmark import benchmark, benchmark_parser
+from dsb2018.data import unregister_dsb2018
+from dsb2018.prepare import Options, prepare
 from dsb2018.structures.ground_truth import read_label_layers
+from tests.prepare import forms
 
 DATASET = "dsb2018_sample_val"
 
@@ -108,3 +111,22 @@ def test_predictions_need_name_and_folder(capsys):
     with pytest.raises(SystemExit):
         benchmark_parser("").parse_args(["--output", "x", "--predictions", "folder"])
     assert "'folder', expected NAME=DIR" in capsys.readouterr().err
+
+
+def test_dataset_of_foreground_masks(tmp_path):
+    forms._write_images(tmp_path / "data" / "images")
+    for folder in (tmp_path / "data" / "foreground", tmp_path / "found"):
+        folder.mkdir()
+        for name, labels in forms._labels().items():
+            np.save(folder / f"{name}.npy", labels)
+    prepare(Options(tmp_path / "data", tmp_path, name="masks", workers=1, progress=False))
+    args = ["--output", tmp_path / "out", "--data", tmp_path, "--datasets", "dsb2018_masks"]
+    unregister_dsb2018()
+    try:
+        assert main([*map(str, args), "--predictions", f"same={tmp_path / 'found'}"]) == 0
+    finally:
+        unregister_dsb2018()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '"true":null' in page.replace(" ", "")
+    assert "Number of nuclei" not in page
+    assert "100.0" in (tmp_path / "out" / "results.md").read_text()

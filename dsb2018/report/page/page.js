@@ -41,9 +41,12 @@ function createView(dataset, image, index) {
   );
   const scores = document.createElement("p");
   const mistakes = KINDS.map((kind) => `${result[kind]} ${kind}`).join(", ");
+  const nuclei =
+    result.true === null
+      ? "the single nuclei are not known"
+      : `${result.true} true and ${result.predicted} predicted nuclei: ${mistakes}`;
   scores.textContent =
-    `${dataset.names[index]}: mAP ${format(result.mAP)}, IoU ${format(result.IoU)}; ` +
-    `${result.true} true and ${result.predicted} predicted nuclei: ${mistakes}`;
+    `${dataset.names[index]}: mAP ${format(result.mAP)}, IoU ${format(result.IoU)}; ${nuclei}`;
   box.append(stack, scores);
   return box;
 }
