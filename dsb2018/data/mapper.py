@@ -10,11 +10,11 @@ from dsb2018.data.augmentation import (
     RandomOptics,
     RandomQuarterTurn,
     RandomStain,
-    RandomVirtualStain,
     RandomZoomCrop,
 )
 from dsb2018.data.preprocess import Preprocessing, to_tensor
 from dsb2018.data.targets import UNKNOWN, interior_map
+from dsb2018.data.virtual_stain import RandomVirtualStain
 from dsb2018.images.pixels import read_dataset_image
 from dsb2018.structures.contrast import stretch_contrast
 from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers

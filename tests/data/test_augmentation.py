@@ -9,10 +9,10 @@ from dsb2018.data.augmentation import (
     RandomOptics,
     RandomQuarterTurn,
     RandomStain,
-    RandomVirtualStain,
     RandomZoomCrop,
     ZoomToLimit,
 )
+from dsb2018.data.virtual_stain import RandomVirtualStain
 from dsb2018.structures.labels import median_diameter
 from tests.modeling.test_scaling import discs
 
