@@ -32,6 +32,7 @@ class Summary(NamedTuple):
         done: number of files that were processed, in this run or an earlier one.
         nuclei: number of nuclei in all processed files.
         failed: one line for each file that failed.
+        doubtful: number of images with a warning in `images.csv`.
         written: paths of the output files that cover all images.
     """
 
@@ -39,6 +40,7 @@ class Summary(NamedTuple):
     done: int
     nuclei: int
     failed: list[str]
+    doubtful: int
     written: list[Path]
 
 
@@ -68,6 +70,8 @@ def predict_and_report(args: argparse.Namespace) -> int:
     for reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
+    if summary.doubtful:
+        print(f"Check these first: images with a warning in images.csv, {summary.doubtful}")
     if summary.written:
         folders = sorted(path for path in args.output.glob("[!.]*") if path.is_dir())
         written = [*(path.name for path in summary.written), *(f"{p.name}/" for p in folders)]
@@ -217,7 +221,7 @@ def _predict(args: argparse.Namespace) -> Summary | None:
         return None
     records = {name: record for name, _ in images if (record := run.record(name))}
     if not records:  # keep the tables of an earlier run
-        return Summary(len(images), 0, 0, failed, [])
+        return Summary(len(images), 0, 0, failed, 0, [])
     try:
         written = join_parts(args.output, run.done, records, exporters)
     except DamagedPartError as error:
@@ -225,5 +229,6 @@ def _predict(args: argparse.Namespace) -> Summary | None:
         failed, written = [*failed, str(error)], []
     except OSError as error:  # for example a full disk; earlier failures are reported too
         failed, written = [*failed, f"{args.output}: {error}"], []
-    nuclei = sum(row["nuclei"] for record in records.values() for row in record["images"])
-    return Summary(len(images), len(records), nuclei, failed, written)
+    rows = [row for record in records.values() for row in record["images"]]
+    nuclei, doubtful = sum(row["nuclei"] for row in rows), sum(bool(row["warning"]) for row in rows)
+    return Summary(len(images), len(records), nuclei, failed, doubtful, written)

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
 from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.inference.doubts import find_doubts
 from dsb2018.structures.nuclei import Nuclei
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
@@ -88,19 +89,23 @@ def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, floa
 
     Returns:
         height and width of the image, the number of nuclei, their density, the share of the image
-        that they cover, their mean area, and for each channel the mean and the sum of their
+        that they cover, their mean area, their median diameter (of a circle with the same area) and
+        score, a warning (see `find_doubts`), and for each channel the mean and the sum of their
         intensities. Densities and areas in micrometers are included if the pixel size is known.
     """
     height, width = image.size
     count, area = len(columns["label"]), float(columns["area"].sum())
-    row = {
+    row: dict[str, float | int | str] = {
         "height": height,
         "width": width,
         "nuclei": count,
         "nuclei_per_megapixel": 1e6 * count / (height * width),
         "covered": area / (height * width),
         "mean_area": area / count if count else float("nan"),
+        "median_diameter": _median(2 * np.sqrt(columns["area"] / np.pi)),
+        "median_score": _median(columns["score"]),
     }
+    row["warning"] = find_doubts(row["median_score"], row["median_diameter"])
     if image.pixel_size:
         y, x = image.pixel_size
         row["pixel_size_um"] = float(np.sqrt(y * x))
@@ -113,6 +118,10 @@ def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, floa
             mean = float(values.mean()) if count else float("nan")
             row[name.replace("intensity_mean", "mean_intensity")] = mean
     return row
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
 
 
 def background_levels(nuclei: Nuclei, image: MicroscopyImage) -> np.ndarray:

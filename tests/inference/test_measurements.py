@@ -6,6 +6,7 @@ from skimage.measure import regionprops
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference import measurements
+from dsb2018.inference.doubts import find_doubts
 from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
@@ -93,6 +94,10 @@ def test_summary_of_an_image():
     assert row["covered"] == pytest.approx(40 / 600)
     assert row["mean_area"] == pytest.approx(40 / 3)
     assert row["mean_area_um2"] == pytest.approx(10 / 3)
+    areas = measure_nuclei(nuclei, image)["area"]
+    assert row["median_diameter"] == pytest.approx(np.sqrt(4 * np.median(areas) / np.pi))
+    assert row["median_score"] == np.median(nuclei.scores)
+    assert row["warning"] == "low confidence, nuclei of 5 pixels"
     assert row["integrated_intensity"] == 920
     assert row["mean_intensity"] == pytest.approx(55 / 3)
 
@@ -106,6 +111,23 @@ def test_an_image_without_nuclei_has_the_same_columns():
     row = summarize_nuclei(columns, image)
     assert row["nuclei"] == 0
     assert np.isnan(row["mean_area"])
+    assert np.isnan(row["median_diameter"])
+    assert row["warning"] == ""
+
+
+@pytest.mark.parametrize(
+    ("score", "diameter", "warning"),
+    [
+        (0.95, 20, ""),
+        (0.9, 6, ""),
+        (0.89, 20, "low confidence"),
+        (0.95, 5, "nuclei of 5 pixels"),
+        (0.5, 120.4, "low confidence, nuclei of 120 pixels"),
+        (np.nan, np.nan, ""),
+    ],
+)
+def test_doubts(score, diameter, warning):
+    assert find_doubts(score, diameter) == warning
 
 
 def test_a_nucleus_that_covers_the_image():
