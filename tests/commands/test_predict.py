@@ -234,6 +234,36 @@ def test_invalid_pixel_size(folder, tmp_path, capsys, size):
     assert "expected micrometers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("diameter", ["0", "-3", "inf", "small"])
+def test_invalid_diameter(folder, tmp_path, capsys, diameter):
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "out", f"--diameter={diameter}")
+    assert "expected pixels, such as 24" in capsys.readouterr().err
+
+
+def test_diameter_changes_the_results_and_is_for_some_models(folder, tmp_path, project, capsys):
+    image, out = folder / "i0.png", tmp_path / "out"
+    counts = []
+    for diameter in ("20", "60"):
+        assert run(image, out, "--diameter", diameter) == 0
+        counts.append(tifffile.imread(out / "labels" / "i0.tif").max())
+        assert f"{counts[-1]} nuclei" in capsys.readouterr().out
+    assert counts[0] != counts[1]  # the file was processed again
+    config = project / "configs" / "simple_cnn" / "simple_cnn.yaml"
+    assert run(image, tmp_path / "b", "--diameter", "20", "--config-file", str(config)) == 2
+    assert "this model does not use the diameter" in capsys.readouterr().err
+
+
+def test_images_of_an_unknown_kind_are_announced(tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
+    noise = cv2.resize(noise[:32, :32], (256, 256), interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    assert run(tmp_path / "noise.png", tmp_path / "out") == 0
+    with open(tmp_path / "out" / "images.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["warning"] != "") == ("Check these first" in capsys.readouterr().out)
+
+
 def test_integer_for_float_key(folder, tmp_path):
     assert run(folder / "i0.png", tmp_path / "out", "--opts", "INPUT.DIAMETER", "20") == 0
 
