@@ -57,7 +57,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         )
     hide_traceback_of_training()
     register_dsb2018(args.data)
-    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    if not args.eval_only:
+        check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
     for name in cfg.DATASETS.TEST:  # those of the training are checked when it loads them
         if MetadataCatalog.get(name).get("evaluator_type") == "coco":
