@@ -15,7 +15,7 @@ from dsb2018.checkpoint import FOLDER, find_weights
 from dsb2018.config import read_config
 from dsb2018.data import Preprocessing
 from dsb2018.errors import UsageError
-from dsb2018.inference.tiling.stitching import Tiling, find_in_tiles
+from dsb2018.inference.tiling.stitching import Tiling, WindowReader, find_in_tiles
 from dsb2018.inference.tiling.windows import choose_windows, window_reader
 from dsb2018.io.files import sha256
 from dsb2018.modeling import load_model
@@ -151,28 +151,26 @@ class Predictor:
 
     def _find_scaled(self, image: np.ndarray, zoom: float | None) -> Nuclei:
         """Segments an image with a model that processes nuclei of one diameter."""
-        height, width = image.shape[:2]
-        if zoom is None:
-            is_large = max(height, width) > self.tiling.whole
-            read = window_reader(image)
-            windows = choose_windows(read, (height, width)) if is_large else [image]
-            zoom, predictions = self._model.search(self._inputs(windows))
-            if predictions and not is_large:
+        size = image.shape[:2]
+        if zoom is None and max(size) <= self.tiling.whole:
+            zoom, predictions = self._model.search(self._inputs([image]))
+            if predictions:
                 return predictions[0].nuclei
-        if max(height, width) > self.tiling.at(zoom).whole:
+        zoom = zoom or self.find_zoom(window_reader(image), size)
+        if max(size) > self.tiling.at(zoom).whole:
             return self._find_in_tiles(image, zoom)
         return self.find_whole([image], zoom)[0]
 
-    def find_zoom(self, windows: Sequence[np.ndarray]) -> float:
+    def find_zoom(self, read: WindowReader, size: tuple[int, int]) -> float:
         """Returns the zoom at which the model processes a large image.
 
         Args:
-            windows: parts of the image that `prepare` returned, with enough nuclei to estimate
-                their diameter.
+            read: reads a window of the image as `prepare` returns it.
+            size: (H, W) of the image, pixels.
         """
         if not self.is_scaled:
             return 1.0
-        return self._zoom or self._model.search(self._inputs(windows))[0]
+        return self._zoom or self._model.search(self._inputs(choose_windows(read, size)))[0]
 
     def _inputs(self, images: Sequence[np.ndarray], **options) -> list[dict]:
         return [{**self.preprocess.model_input(image), **options} for image in images]

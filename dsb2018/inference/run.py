@@ -26,7 +26,6 @@ from dsb2018.inference.export.worker import ExportWorker
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
 from dsb2018.inference.tiling.cache import TileCache, delete_caches
 from dsb2018.inference.tiling.stitching import WindowReader, divide, find_in_tile, stitch
-from dsb2018.inference.tiling.windows import choose_windows
 from dsb2018.inference.volumes import SliceLinker
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
@@ -158,7 +157,8 @@ class PredictionRun:
         """Segments a stack slice by slice and links the nuclei to 3-D nuclei."""
         linker, rows, slices = SliceLinker(), [], []
         stack = opened.image.name
-        zoom = self._find_zoom(opened, opened.channel.at(Z=opened.channel.depth // 2))
+        middle = opened.channel.at(Z=opened.channel.depth // 2)
+        zoom = self._predictor.find_zoom(_window_reader(opened, middle), middle.size)
         for z in progress(range(opened.channel.depth), "slice"):
             nuclei = self._segment_image(file, opened, opened.channel.at(Z=z), zoom)
             labels = linker.link(nuclei)
@@ -172,11 +172,6 @@ class PredictionRun:
         for exporter in self._exporters:
             exporter.write_stack(job)
         return rows
-
-    def _find_zoom(self, opened: OpenedImage, channel: MicroscopyImage) -> float:
-        """Returns the zoom of a large image, or of a stack by one of its slices."""
-        windows = choose_windows(_window_reader(opened, channel), channel.size)
-        return self._predictor.find_zoom(windows)
 
     def _segment_image(
         self,
@@ -195,7 +190,7 @@ class PredictionRun:
         read = _window_reader(opened, channel)
         if is_small:
             return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]
-        zoom = zoom or self._find_zoom(opened, channel)
+        zoom = zoom or self._predictor.find_zoom(read, channel.size)
         fixed = sorted(channel.fixed.items())
         folder_name = "_".join(f"{axis}{index}" for axis, index in fixed) or "all"
         cache = TileCache(self.done / file.name / "tiles" / folder_name, file.fingerprint)

@@ -107,9 +107,6 @@ def prepare(options: Options) -> PreparationResult:
         InputError: unusable data; with `skip_bad`, unusable images are skipped instead.
         UsageError: invalid options, or too few images for a random split.
     """
-    is_random = not options.splits and (options.val_fraction or not options.name)
-    if options.group and not is_random:
-        raise UsageError("--group is for a random split: pass --val-fraction, and no --splits")
     form = _open(options)
     solution = Solution(options.solution) if options.solution else None
     images, notes = form.list_images()
@@ -144,11 +141,7 @@ def prepare(options: Options) -> PreparationResult:
             text = json.dumps(coco, separators=(",", ":"))
             (staging / "annotations" / f"{name}.json").write_text(text)
             datasets[name] = len(dataset), sum(not a["iscrowd"] for a in coco["annotations"])
-            if count := sum(record.foreground_only for record in dataset):
-                split_notes.append(
-                    f"{name}: {count} images have foreground masks only; they are not used for "
-                    "single nuclei"
-                )
+            split_notes += _foreground_note(name, dataset)
         _publish(staging, output)
     notes = [printable(note) for note in (*notes, *split_notes, *read_notes)]
     for note in notes:
@@ -158,7 +151,10 @@ def prepare(options: Options) -> PreparationResult:
 
 
 def _open(options: Options) -> Form:
-    """Opens the input."""
+    """Opens the input, after a check of options that would have no effect."""
+    is_random = not options.splits and (options.val_fraction or not options.name)
+    if options.group and not is_random:
+        raise UsageError("--group is for a random split: pass --val-fraction, and no --splits")
     form_options = FormOptions(
         label_values=options.label_values,
         categories=options.categories,
@@ -166,6 +162,13 @@ def _open(options: Options) -> Form:
     )
     truth = Path(options.truth) if options.truth else None
     return open_form(Path(options.input), truth, options.form, form_options, Path(options.output))
+
+
+def _foreground_note(name: str, dataset: list[ImageRecord]) -> list[str]:
+    """Returns a note if the single nuclei of some images of a dataset are not known, else []."""
+    count = sum(record.foreground_only for record in dataset)
+    text = "images have foreground masks only; they are not used for single nuclei"
+    return [f"{name}: {count} {text}"] if count else []
 
 
 def _check_ids(images: list[SourceImage], path: Path) -> None:
