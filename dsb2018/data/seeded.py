@@ -11,6 +11,7 @@ import functools
 import itertools
 import multiprocessing
 import os
+import random
 import signal
 from collections.abc import Callable, Iterator
 
@@ -18,7 +19,6 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
-from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
@@ -93,7 +93,10 @@ class SeededSamples(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         index, seed = key
-        seed_all_rng(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        # `torch.manual_seed` also records a call for each GPU, and never forgets it in a worker.
+        torch.default_generator.manual_seed(seed)
         return self._mapper(self._items[index])
 
 

@@ -16,8 +16,9 @@ class RandomVirtualStain(T.Augmentation):
 
     The brightness of the nuclei becomes the amount of a stain, which absorbs light after the law of
     Beer and Lambert. The stain is hematoxylin, DAB, or a different one of the two for each nucleus.
-    A counterstain, which the cytoplasm takes up unevenly, and a tinted background are added. Images
-    with bright-field contrast or colors are not changed.
+    A second stain, which the cytoplasm takes up unevenly, and a tinted background are added. Brown
+    cytoplasm can be darker than the nuclei, as it is in immunohistochemistry. Images with
+    bright-field contrast or colors are not changed.
 
     Args:
         probability: probability that an image is rendered, 0 to 1.
@@ -53,14 +54,18 @@ def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
     amount = (image[..., 1].astype(np.float32) / 255) ** random.uniform(0.4, 1.0)
     chromatin = 1 + random.uniform(0, 0.25) * _clouds(height, width, 2, random)
     amount *= chromatin * random.uniform(0.7, 2.0)
-    brown_share = random.choice([0, 0, 0.3, 1])  # of the nuclei
+    second = random.choice(3, p=[0.5, 0.2, 0.3])  # stain of the cytoplasm
+    brown_share = 0 if second == 2 else random.choice([0, 0, 0.3, 1])  # of the nuclei
     is_brown = random.random(int(labels.max()) + 1) < brown_share
     stain = np.where(is_brown[labels][..., None], _vary(DAB, random), _vary(HEMATOXYLIN, random))
     cytoplasm = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), random.uniform(3, 12))
-    uneven = 0.5 + 0.5 * _clouds(height, width, 16, random)
-    counterstain = random.uniform(0, 0.5) * (cytoplasm + random.uniform(0, 1)) * uneven
-    other = _vary(EOSIN if random.random() < 0.6 else HEMATOXYLIN, random)
-    density = amount[..., None] * stain + counterstain[..., None].clip(0) * other
+    uneven = 0.5 + 0.5 * _texture(height, width, random)
+    strength = random.uniform(0, 1.5 if second == 2 else 0.8)
+    around = strength * (cytoplasm + random.uniform(0, 1)) * uneven.clip(0)
+    if second == 2:  # brown cytoplasm surrounds the nuclei
+        around *= np.where(labels > 0, random.uniform(0, 1), 1).astype(np.float32)
+    other = _vary((EOSIN, HEMATOXYLIN, DAB)[second], random)
+    density = amount[..., None] * stain + around[..., None] * other
     background = random.uniform(0.75, 1.0, 3) if random.random() < 0.5 else random.uniform(0.85, 1)
     return np.rint(255 * background * np.exp(-density)).astype(np.uint8)
 
@@ -68,6 +73,15 @@ def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
 def _vary(stain: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns a stain of a slightly different color."""
     return stain * random.uniform(0.8, 1.2, 3).astype(np.float32)
+
+
+def _texture(height: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """Returns (H, W) float32 noise from about -1 to 1, of fine, medium and coarse spots."""
+    shares = random.dirichlet([0.5, 1, 1])
+    return 1.5 * sum(
+        share * _clouds(height, width, cell, random)
+        for share, cell in zip(shares, (3, 12, 40), strict=True)
+    )
 
 
 def _clouds(height: int, width: int, cell: int, random: np.random.Generator) -> np.ndarray:

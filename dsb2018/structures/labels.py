@@ -106,15 +106,14 @@ def center_offsets(labels: np.ndarray) -> np.ndarray:
     Returns:
         (2, H, W) float32 in pixels, downwards and to the right; 0 in the background.
     """
-    flat = labels.ravel()
-    areas = np.maximum(np.bincount(flat), 1)
-    offsets = []
-    for axis, length in enumerate(labels.shape):
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        positions = np.broadcast_to(np.arange(length).reshape(shape), labels.shape)
-        centers = np.bincount(flat, weights=positions.ravel()) / areas
-        offsets.append(np.where(labels > 0, centers[labels] - positions, 0))
-    return np.stack(offsets).astype(np.float32)
+    offsets = np.zeros((2, *labels.shape), np.float32)
+    pixels = np.nonzero(labels)
+    found = labels[pixels]
+    areas = np.maximum(np.bincount(found), 1)
+    for axis, positions in enumerate(pixels):
+        centers = np.bincount(found, weights=positions) / areas
+        offsets[axis][pixels] = centers[found] - positions
+    return offsets
 
 
 def distance_to_background(mask: np.ndarray) -> np.ndarray:
