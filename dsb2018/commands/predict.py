@@ -102,7 +102,11 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         "and trained on; crops: an image of each nucleus",
     )
     add("--crops", action="store_true", help="the same as adding crops to --format")
-    add("--channel", help="nuclear channel: index, from 0, or name")
+    add(
+        "--channel",
+        help="nuclear channel: index, from 0, or name; in RGB images of stained tissue, "
+        "`hematoxylin`, `eosin` or `dab` finds the nuclei by the amount of this stain",
+    )
     add(
         "--pixel-size",
         type=_pixel_size,

@@ -190,6 +190,8 @@ def check_values(cfg: CfgNode) -> None:
             f"INPUT.ZOOM_TEST {cfg.INPUT.ZOOM_TEST}, expected 1 for a model with INPUT.DIAMETER "
             f"{cfg.INPUT.DIAMETER:g}, which determines the zoom; predict.py has --diameter"
         )
+    if cfg.TEST.AUG.ENABLED and cfg.MODEL.MASK_ON:
+        raise ValueError("TEST.AUG.ENABLED True, expected False: only dense models average flips")
     _check("MODEL.DEVICE", cfg.MODEL.DEVICE, _is_device, DEVICES)
     check_address(cfg.MODEL.WEIGHTS)
     for key in ("DATASETS.TRAIN", "DATASETS.TEST"):

@@ -20,7 +20,8 @@ WITHOUT_EFFECT = {
     "DATALOADER.SAMPLER_TRAIN": "use DATALOADER.MODALITY_POWER",
     "DATALOADER.REPEAT_THRESHOLD": "use DATALOADER.MODALITY_POWER",
     "DATALOADER.ASPECT_RATIO_GROUPING": "all training crops have the same size",
-    "TEST.AUG.ENABLED": "test-time augmentation is not supported",
+    "TEST.AUG.MIN_SIZES": "TEST.AUG averages flips, not sizes",
+    "TEST.AUG.MAX_SIZE": "TEST.AUG averages flips, not sizes",
     "TEST.PRECISE_BN.ENABLED": "precise BN is not supported; SOLVER.EMA_DECAY averages the weights",
 }
 

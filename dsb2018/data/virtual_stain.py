@@ -5,6 +5,8 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
+from dsb2018.structures.labels import distance_to_background
+
 # Optical density of the stains in red, green and blue, after Ruifrok and Johnston (2001).
 HEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
 EOSIN = np.array([0.07, 0.99, 0.11], np.float32)
@@ -16,9 +18,10 @@ class RandomVirtualStain(T.Augmentation):
 
     The brightness of the nuclei becomes the amount of a stain, which absorbs light after the law of
     Beer and Lambert. The stain is hematoxylin, DAB, or a different one of the two for each nucleus.
-    A second stain, which the cytoplasm takes up unevenly, and a tinted background are added. Brown
-    cytoplasm can be darker than the nuclei, as it is in immunohistochemistry. Images with
-    bright-field contrast or colors are not changed.
+    A second stain, which the cytoplasm takes up unevenly, and a tinted background are added. The
+    cytoplasm is a haze around the nuclei, or it has edges, as the cells of a smear have. Brown
+    cytoplasm can be darker than the nuclei, as it is in immunohistochemistry. Some results are
+    gray. Images with bright-field contrast or colors are not changed.
 
     Args:
         probability: probability that an image is rendered, 0 to 1.
@@ -58,7 +61,7 @@ def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
     brown_share = 0 if second == 2 else random.choice([0, 0, 0.3, 1])  # of the nuclei
     is_brown = random.random(int(labels.max()) + 1) < brown_share
     stain = np.where(is_brown[labels][..., None], _vary(DAB, random), _vary(HEMATOXYLIN, random))
-    cytoplasm = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), random.uniform(3, 12))
+    cytoplasm = (_haze if random.random() < 0.6 else _cells)(labels > 0, random)
     uneven = 0.5 + 0.5 * _texture(height, width, random)
     strength = random.uniform(0, 1.5 if second == 2 else 0.8)
     around = strength * (cytoplasm + random.uniform(0, 1)) * uneven.clip(0)
@@ -66,8 +69,23 @@ def _render(image: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
         around *= np.where(labels > 0, random.uniform(0, 1), 1).astype(np.float32)
     other = _vary((EOSIN, HEMATOXYLIN, DAB)[second], random)
     density = amount[..., None] * stain + around[..., None] * other
+    if random.random() < 0.25:
+        density[:] = density.mean(axis=2, keepdims=True)
     background = random.uniform(0.75, 1.0, 3) if random.random() < 0.5 else random.uniform(0.85, 1)
     return np.rint(255 * background * np.exp(-density)).astype(np.uint8)
+
+
+def _haze(nuclei: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns (H, W) float32 from 0 to 1, which falls with the distance to a nucleus."""
+    return cv2.GaussianBlur(nuclei.astype(np.float32), (0, 0), random.uniform(3, 12))
+
+
+def _cells(nuclei: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns (H, W) float32: 1 in cells around the nuclei, 0 outside, with uneven edges."""
+    distance = distance_to_background(~nuclei)
+    reach, softness = random.uniform(6, 50), random.uniform(0.5, 4)
+    uneven = 0.4 * reach * _clouds(*nuclei.shape, 20, random)
+    return 1 / (1 + np.exp(((distance + uneven - reach) / softness).clip(-30, 30)))
 
 
 def _vary(stain: np.ndarray, random: np.random.Generator) -> np.ndarray:

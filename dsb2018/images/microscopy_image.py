@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsb2018.images.stains import STAINS, unmix
+
 SMALL = 1 << 26  # bytes; arrays up to this size are read as a whole and sent to other processes
 CHANNEL_AXES = "CS"  # C: microscope channels; S: samples of a pixel, such as red, green and blue
 
@@ -45,6 +47,7 @@ class MicroscopyImage:
         channels: names of the channels; empty: unknown.
         copies: number of identical channels in the file, of which the array contains one.
         absent: tiles without data in the file; None: all tiles have data.
+        stain: stain whose amount `read` computes from the colors, see `unmix`; "": none.
     """
 
     name: str
@@ -57,6 +60,7 @@ class MicroscopyImage:
     channels: tuple[str, ...] = ()
     copies: int = 1
     absent: AbsentTiles | None = None
+    stain: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,6 +80,12 @@ class MicroscopyImage:
     @property
     def dtype(self) -> np.dtype:
         """Data type of the pixels that `read` returns."""
+        if self.stain:
+            return np.dtype(np.float32)
+        return self._file_dtype
+
+    @property
+    def _file_dtype(self) -> np.dtype:
         return np.dtype(self.array.dtype).newbyteorder("=")
 
     @property
@@ -95,7 +105,7 @@ class MicroscopyImage:
     def nbytes(self) -> int:
         """Bytes of the pixels that the fixed axes select."""
         free = [axis for axis in self.axes if axis not in self.fixed]
-        return int(np.prod([self.length(axis) for axis in free])) * self.dtype.itemsize
+        return int(np.prod([self.length(axis) for axis in free])) * self._file_dtype.itemsize
 
     def loaded(self) -> "MicroscopyImage":
         """Returns the image in memory, without the fixed axes.
@@ -128,15 +138,19 @@ class MicroscopyImage:
         axes = [axis for axis in self.axes if axis not in self.fixed]
         if len(axes) == 2:
             window, axes = window[..., None], [*axes, "S"]
-        return window.transpose([axes.index(axis) for axis in ("Y", "X", self.channel_axis or "S")])
+        order = [axes.index(axis) for axis in ("Y", "X", self.channel_axis or "S")]
+        window = window.transpose(order)
+        return unmix(window, self.stain) if self.stain else window
 
     def _channel_count(self) -> int:
+        if self.stain:
+            return 1
         return self.length(self.channel_axis) if self.channel_axis else 1
 
     def _get(self, ranges: Mapping[str, int | slice]) -> np.ndarray:
         key = tuple(ranges.get(axis, slice(None)) for axis in self.axes)
         try:
-            return np.asarray(self.array[key], self.dtype)
+            return np.asarray(self.array[key], self._file_dtype)
         except Exception as error:  # decoders raise errors of any type
             raise ValueError(f"{self.path}: damaged ({error})") from error
 
@@ -178,8 +192,9 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
 
     Args:
         image: an image with any number of channels.
-        channel: index, from 0, or name of the nuclear channel; None: only for images that have a
-            single channel or that are RGB images, which are returned with all three channels.
+        channel: index, from 0, or name of the nuclear channel; for RGB images also one of `STAINS`;
+            None: only for images that have a single channel or that are RGB images, which are
+            returned with all three channels.
 
     Raises:
         ValueError: the channel does not exist, or `channel` is None and the image has several.
@@ -195,6 +210,10 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
         raise ValueError(
             f"{image.path}: {count} channels{listed}; name the nuclear channel with --channel"
         )
+    if channel.lower() in STAINS and axis == "S" and count == 3:
+        return replace(image, stain=channel.lower())
+    if channel.lower() in STAINS and axis is None:  # a gray image
+        return image
     is_number = channel.isascii() and channel.isdigit()
     if count == 1 and not image.channels and not is_number:
         channel, is_number = "0", True  # a name is ignored if the only channel has no name

@@ -155,20 +155,22 @@ class PredictionRun:
 
     def _segment_stack(self, file: ImageFile, opened: OpenedImage) -> list[Future | dict]:
         """Segments a stack slice by slice and links the nuclei to 3-D nuclei."""
-        linker, rows, slices = SliceLinker(), [], []
+        linker, slices = SliceLinker(), []
         stack = opened.image.name
         middle = opened.channel.at(Z=opened.channel.depth // 2)
         zoom = self._predictor.find_zoom(_window_reader(opened, middle), middle.size)
         for z in progress(range(opened.channel.depth), "slice"):
-            nuclei = self._segment_image(file, opened, opened.channel.at(Z=z), zoom)
-            labels = linker.link(nuclei)
+            slices.append(self._segment_image(file, opened, opened.channel.at(Z=z), zoom))
+            linker.add(slices[-1])
+        labels, count = linker.labels()
+        linked, rows = list(zip(slices, labels, strict=True)), []
+        for z, (nuclei, numbers) in enumerate(linked):
             job = self._export_job(file, opened, slice_name(stack, z), nuclei)
             image, channel = job.image.at(Z=z), job.channel.at(Z=z)
-            job = replace(job, image=image, channel=channel, slice_number=z, numbers=labels)
+            job = replace(job, image=image, channel=channel, slice_number=z, numbers=numbers)
             rows.append(self._worker.export(job))
-            slices.append((nuclei, labels))
         parts = self.done / file.name
-        job = StackJob(stack, opened.image, slices, linker.count, self._output, parts)
+        job = StackJob(stack, opened.image, linked, count, self._output, parts)
         for exporter in self._exporters:
             exporter.write_stack(job)
         return rows

@@ -1,10 +1,12 @@
 """Links the nuclei of neighboring slices of a stack to 3-D nuclei.
 
-Two nuclei of neighboring slices are linked if they overlap enough. Cellpose also stitches the
-results of 2-D models in this way.
+Nuclei of neighboring slices that overlap form a column. Cellpose also stitches the results of 2-D
+models in this way. Where nuclei lie directly above each other, a column has several of them: it is
+cut where its area has a minimum between two larger areas.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,11 +15,14 @@ from dsb2018.inference.measurements import Columns
 from dsb2018.structures.masks import common_pixels
 from dsb2018.structures.nuclei import Nuclei
 
+NECK = 0.8  # area of a neck, as a share of the smaller one of the largest areas above and below
+TYPICAL_HEIGHT = 4  # slices; in stacks of such nuclei, a nucleus in a single slice is an error
+
 
 class SliceLinker:
     """Assigns each nucleus of each slice the label of its 3-D nucleus."""
 
-    def __init__(self, min_iou: float = 0.25):
+    def __init__(self, min_iou: float = 0.1):
         """
         Args:
             min_iou: minimum intersection over union of two nuclei of neighboring slices that are
@@ -25,27 +30,50 @@ class SliceLinker:
         """
         self._min_iou = min_iou
         self._previous: Nuclei | None = None
-        self._previous_labels = np.zeros(0, np.int32)
-        self.count = 0  # 3-D nuclei so far
+        self._columns_before: list[int] = []  # column of each nucleus of the previous slice
+        self._columns: list[list[tuple[int, int]]] = []  # slice and index of each nucleus
+        self._slices: list[Nuclei] = []
 
-    def link(self, nuclei: Nuclei) -> np.ndarray:
-        """Links the nuclei of the next slice.
-
-        Returns:
-            (N,) int32 labels of the 3-D nuclei, from 1, one for each nucleus of the slice.
+    def add(self, nuclei: Nuclei) -> None:
+        """Adds the nuclei of the next slice.
 
         Raises:
             ValueError: the slice has another size than the previous one.
         """
-        labels = np.zeros(len(nuclei), np.int32)
+        columns = [-1] * len(nuclei)
         if self._previous is not None:
-            for previous_index, index in self._match(self._previous, nuclei):
-                labels[index] = self._previous_labels[previous_index]
-        is_new = labels == 0
-        labels[is_new] = self.count + 1 + np.arange(np.count_nonzero(is_new))
-        self.count += int(np.count_nonzero(is_new))
-        self._previous, self._previous_labels = nuclei, labels
-        return labels
+            for before, index in self._match(self._previous, nuclei):
+                columns[index] = self._columns_before[before]
+        for index, column in enumerate(columns):
+            if column < 0:
+                columns[index] = len(self._columns)
+                self._columns.append([])
+            self._columns[columns[index]].append((len(self._slices), index))
+        self._previous, self._columns_before = nuclei, columns
+        self._slices.append(nuclei)
+
+    def labels(self) -> tuple[list[np.ndarray], int]:
+        """Returns the labels of the 3-D nuclei.
+
+        Returns:
+            For each slice, (N,) int32 labels of its nuclei from 1; 0 for a nucleus that is an error
+            because it is in one slice only, while the others are in several. And the number of 3-D
+            nuclei.
+        """
+        parts, areas = [], [nuclei.areas for nuclei in self._slices]
+        for column in self._columns:
+            necks = find_necks([areas[z][index] for z, index in column])
+            parts += [column[start:stop] for start, stop in pairwise([0, *necks, None])]
+        heights = [len(part) for part in parts]
+        # The median is that of the nuclei in the slices, so that a few tall 3-D nuclei outweigh
+        # many errors.
+        if parts and np.median(np.repeat(heights, heights)) >= TYPICAL_HEIGHT:
+            parts = [part for part in parts if len(part) > 1]
+        labels = [np.zeros(len(nuclei), np.int32) for nuclei in self._slices]
+        for label, part in enumerate(sorted(parts), start=1):
+            for z, index in part:
+                labels[z][index] = label
+        return labels, len(parts)
 
     def _match(self, previous: Nuclei, current: Nuclei) -> list[tuple[int, int]]:
         """Returns pairs of indices into two slices, matched greedily from the highest IoU."""
@@ -71,13 +99,37 @@ class SliceLinker:
         return pairs
 
 
+def find_necks(areas: Sequence[int]) -> list[int]:
+    """Finds the necks of a column of nuclei.
+
+    Args:
+        areas: area in each slice, pixels.
+
+    Returns:
+        For each neck, sorted, the index of the first slice of the part above it. The slice of the
+        neck belongs to the neighbor whose area is more similar.
+    """
+    values = np.asarray(areas, np.float64)
+    if len(values) < 3:
+        return []
+    before, after = np.maximum.accumulate(values), np.maximum.accumulate(values[::-1])[::-1]
+    ratios = values[1:-1] / np.minimum(before[:-2], after[2:])
+    neck = int(np.argmin(ratios)) + 1
+    if ratios[neck - 1] >= NECK:
+        return []
+    is_below = abs(values[neck - 1] - values[neck]) <= abs(values[neck + 1] - values[neck])
+    cut = neck + 1 if is_below else neck
+    return [*find_necks(values[:cut]), cut, *(cut + n for n in find_necks(values[cut:]))]
+
+
 def measure_volumes(
     slices: Sequence[tuple[Nuclei, np.ndarray]], count: int, image: MicroscopyImage
 ) -> Columns:
     """Measures the 3-D nuclei of a stack.
 
     Args:
-        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1.
+        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1; nuclei
+            with the label 0 are left out.
         count: number of 3-D nuclei.
         image: the stack.
 
@@ -90,6 +142,8 @@ def measure_volumes(
     first, last = np.full(count, len(slices)), np.full(count, -1)
     for z, (nuclei, labels) in enumerate(slices):
         for crop, row in zip(nuclei.crops, (labels - 1).tolist(), strict=True):
+            if row < 0:
+                continue
             y, x = np.nonzero(crop.mask)
             voxels[row] += len(y)
             sums[row] += z * len(y), y.sum() + crop.y * len(y), x.sum() + crop.x * len(x)

@@ -49,6 +49,7 @@ class DenseModel(nn.Module):
         pixel_mean: list[float],
         pixel_std: list[float],
         channels_last: bool,
+        average_flips: bool = False,
     ):
         """
         Args:
@@ -62,6 +63,7 @@ class DenseModel(nn.Module):
             max_instances: maximum number of `instances` of an image, each with a full-size mask.
             pixel_mean, pixel_std: 3 values each, in gray values.
             channels_last: whether to run the network in the memory layout NHWC.
+            average_flips: whether to average the maps of each image and its flips in inference.
 
         Raises:
             ValueError: unknown loss or separation.
@@ -72,7 +74,7 @@ class DenseModel(nn.Module):
         self.map_count = count_maps(separation)
         self.border_weight = border_weight
         self.instance_options, self.max_instances = instance_options, max_instances
-        self.channels_last = channels_last
+        self.channels_last, self.average_flips = channels_last, average_flips
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
@@ -88,6 +90,7 @@ class DenseModel(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "average_flips": cfg.TEST.AUG.ENABLED and cfg.TEST.AUG.FLIP,
         }
 
     @property
@@ -139,12 +142,23 @@ class DenseModel(nn.Module):
             FloatingPointError: see `check_finite_output`.
         """
         images = self.preprocess_image(batched_inputs)
-        maps = self.maps(images.tensor).float()
+        run = self._average_flips if self.average_flips else self.maps
+        maps = run(images.tensor).float()
         check_finite_output(maps)
         return [
             padded[:, :height, :width]
             for padded, (height, width) in zip(maps, images.image_sizes, strict=True)
         ]
+
+    def _average_flips(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the mean logits of (N, 3, H, W) images and their three flips."""
+        total = torch.zeros((), device=images.device)
+        for axes in ((), (2,), (3,), (2, 3)):
+            maps = self.maps(images.flip(axes)).float().flip(axes)
+            for axis in axes if self.map_count > 3 else ():
+                maps[:, axis + 1] *= -1  # an offset along a flipped axis
+            total = total + maps
+        return total / 4
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalizes, pads and batches the images: (N, 3, H, W) float32."""

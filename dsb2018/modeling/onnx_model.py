@@ -34,8 +34,10 @@ class OnnxModel:
         Raises:
             FileNotFoundError: the file does not exist.
             ValueError: `tools/export_model.py` did not write the file, or wrote it for a config
-                with another `MODEL.DENSE.SEPARATION`.
+                with another `MODEL.DENSE.SEPARATION`; or `TEST.AUG` is enabled.
         """
+        if cfg.TEST.AUG.ENABLED:
+            raise ValueError("TEST.AUG.ENABLED True, expected False with the backend onnxruntime")
         path = Path(cfg.MODEL.WEIGHTS)
         if not path.is_file():
             raise FileNotFoundError(

@@ -166,6 +166,28 @@ def test_choose_channel_by_name():
     assert choose_channel(single, "DAPI") is single
 
 
+def test_stains_are_channels_of_color_images(tmp_path):
+    # Light through a stain of density d: 10 ** -(d * color), after Ruifrok and Johnston.
+    colors = {"hematoxylin": (0.65, 0.70, 0.29), "dab": (0.27, 0.57, 0.78)}
+    densities = np.zeros((2, 30, 40))
+    densities[0, 5:15, 5:20], densities[1, 10:25, 15:35] = 0.8, 0.5
+    light = 10 ** -np.tensordot(densities, np.array(list(colors.values())), (0, 0))
+    cv2.imwrite(str(tmp_path / "a.png"), np.rint(255 * light).astype(np.uint8)[..., ::-1])
+    (image,) = open_images("a", tmp_path / "a.png")
+    for stain, density in zip(colors, densities, strict=True):
+        chosen = choose_channel(image, stain.upper())
+        assert chosen.dtype == np.float32
+        amount = chosen.read(0, 0, 30, 40)
+        assert amount.shape == (30, 40, 1)
+        assert np.corrcoef(amount.ravel(), density.ravel())[0, 1] > 0.99
+        np.testing.assert_array_equal(chosen.read(3, 4, 20, 10), amount[3:23, 4:14])
+    gray = MicroscopyImage("a", Path("a"), GRAY, "YX")
+    assert choose_channel(gray, "dab") is gray
+    several = MicroscopyImage("a", Path("a"), np.stack([GRAY] * 4), "CYX")
+    with pytest.raises(ValueError, match="no channel 'dab'"):
+        choose_channel(several, "dab")
+
+
 def test_invalid_metadata_is_ignored(tmp_path, caplog):
     path = tmp_path / "a.ome.tif"
     pixels = '<Pixels PhysicalSizeX="?" PhysicalSizeY="1" DimensionOrder="XYCZT" ID="Pixels:0"'

@@ -125,3 +125,32 @@ def test_unknown_losses_and_separations_raise():
         FixedMaps(None, ["focal"])
     with pytest.raises(ValueError, match="SEPARATION 'star', expected one of"):
         FixedMaps(None, separation="star")
+
+
+class Lopsided(DenseModel):
+    """A model whose maps depend on the neighbor below and to the right of each pixel."""
+
+    size_divisibility = 8
+
+    def maps(self, images):
+        below, right = images.roll(-1, 2)[:, :1], images.roll(-1, 3)[:, :1]
+        return torch.cat([0 * below, below + 2 * right, below, 1 + below, 2 + right], dim=1)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
+def test_averaged_flips_do_not_depend_on_the_orientation(axes):
+    arguments = {"losses": ["iou"], "separation": "centers", **ARGUMENTS}
+    image = torch.randint(0, 255, (3, 16, 24), dtype=torch.uint8)
+    inputs = [{"image": image}, {"image": image.flip(axes)}]
+    plain, flipped = Lopsided(**arguments).eval().logits(inputs)
+    assert not torch.allclose(plain.flip(axes), flipped)
+    first, second = Lopsided(**arguments, average_flips=True).eval().logits(inputs)
+    expected = first.flip(axes)
+    for axis in axes:
+        expected[2 + axis] *= -1
+    torch.testing.assert_close(second, expected)
+    # The constant parts of the offsets cancel out, because each is taken once in each direction.
+    assert first[3:].mean().abs() < 0.1 < plain[3:].mean()
+    gray = (image[0].float() - 127.5) / 127.5
+    neighbors = (gray.roll(-1, 0) + gray.roll(1, 0)) / 2
+    torch.testing.assert_close(first[2], neighbors)

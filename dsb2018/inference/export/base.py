@@ -6,14 +6,14 @@ not import torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.measurements import Columns
-from dsb2018.structures.contrast import GreyRange
+from dsb2018.structures.contrast import GreyRange, find_range
 from dsb2018.structures.nuclei import Nuclei
 
 
@@ -112,6 +112,18 @@ class ExportJob:
     slice_number: int | None = None
     numbers: np.ndarray | None = None
 
+    @property
+    def picture(self) -> tuple[MicroscopyImage, GreyRange]:
+        """The image that people see, and its gray values that become 0 and 255.
+
+        It is the nuclear channel, but tissue sections keep their colors if the model's input is the
+        amount of a stain.
+        """
+        if not self.channel.stain:
+            return self.channel, self.grey_range
+        colors = replace(self.channel, stain="")
+        return colors, find_range(colors.windows(), None)
+
     def part(self, exporter: Exporter) -> Path:
         """Returns the path of the exporter's part file for this image."""
         return self.parts / f"{self.name}{exporter.part_suffix}"
@@ -124,7 +136,8 @@ class StackJob:
     Args:
         name: name of the output files, without extension.
         image: the stack.
-        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1.
+        slices: the nuclei of each slice, and the (N,) labels of their 3-D nuclei, from 1; 0 for
+            nuclei that belong to none.
         count: number of 3-D nuclei.
         output: output folder of the run.
         parts: folder of the part files of the image file.

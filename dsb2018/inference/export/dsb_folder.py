@@ -27,7 +27,7 @@ class DsbExporter(Exporter):
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
         folder, mark = job.output / "dsb" / job.name, job.parts / f"{job.name}.dsb"
-        write_dsb(folder, job.name, job.nuclei, job.channel, job.grey_range, mark)
+        write_dsb(folder, job.name, job.nuclei, *job.picture, mark)
 
 
 register_exporter(DsbExporter())

@@ -26,7 +26,7 @@ class OverlayExporter(Exporter):
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
         path = job.output / "overlays" / f"{job.name}.png"
-        write_overlay(path, job.nuclei, job.channel, job.grey_range)
+        write_overlay(path, job.nuclei, *job.picture)
 
     def outputs(self, output: Path, record: dict) -> list[Path]:
         """See `Exporter.outputs`."""
