@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,11 @@ from dsb2018.errors import UsageError
 from dsb2018.io.files import write_atomically
 from dsb2018.options import add_model_options, make_parser, read_options
 
+if TYPE_CHECKING:  # imports torch
+    from dsb2018.inference.predictor import Predictor
+
 MAX_CALIBRATION_IMAGES = 48
+CALIBRATION_EDGE = 320  # pixels
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,12 +74,29 @@ def export_model(args: argparse.Namespace) -> None:
     ]
     if not images:
         raise ValueError("--images contains only stacks, expected 2-D images")
-    size = np.min([image.shape[:2] for image in images], axis=0)  # calibration needs equal sizes
-    images = [image[: size[0], : size[1]] for image in images]
+    images = [calibration_window(predictor, image) for image in images]
     with tempfile.TemporaryDirectory() as folder, whole_file(args.output) as path:
         exported = Path(folder) / "model.onnx"
         export(predictor.model, exported)
         quantise(exported, path, images, predictor.model)
+
+
+def calibration_window(predictor: "Predictor", image: np.ndarray) -> np.ndarray:
+    """Returns a window of an image at the scale at which the network processes it.
+
+    All windows have one size, because the calibration needs it. Smaller images are mirrored.
+
+    Args:
+        predictor: the model.
+        image: (H, W, 3) uint8, see `Predictor.prepare`.
+    """
+    from dsb2018.inference.tiling.windows import window_reader
+    from dsb2018.structures.scale import resize_by
+
+    zoom = predictor.find_zoom(window_reader(image), image.shape[:2])
+    window = resize_by(image, zoom)[:CALIBRATION_EDGE, :CALIBRATION_EDGE]
+    missing = [(0, CALIBRATION_EDGE - edge) for edge in window.shape[:2]]
+    return np.pad(window, (*missing, (0, 0)), mode="symmetric")
 
 
 @contextmanager
