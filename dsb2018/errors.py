@@ -8,6 +8,10 @@ class UsageError(ValueError):
     """
 
 
+class DamagedWeightsError(ValueError):
+    """Raised when a file of weights cannot be read."""
+
+
 class InputError(ValueError):
     """Input data are missing, damaged or inconsistent.
 

@@ -17,22 +17,28 @@ def make_parser(text: str) -> argparse.ArgumentParser:
     )
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
-    """Adds `--config-file`, `--weights` and `--opts`.
-
-    Args:
-        parser: parser of the tool.
-        default: description of the model that is used without `--config-file`; None: the option
-            is required.
-    """
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`, `--weights` and `--opts`."""
     add = parser.add_argument
-    default_text = f" (default: {default})" if default else ""
     add(
+        "--model",
         "--config-file",
-        metavar="YAML",
-        required=default is None,
-        help=f"config of the model{default_text}",
+        metavar="MODEL",
+        help="packaged model (nuclei, light, mask_rcnn, …), config (YAML), folder of a training, "
+        "or ONNX file (default: nuclei)",
     )
+    add(
+        "--weights",
+        metavar="FILE",
+        help="other weights for the model: a file, or a name such as dsb2018://unet_light",
+    )
+    add_opts(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--config-file`, `--weights` and `--opts`."""
+    add = parser.add_argument
+    add("--config-file", metavar="YAML", required=True, help="config of the model")
     add(
         "--weights",
         metavar="FILE",

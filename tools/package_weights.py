@@ -4,7 +4,8 @@
         --config-file configs/mask_rcnn/lite0_FPN.yaml --run output/mask_rcnn/lite0_FPN
 
 Writes three files: NAME.safetensors, the weights in float16; NAME.yaml, the complete config; and
-NAME.json, a record of the datasets, the commands and the scores of the run. Rounding to float16
+NAME.json, a record of the datasets, the commands and the scores of the run. With --onnx, NAME.onnx
+is the network of a dense model, for prediction without torch. Rounding to float16
 changes the scores slightly.
 """
 
@@ -24,6 +25,7 @@ from dsb2018.errors import UsageError
 from dsb2018.io.files import read_json, sha256, write_atomically
 from dsb2018.io.names import file_name
 from dsb2018.options import make_parser
+from dsb2018.runtime.model_spec import ModelSpec
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="TEXT",
         help="command that trained the weights, for the record; may be given several times",
     )
+    add("--onnx", action="store_true", help="also add the network for ONNX Runtime")
     add(
         "--output",
         type=output_folder,
@@ -73,6 +76,13 @@ def run(args: argparse.Namespace) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     weights = args.output / f"{name}.safetensors"
     save_packaged(model, weights)
+    NucleiCheckpointer(model).load_trained(str(weights))  # export what was rounded
+    network = weights.with_suffix(".onnx")
+    if args.onnx:
+        from dsb2018.modeling.onnx_export import export, store_as_half  # onnx is optional
+
+        export(model.eval(), ModelSpec.from_config(cfg), network)
+        store_as_half(network)
     record = {
         "config": args.config_file,
         "commands": args.command or [f"python tools/train_net.py --config-file {args.config_file}"],
@@ -81,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "torch": torch.__version__,
         "sha256": sha256(weights),
+        **({"onnx_sha256": sha256(network)} if args.onnx else {}),
         "scores": scores,
     }
     write_atomically(args.output / f"{name}.yaml", packaged_cfg.dump())

@@ -10,8 +10,8 @@ from torch import nn
 
 from dsb2018.checkpoint import named_weights  # noqa: F401 registers the path handlers
 from dsb2018.checkpoint.imagenet import name_as_timm
-from dsb2018.checkpoint.weight_files import DamagedWeightsError, read_weights
-from dsb2018.errors import UsageError
+from dsb2018.checkpoint.weight_files import read_weights
+from dsb2018.errors import DamagedWeightsError, UsageError
 from dsb2018.io.files import read_file, replacing, write_atomically
 from dsb2018.io.names import check_address
 

@@ -13,8 +13,8 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathHandler, PathManager
 
-from dsb2018.checkpoint.packaging import FOLDER, check_packaged
 from dsb2018.config import read_config
+from dsb2018.runtime.packaged import FOLDER, PREFIX, check_packaged
 
 # Keys of MODEL that do not describe the model itself.
 INITIALIZATION_KEYS = ("DEVICE", "WEIGHTS")
@@ -32,10 +32,10 @@ class PackagedWeights(PathHandler):
     """Resolves `dsb2018://NAME` to trained weights of this package."""
 
     def _get_supported_prefixes(self) -> list[str]:
-        return ["dsb2018://"]
+        return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
-        name = path.removeprefix("dsb2018://")
+        name = path.removeprefix(PREFIX)
         file = FOLDER / f"{name}.safetensors"
         if not file.exists():
             names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
@@ -86,7 +86,7 @@ def find_weights(config_file: str) -> str:
         return str(final)
     for record in sorted(FOLDER.glob("*.json")):
         if _describe_model(cfg) == _describe_model(read_config(str(record.with_suffix(".yaml")))):
-            return f"dsb2018://{record.stem}"
+            return f"{PREFIX}{record.stem}"
     return ""
 
 

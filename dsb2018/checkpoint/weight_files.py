@@ -9,12 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from dsb2018.errors import DamagedWeightsError
 from dsb2018.io.files import check_regular_file
-
-
-class DamagedWeightsError(ValueError):
-    """Raised when a file of weights cannot be read."""
-
 
 READING_ERRORS = (
     *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError),

@@ -1,1 +1,1 @@
-"""Implementation of the scripts in `tools/`."""
+"""The commands, each in a module with `main`; `dsb2018.commands.main` chooses one."""

@@ -1,4 +1,13 @@
-"""Implementation of `tools/benchmark.py`."""
+"""Compares models and other tools on the same images with the same metrics.
+
+    dsb2018 benchmark --output output/comparison \\
+        --config-file configs/unet/unet_light.yaml configs/mask_rcnn/lite0_FPN.yaml \\
+        --predictions StarDist=stardist_labels --datasets dsb2018_val
+
+Writes report.html, a page that shows all results; results.md, results.csv and results.json; and,
+for each model and dataset, a folder with the scores and label images of each image. Scores that
+already exist are not computed again.
+"""
 
 import argparse
 import logging
@@ -7,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dsb2018.checkpoint import find_weights
+from dsb2018.cli import run_command
 from dsb2018.commands.train import training_parser
 from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine import run as train
@@ -23,9 +33,21 @@ from dsb2018.report.scoring import is_scored, score_entrant
 logger = logging.getLogger(__name__)
 
 
-def benchmark_parser(text: str) -> argparse.ArgumentParser:
-    """Returns the argument parser of `tools/benchmark.py`, whose docstring is `text`."""
-    parser = make_parser(text)
+def main(arguments: list[str] | None = None) -> int:
+    """Compares and prints where the results are; returns the exit status, see `dsb2018.cli`."""
+    return run_command(benchmark_parser(), compare_and_report, arguments)
+
+
+def compare_and_report(args: argparse.Namespace) -> None:
+    """Runs `benchmark` and prints where the results are."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    benchmark(args)
+    print(f"Written: {args.output}/report.html, results.md, results.csv, results.json")
+
+
+def benchmark_parser() -> argparse.ArgumentParser:
+    """Returns the argument parser of the command."""
+    parser = make_parser(__doc__ or "")
     add = parser.add_argument
     add(
         "--config-file",

@@ -1,10 +1,20 @@
-"""Implementation of `tools/predict.py`."""
+"""Finds and measures the nuclei in images.
+
+    dsb2018 predict --input my_images --output results
+    dsb2018 predict --input slide.ome.tif --output results --diameter 20 --threshold 0.4
+    dsb2018 predict --input plate --output results --model mask_rcnn --channel DAPI
+
+Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv with one row per
+nucleus, images.csv with one row per image, and the formats of --format, by default label images and
+overlays.
+"""
 
 import argparse
 import logging
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +24,17 @@ from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.base import EXPORTERS, choose_exporters
 from dsb2018.inference.export.parts import DamagedPartError
 from dsb2018.inference.export.run_exporters import join_parts
+from dsb2018.inference.model_files import BACKENDS
+from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun
+from dsb2018.inference.selection import Area, Selection
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.io.locking import lock_folder
-from dsb2018.options import add_model_options, add_output_folder, make_parser, read_options
+from dsb2018.options import add_model_options, add_output_folder, make_parser
 
 PATIENCE = timedelta(days=7)  # timeout for the slowest of several processes
 # Arguments that do not change the results of a file.
-IRRELEVANT_ARGUMENTS = ("input", "output", "debug")
+IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug")
 
 
 class Summary(NamedTuple):
@@ -44,17 +57,16 @@ class Summary(NamedTuple):
     written: list[Path]
 
 
-def main(arguments: list[str] | None = None, text: str = "") -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Predicts and prints a summary.
 
     Args:
         arguments: command line; None: that of the process.
-        text: docstring of the tool, see `predict_parser`.
 
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(predict_parser(text), predict_and_report, arguments)
+    return run_command(predict_parser(), predict_and_report, arguments)
 
 
 def predict_and_report(args: argparse.Namespace) -> int:
@@ -79,9 +91,9 @@ def predict_and_report(args: argparse.Namespace) -> int:
     return FAILURE if summary.failed else 0
 
 
-def predict_parser(text: str) -> argparse.ArgumentParser:
-    """Returns the argument parser of `tools/predict.py`, whose docstring is `text`."""
-    parser = make_parser(text)
+def predict_parser() -> argparse.ArgumentParser:
+    """Returns the argument parser of the command."""
+    parser = make_parser(__doc__ or "")
     add = parser.add_argument
     add(
         "--input",
@@ -90,6 +102,7 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         metavar="PATH",
         help="image files, folders, or quoted patterns such as 'images/**/*.tif'",
     )
+    add("--recursive", action="store_true", help="also search the subfolders of folders")
     add_output_folder(parser, "tables, label images and overlays")
     add(
         "--format",
@@ -98,8 +111,8 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         default=["labels", "overlay"],
         help="output formats in addition to the tables, instead of the default (labels overlay): "
         "labels: label images; overlay: images with outlines; coco: COCO JSON; geojson: outlines "
-        "for QuPath; kaggle: run lengths as CSV; dsb: image and mask files that can be corrected "
-        "and trained on; crops: an image of each nucleus",
+        "for QuPath; rois: outlines for ImageJ and Fiji; kaggle: run lengths as CSV; dsb: image "
+        "and mask files that can be corrected and trained on; crops: an image of each nucleus",
     )
     add("--crops", action="store_true", help="the same as adding crops to --format")
     add(
@@ -119,14 +132,30 @@ def predict_parser(text: str) -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="diameter of the nuclei, in pixels (default: estimated for each image)",
     )
+    add(
+        "--threshold",
+        type=_share,
+        metavar="P",
+        help="minimum probability of a nucleus, 0 to 1: a lower value finds more and larger nuclei "
+        "(default: that of the model, 0.5 for the U-Net nuclei)",
+    )
+    for limit, effect in (("min", "smaller"), ("max", "larger")):
+        add(
+            f"--{limit}-area",
+            type=_area,
+            metavar="AREA",
+            help=f"leave out {effect} nuclei: pixels, such as 80, or square micrometers: 12.5um2",
+        )
+    add("--exclude-border", action="store_true", help="leave out nuclei at the image border")
     _add_tile_options(parser)
     add(
         "--backend",
-        choices=("torch", "onnxruntime"),
-        default="torch",
-        help="library that runs the network (default: torch)",
+        choices=BACKENDS,
+        default="auto",
+        help="library that runs the network (default: auto: onnxruntime on processors if the model "
+        "has an ONNX network, else torch)",
     )
-    add_model_options(parser, default="the U-Net `nuclei` of this package")
+    add_model_options(parser)
     return parser
 
 
@@ -169,6 +198,56 @@ def _diameter(text: str) -> float:
     return diameter
 
 
+def _area(text: str) -> Area:
+    try:
+        return Area.from_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 0 to 1")
+    return share
+
+
+class Processes(NamedTuple):
+    """The processes that share the files of a run.
+
+    Args:
+        rank: index of this process.
+        count: number of processes.
+        gather: maps a value of each process to the list of all values, in the first process.
+    """
+
+    rank: int
+    count: int
+    gather: Callable[[list], list]
+
+
+@contextmanager
+def _join_processes() -> Iterator[Processes]:
+    """Context in which this process belongs to those that torchrun started."""
+    if not {"RANK", "WORLD_SIZE"} <= set(os.environ):
+        yield Processes(0, 1, lambda value: [value])
+        return
+    # These modules import torch, which a single process does not need.
+    import torch
+    from detectron2.utils import comm
+
+    from dsb2018.engine.processes import process_group
+
+    with process_group("cpu", PATIENCE):  # gloo suffices, as only error messages are exchanged
+        if torch.cuda.is_available():
+            index = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+            torch.cuda.set_device(index)
+        yield Processes(comm.get_rank(), comm.get_world_size(), comm.gather)
+
+
 def predict(args: argparse.Namespace) -> Summary | None:
     """Predicts the nuclei of all input files and writes the output folder.
 
@@ -182,46 +261,36 @@ def predict(args: argparse.Namespace) -> Summary | None:
         FileNotFoundError: an input, the config or the weights do not exist.
         UsageError: an argument is invalid, or another process uses the output folder.
     """
-    # These modules import torch, which `--help` and the export process do not need.
-    from detectron2.utils import comm
-
-    from dsb2018.engine.processes import process_group
-
-    with process_group("cpu", PATIENCE):  # gloo suffices, as only error messages are exchanged
+    with _join_processes() as processes:
         lock = lock_folder(args.output, "prediction", "--output")
-        with lock if comm.is_main_process() else nullcontext():
-            return _predict(args)
+        with nullcontext() if processes.rank else lock:
+            return _predict(args, processes)
 
 
-def _predict(args: argparse.Namespace) -> Summary | None:
-    import torch
-    from detectron2.utils import comm
-
-    from dsb2018.inference.predictor import Predictor
-
+def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
     exporters = choose_exporters([*args.format, *(["crops"] if args.crops else [])])
     tiling = Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole))
-    images = find_images(args.input)
-    options = read_options(args)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    images = find_images(args.input, args.recursive)
     predictor = Predictor(
-        args.config_file,
-        options=options,
+        args.model,
+        args.weights,
+        options=args.opts,
         backend=args.backend,
         tiling=tiling,
         diameter=args.diameter,
+        threshold=args.threshold,
     )
     settings = {
         name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
     }
+    selection = Selection(args.min_area, args.max_area, args.exclude_border)
     with PredictionRun(
-        predictor, args.output, exporters, args.channel, args.pixel_size, settings
+        predictor, args.output, exporters, args.channel, args.pixel_size, settings, selection
     ) as run:
-        share = slice(comm.get_rank(), None, comm.get_world_size())
+        share = slice(processes.rank, None, processes.count)
         failed = run.work_on(images, share)
-    failed = [reason for part in comm.gather(failed) for reason in part]
-    if not comm.is_main_process():
+    failed = [reason for part in processes.gather(failed) for reason in part]
+    if processes.rank:
         return None
     records = {name: record for name, _ in images if (record := run.record(name))}
     if not records:  # keep the tables of an earlier run

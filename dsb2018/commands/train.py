@@ -1,4 +1,12 @@
-"""Implementation of `tools/train_net.py`."""
+"""Trains and evaluates any model of this project.
+
+    dsb2018 train --config-file configs/mask_rcnn/lite0_FPN.yaml
+    dsb2018 train --config-file … --resume
+    dsb2018 train --config-file … --eval-only MODEL.WEIGHTS dsb2018://mask_rcnn_lite0_FPN
+
+Uses CUDA if a GPU is available, else the CPU. KEY VALUE pairs at the end override the config.
+Scores are written to OUTPUT_DIR/inference/<dataset>/results.json.
+"""
 
 import argparse
 import sys
@@ -10,32 +18,27 @@ from dsb2018.engine.processes import launch, needs_processes
 from dsb2018.options import add_data_option
 
 
-def training_parser(text: str | None = None) -> argparse.ArgumentParser:
-    """Returns a parser for Detectron2's arguments and `--data`.
-
-    Args:
-        text: docstring of the tool: purpose, empty line, and the text after the options.
-    """
+def training_parser() -> argparse.ArgumentParser:
+    """Returns a parser for Detectron2's arguments and `--data`."""
     from detectron2.engine import default_argument_parser  # after `dsb2018.engine` has checked it
 
-    purpose, _, details = (text or "").partition("\n\n")
+    purpose, _, details = (__doc__ or "").partition("\n\n")
     parser = default_argument_parser(details or None)
     parser.description = purpose
     add_data_option(parser)
     return parser
 
 
-def main(arguments: list[str] | None = None, text: str | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Trains or evaluates in as many processes as the arguments ask for.
 
     Args:
         arguments: command line; None: that of the process.
-        text: docstring of the tool, see `training_parser`.
 
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(training_parser(text), run_all, arguments)
+    return run_command(training_parser(), run_all, arguments)
 
 
 def run_all(args: argparse.Namespace) -> int:

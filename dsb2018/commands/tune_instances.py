@@ -1,19 +1,47 @@
-"""Implementation of `tools/tune_instances.py`."""
+"""Tunes the postprocessing thresholds of a dense model.
+
+    dsb2018 tune --config-file configs/unet/unet_light.yaml \\
+        --weights output/unet/unet_light/model_final.pth --output output/tuned.yaml
+
+Writes a config that is based on the given config and has the best thresholds; KEY VALUE pairs of
+--opts are not copied into it. The thresholds are chosen on the first dataset of DATASETS.TEST,
+which should be a validation set, by the mAP of the Data Science Bowl.
+"""
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
 import yaml
 
+from dsb2018.cli import output_file, run_command
 from dsb2018.config import read_config
 from dsb2018.data import check_registered, register_dsb2018
 from dsb2018.engine.tuning import CHOICES, predict_dataset, tune
 from dsb2018.errors import UsageError
 from dsb2018.io.files import write_atomically
 from dsb2018.modeling import load_model
-from dsb2018.modeling.postprocess import InstanceOptions
-from dsb2018.options import read_options
+from dsb2018.options import add_config_options, add_data_option, make_parser, read_options
+from dsb2018.runtime.postprocess import InstanceOptions
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Tunes and prints the best options; returns the exit status, see `dsb2018.cli`."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument(
+        "--output", type=output_file, required=True, metavar="YAML", help="the config to write"
+    )
+    add_data_option(parser)
+    add_config_options(parser)
+    return run_command(parser, tune_and_report, arguments)
+
+
+def tune_and_report(args: argparse.Namespace) -> None:
+    """Runs `tune_instances` and prints the best options."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options, best = tune_instances(args)
+    print(f"mAP {best:.1f} with {options}\nWritten: {args.output}")
 
 
 def tune_instances(args: argparse.Namespace) -> tuple[InstanceOptions, float]:

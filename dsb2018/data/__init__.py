@@ -12,11 +12,9 @@ from dsb2018.data.catalog import (  # noqa: E402
     unregister_dsb2018,
 )
 from dsb2018.data.mapper import EvaluationMapper, TrainingMapper  # noqa: E402
-from dsb2018.data.preprocess import Preprocessing  # noqa: E402
 
 __all__ = [
     "EvaluationMapper",
-    "Preprocessing",
     "TrainingMapper",
     "check_annotations",
     "check_registered",

@@ -12,10 +12,11 @@ from dsb2018.data.augmentation import (
     RandomStain,
     RandomZoomCrop,
 )
-from dsb2018.data.preprocess import Preprocessing, to_tensor
 from dsb2018.data.targets import UNKNOWN, interior_map
 from dsb2018.data.virtual_stain import RandomVirtualStain
 from dsb2018.images.pixels import read_dataset_image
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.preprocessing import Preprocessing
 from dsb2018.structures.contrast import stretch_contrast
 from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 from dsb2018.structures.instances import to_ground_truth
@@ -130,6 +131,11 @@ class TrainingMapper:
         return sample
 
 
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """Converts a (H, W, C) array to a (C, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
 class EvaluationMapper:
     """Reads an image and prepares it for a trained model. The ground truth is kept in the dict."""
 
@@ -138,7 +144,7 @@ class EvaluationMapper:
         Args:
             cfg: config of the model.
         """
-        self._preprocess = Preprocessing(cfg)
+        self._preprocess = Preprocessing(ModelSpec.from_config(cfg))
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Adds the entries of `Preprocessing.model_input` to a dataset dict.
@@ -147,4 +153,5 @@ class EvaluationMapper:
             ValueError: the image cannot be read, or its size is not that of the dict.
         """
         image = self._preprocess(read_dataset_image(dataset_dict))
-        return {**dataset_dict, **self._preprocess.model_input(image)}
+        inputs = self._preprocess.model_input(image)
+        return {**dataset_dict, **inputs, "image": torch.from_numpy(inputs["image"])}

@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 from dsb2018.data.loaders import build_test_loader
 from dsb2018.evaluation import matching
 from dsb2018.io.names import image_name
-from dsb2018.modeling.postprocess import InstanceOptions, Maps, find_resized_nuclei
 from dsb2018.modeling.trained import TrainedModel
+from dsb2018.runtime.postprocess import InstanceOptions, Maps, find_resized_nuclei
 from dsb2018.structures.ground_truth import has_true_nuclei, read_label_layers
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,15 @@ from dsb2018.images.ome_zarr import find_in_zarr
 from dsb2018.io.names import file_name
 
 
-def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
+def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[str, Path]]:
     """Finds the image files of files, folders and glob patterns.
 
     Of a folder, these are the images in it, or in the folders of the Data Science Bowl's format
     (`<id>/images/`). Of a plate in OME-Zarr, they are all fields.
+
+    Args:
+        patterns: files, folders and patterns.
+        recursive: whether the subfolders of folders are searched too.
 
     Returns:
         (name of the results, path) of each image file. The name is the file name without extension.
@@ -31,32 +35,41 @@ def find_images(patterns: Iterable[str]) -> list[tuple[str, Path]]:
         paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:
             raise FileNotFoundError(f"{pattern}: no such file or folder")
-        new_paths = [image_path for path in paths for image_path in _find_at(path)]
+        new_paths = [image_path for path in paths for image_path in _find_at(path, recursive)]
         if not new_paths:
             extensions = " ".join((*READERS, ".zarr"))
             raise FileNotFoundError(
                 f"{pattern}: no images found, expected files with the extensions "
-                f'{extensions}; to search subfolders, use a pattern such as "{pattern}/**/*.png"'
+                f"{extensions}; --recursive also searches the subfolders"
             )
         image_paths += new_paths
     return _unique_names(list(dict.fromkeys(image_paths)))
 
 
-def _find_at(path: Path) -> list[Path]:
+def _find_at(path: Path, recursive: bool) -> list[Path]:
     """Returns the image files of a file or folder."""
     if not path.is_dir():
         return [path]
     if is_zarr(path):
         return find_in_zarr(path)
-    images = [entry for entry in sorted(path.iterdir()) if _is_image(entry)]
-    if not images:
-        pattern = "images/*" if (path / "images").is_dir() else "*/images/*"
-        images = [entry for entry in sorted(path.glob(pattern)) if _is_image(entry)]
     return [
         image_path
-        for image in images
+        for image in _images_in(path, recursive)
         for image_path in (find_in_zarr(image) if image.is_dir() else [image])
     ]
+
+
+def _images_in(folder: Path, recursive: bool) -> list[Path]:
+    """Returns the image files and Zarr folders in a folder."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    images = [entry for entry in entries if _is_image(entry)]
+    if recursive:
+        subfolders = [entry for entry in entries if entry.is_dir() and not _is_image(entry)]
+        return images + [image for entry in subfolders for image in _images_in(entry, recursive)]
+    if images:
+        return images
+    pattern = "images/*" if (folder / "images").is_dir() else "*/images/*"
+    return [entry for entry in sorted(folder.glob(pattern)) if _is_image(entry)]
 
 
 def _is_image(path: Path) -> bool:

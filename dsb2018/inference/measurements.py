@@ -72,7 +72,7 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
         columns[name] = np.concatenate([table[name] for table in tables])[order]
     columns["circularity"] = _circularity(columns["area"], columns["perimeter"])
     columns["neighbour_distance"] = _neighbour_distances(columns)
-    columns["at_border"] = _at_border(nuclei)
+    columns["at_border"] = np.array([nuclei.at_border(crop) for crop in nuclei.crops], bool)
     if image.pixel_size:
         edge = float(np.sqrt(np.prod(image.pixel_size)))  # of a square pixel with the same area
         for name, power in LENGTHS.items():
@@ -256,14 +256,3 @@ def _neighbour_distances(columns: Columns) -> np.ndarray:
     if len(points) < 2:
         return np.full(len(points), np.nan)
     return cKDTree(points).query(points, k=2)[0][:, 1]
-
-
-def _at_border(nuclei: Nuclei) -> np.ndarray:
-    height, width = nuclei.size
-    return np.array(
-        [
-            crop.y == 0 or crop.x == 0 or crop.bottom == height or crop.right == width
-            for crop in nuclei.crops
-        ],
-        bool,
-    )

@@ -1,28 +1,22 @@
 """The Python interface of a trained model."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from detectron2.utils.file_io import PathManager
 
-from dsb2018.checkpoint import FOLDER, find_weights
-from dsb2018.config import read_config
-from dsb2018.data import Preprocessing
 from dsb2018.errors import UsageError
+from dsb2018.inference.model_files import open_model
 from dsb2018.inference.tiling.stitching import Tiling, WindowReader, find_in_tiles
 from dsb2018.inference.tiling.windows import choose_windows, window_reader
-from dsb2018.io.files import sha256
-from dsb2018.modeling import load_model
-from dsb2018.modeling.trained import bring_to_scale
-from dsb2018.structures.nuclei import Nuclei, Prediction
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.preprocessing import Preprocessing
+from dsb2018.structures.nuclei import Nuclei
 
-DEFAULT = "nuclei"  # name of packaged weights
 BATCH = 8  # maximum batch size, images
 
 
@@ -38,47 +32,41 @@ class Predictor:
 
     def __init__(
         self,
-        config_file: str | Path | None = None,
-        weights: str | Path | None = None,
+        model: str | os.PathLike | None = None,
+        weights: str | os.PathLike | None = None,
         *,
         options: Sequence = (),
-        backend: str = "torch",
+        backend: str = "auto",
         tiling: Tiling | None = None,
         diameter: float | None = None,
+        threshold: float | None = None,
     ):
         """
         Args:
-            config_file: config of the model; None: the light U-Net of the package.
-            weights: file or address, as for `MODEL.WEIGHTS`; None: the weights in the config's
-                OUTPUT_DIR, or else the packaged weights of the config. The backend "onnxruntime"
-                takes a file that `tools/export_model.py` wrote.
-            options: KEY, VALUE, … that override the config, such as `MODEL.DEVICE`, `cuda`.
-            backend: "torch" or "onnxruntime".
+            model, weights, options, backend: see `open_model`; by default the packaged U-Net
+                `nuclei`, in ONNX Runtime.
             tiling: size and overlap of tiles; None: 1024 and 96 pixels.
             diameter: of the nuclei in the images, pixels; None: it is estimated for each image.
+            threshold: minimum probability of a nucleus, 0 to 1; None: that of the model.
 
         Raises:
-            FileNotFoundError: the config or the weights do not exist.
-            UsageError: the backend is unknown, or the model does not use the diameter.
+            FileNotFoundError: the model or its weights do not exist.
+            ImportError: the model needs torch or Detectron2, which is not installed.
+            UsageError: the model or the backend is unknown, or the model does not use the diameter.
             ValueError: the weights belong to another model.
         """
-        if weights is not None:
-            options = [*options, "MODEL.WEIGHTS", str(weights)]
-        config, weights = find_model(None if config_file is None else str(config_file), options)
-        if backend not in BACKENDS:
-            raise UsageError(f"backend {backend!r}, expected one of {', '.join(BACKENDS)}")
-        self._cfg = read_config(config, [*options, "MODEL.WEIGHTS", weights])
-        self.preprocess = Preprocessing(self._cfg)
-        self.tiling = _fit_zoom(tiling or Tiling(), self._cfg)
-        self._model = BACKENDS[backend](self._cfg)
-        self.is_scaled = self._cfg.INPUT.DIAMETER > 0
+        opened = open_model(model, weights, options=options, backend=backend, threshold=threshold)
+        self._model: Any = opened.run
+        self._threads, self.fingerprint = opened.threads, opened.fingerprint
+        self.spec, self.preprocess = opened.spec, Preprocessing(opened.spec)
+        self.tiling = _fit_zoom(tiling or Tiling(), opened.spec)
+        self.is_scaled = opened.spec.diameter > 0
         if diameter is not None and not self.is_scaled:
             raise UsageError(
                 f"diameter {diameter:g}: this model does not use the diameter; its config has no "
                 "INPUT.DIAMETER"
             )
         self._zoom = self._model.zoom_for(diameter) if diameter else None
-        self._threads = torch.get_num_threads()
 
     def __call__(self, image: np.ndarray) -> Nuclei:
         """Segments one image.
@@ -99,15 +87,9 @@ class Predictor:
         """
         return self.find([self.prepare(image) for image in images])
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the config and the weights."""
-        weights = sha256(PathManager.get_local_path(self._cfg.MODEL.WEIGHTS))
-        return hashlib.sha256((self._cfg.dump() + weights).encode()).hexdigest()
-
     @property
-    def model(self) -> torch.nn.Module:
-        """The network. Only the backend "torch" has it."""
+    def model(self):
+        """The network, a torch module. Only the backend "torch" has it."""
         return self._model.model
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -127,8 +109,8 @@ class Predictor:
         return self.preprocess(image[..., :3])
 
     def use_threads(self, *, all_but: int = 0) -> None:
-        """Sets the number of torch threads to the default number minus `all_but`, at least one."""
-        torch.set_num_threads(max(1, self._threads - all_but))
+        """Sets the number of threads to the default number minus `all_but`, at least one."""
+        self._model.use_threads(max(1, self._threads - all_but))
 
     def find(self, images: Sequence[np.ndarray], zoom: float | None = None) -> list[Nuclei]:
         """Segments images that `prepare` returned.
@@ -190,49 +172,13 @@ class Predictor:
         return [prediction.nuclei for prediction in self._model(self._inputs(images, **options))]
 
 
-def _load_onnx_model(cfg) -> Callable[[list[dict]], list[Prediction]]:
-    from dsb2018.modeling.onnx_model import OnnxModel  # requires onnxruntime, which is optional
+def _fit_zoom(tiling: Tiling, spec: ModelSpec) -> Tiling:
+    """Reduces the size of tiles so that all of them get the full zoom of the model.
 
-    return bring_to_scale(cfg, OnnxModel(cfg))
-
-
-# {name: function that loads the model of a config}. A model maps a batch of inputs to predictions.
-BACKENDS: dict[str, Callable] = {"torch": load_model, "onnxruntime": _load_onnx_model}
-
-
-def find_model(config_file: str | None, options: Sequence = ()) -> tuple[str, str]:
-    """Returns the config and the weights of a model.
-
-    Args:
-        config_file: config of the model; None: the light U-Net of the package.
-        options: KEY, VALUE, … that override the config. If they contain no `MODEL.WEIGHTS`, the
-            weights are those that `find_weights` returns for the config, or those of the light
-            U-Net.
-
-    Raises:
-        FileNotFoundError: the config does not exist, or has no weights.
+    The maximum size of an image that is enlarged would otherwise limit the zoom of full-size tiles,
+    but not of the smaller tiles at the border of the image.
     """
-    weights = dict(zip(options[::2], options[1::2], strict=False)).get("MODEL.WEIGHTS")
-    if config_file is None:
-        return str(FOLDER / f"{DEFAULT}.yaml"), weights or f"dsb2018://{DEFAULT}"
-    if not Path(config_file).is_file():
-        raise FileNotFoundError(f"{config_file}: no such config file")
-    weights = weights or find_weights(config_file)
-    if not weights:
-        raise FileNotFoundError(
-            f"{config_file}: no weights in its OUTPUT_DIR or in this package; train the model, or "
-            "pass --weights"
-        )
-    return config_file, weights
-
-
-def _fit_zoom(tiling: Tiling, cfg) -> Tiling:
-    """Reduces the size of tiles so that all of them get the full zoom of the config.
-
-    `INPUT.MAX_SIZE_TEST` would otherwise limit the zoom of full-size tiles, but not of the smaller
-    tiles at the border of the image.
-    """
-    limit = int(cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.ZOOM_TEST)
-    if cfg.INPUT.ZOOM_TEST == 1:
+    limit = int(spec.max_size / spec.zoom)
+    if spec.zoom == 1:
         return tiling
     return replace(tiling, edge=min(tiling.edge, limit), whole=min(tiling.whole, limit))

@@ -24,6 +24,7 @@ from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportWorker
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
+from dsb2018.inference.selection import NO_SELECTION, Selection
 from dsb2018.inference.tiling.cache import TileCache, delete_caches
 from dsb2018.inference.tiling.stitching import WindowReader, divide, find_in_tile, stitch
 from dsb2018.inference.volumes import SliceLinker
@@ -47,6 +48,7 @@ class PredictionRun:
         channel: str | None,
         pixel_size: float | None,
         options: dict[str, str],
+        selection: Selection = NO_SELECTION,
     ):
         """
         Args:
@@ -56,7 +58,9 @@ class PredictionRun:
             channel: see `choose_channel`.
             pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
             options: everything that the results depend on, except the file and the model.
+            selection: which nuclei are kept.
         """
+        self._selection = selection
         self._predictor, self._tiling = predictor, predictor.tiling
         self._output, self._exporters, self._options = output, exporters, options
         self.done = output / ".done"
@@ -186,9 +190,19 @@ class PredictionRun:
         # Leave one core to the export process. Otherwise, each step of the network waits for the
         # thread that shares a core with it.
         self._predictor.use_threads(all_but=1 if is_small else 0)
+        nuclei = self._find(file, opened, channel, zoom, is_small)
+        return self._selection.apply(nuclei, channel.pixel_size, str(channel.path))
+
+    def _find(
+        self,
+        file: ImageFile,
+        opened: OpenedImage,
+        channel: MicroscopyImage,
+        zoom: float | None,
+        is_small: bool,
+    ) -> Nuclei:
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
-
         read = _window_reader(opened, channel)
         if is_small:
             return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]

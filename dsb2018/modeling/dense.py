@@ -1,5 +1,6 @@
 """The base class of all dense models: from images to maps, and from maps to losses or nuclei."""
 
+import numpy as np
 import torch
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.structures import ImageList
@@ -7,13 +8,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from dsb2018.config import check_separation
-from dsb2018.modeling.finite import check_finite_output
 from dsb2018.modeling.losses import LOSSES, check_losses, cross_entropy_loss, offset_loss
-from dsb2018.modeling.postprocess import InstanceOptions, Maps, postprocess
+from dsb2018.runtime.finite import check_finite_output
+from dsb2018.runtime.postprocess import (
+    OFFSET_UNIT,
+    InstanceOptions,
+    Maps,
+    output_size,
+    postprocess,
+    read_maps,
+)
 from dsb2018.structures.instances import to_instances
 from dsb2018.structures.nuclei import Prediction
-
-OFFSET_UNIT = 8.0  # pixels per unit of the offset maps, so that their values are about 1
 
 
 class DenseModel(nn.Module):
@@ -118,7 +124,7 @@ class DenseModel(nn.Module):
         outputs = []
         for logits, sample in zip(self.logits(batched_inputs), batched_inputs, strict=True):
             size = output_size(sample)
-            prediction = postprocess(read_maps(logits), self.instance_options, size)
+            prediction = postprocess(read_maps(_to_numpy(logits)), self.instance_options, size)
             instances = to_instances(prediction.detections, self.max_instances)
             sem_seg = sem_seg_postprocess(logits[:2], tuple(logits.shape[1:]), *size)
             outputs.append({"sem_seg": sem_seg, "instances": instances})
@@ -133,7 +139,7 @@ class DenseModel(nn.Module):
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
         """Returns the maps of each image, at the size of its `image`."""
-        return [read_maps(logits) for logits in self.logits(batched_inputs)]
+        return [read_maps(_to_numpy(logits)) for logits in self.logits(batched_inputs)]
 
     def logits(self, batched_inputs: list[dict]) -> list[torch.Tensor]:
         """Returns the (2 to 5, H, W) float32 output of the network for each (3, H, W) image.
@@ -144,7 +150,7 @@ class DenseModel(nn.Module):
         images = self.preprocess_image(batched_inputs)
         run = self._average_flips if self.average_flips else self.maps
         maps = run(images.tensor).float()
-        check_finite_output(maps)
+        check_finite_output(bool(maps.isfinite().all()))
         return [
             padded[:, :height, :width]
             for padded, (height, width) in zip(maps, images.image_sizes, strict=True)
@@ -230,19 +236,8 @@ def count_maps(separation: str) -> int:
     return {"none": 2, "border": 3, "distance": 3, "centers": 5}[separation]
 
 
-def output_size(sample: dict) -> tuple[int, int]:
-    """Returns the height and width of the output for an input of a model."""
-    height, width = sample["image"].shape[1:]
-    return sample.get("height", height), sample.get("width", width)
-
-
-def read_maps(logits: torch.Tensor) -> Maps:
-    """Converts the (2 to 5, H, W) output of the network for one image to maps."""
-    nucleus = (logits[1] - logits[0]).sigmoid().cpu().numpy()
-    interior = logits[2].sigmoid().cpu().numpy() if len(logits) > 2 else None
-    return Maps(
-        nucleus, interior, (OFFSET_UNIT * logits[3:]).cpu().numpy() if len(logits) > 3 else None
-    )
+def _to_numpy(logits: torch.Tensor) -> np.ndarray:
+    return logits.cpu().numpy()
 
 
 def upsample_to(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:

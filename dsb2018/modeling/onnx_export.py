@@ -16,7 +16,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from dsb2018.modeling.dense import DenseModel
-from dsb2018.modeling.onnx_model import DIVISOR_KEY, pad
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.onnx_model import DIVISOR_KEY, SPEC_KEY, pad
 
 OPSET = 17
 FLOAT_SHARE = 0.02  # share of the weights that stays in float at each end of a network
@@ -34,11 +35,12 @@ class _Maps(nn.Module):
         return self.model.maps(image)
 
 
-def export(model: DenseModel, path: Path) -> None:
+def export(model: DenseModel, spec: ModelSpec, path: Path) -> None:
     """Exports the network of a model to ONNX, for any number and size of images.
 
     Args:
         model: model on the CPU, with its weights.
+        spec: specification of the model, which becomes part of the file.
         path: file to write.
 
     Raises:
@@ -64,7 +66,30 @@ def export(model: DenseModel, path: Path) -> None:
             dynamo=False,
         )
     content = onnx.load(str(path))
-    onnx.helper.set_model_props(content, {DIVISOR_KEY: str(model.size_divisibility)})
+    details = {DIVISOR_KEY: str(model.size_divisibility), SPEC_KEY: spec.to_json()}
+    onnx.helper.set_model_props(content, details)
+    onnx.save(content, str(path))
+
+
+def store_as_half(path: Path) -> None:
+    """Stores the weights of an exported network as float16, which halves the file.
+
+    ONNX Runtime converts them to float32 when it loads the file.
+    """
+    content = onnx.load(str(path))
+    casts = []
+    for tensor in content.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        name, half = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
+        casts.append(
+            onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *content.graph.node]
+    del content.graph.node[:]
+    content.graph.node.extend(nodes)
+    onnx.checker.check_model(content)
     onnx.save(content, str(path))
 
 

@@ -10,7 +10,7 @@ from detectron2.modeling import (
 )
 from detectron2.structures import ImageList, Instances
 
-from dsb2018.modeling.finite import check_finite_output
+from dsb2018.runtime.finite import check_finite_output
 from dsb2018.structures.instances import read_output
 from dsb2018.structures.nuclei import Prediction
 
@@ -27,7 +27,7 @@ class NucleiROIHeads(StandardROIHeads):
         features = {name: feature.float() for name, feature in features.items()}
         if not self.training:  # Detectron2 silently drops detections that are not finite
             for feature in features.values():
-                check_finite_output(feature)
+                check_finite_output(bool(feature.isfinite().all()))
         with torch.autocast(proposals[0].proposal_boxes.device.type, enabled=False):
             return super()._forward_box(features, proposals)
 

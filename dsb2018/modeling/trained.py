@@ -12,9 +12,9 @@ from torch import nn
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.errors import UsageError
 from dsb2018.modeling.fuse import fuse_batch_norm
-from dsb2018.modeling.postprocess import Maps
 from dsb2018.modeling.precision import autocast, inference_precision
-from dsb2018.modeling.scaling import ScaledModel
+from dsb2018.runtime.postprocess import Maps
+from dsb2018.runtime.scaling import ScaledModel
 from dsb2018.structures.instances import read_output
 from dsb2018.structures.nuclei import Prediction
 
@@ -22,8 +22,8 @@ from dsb2018.structures.nuclei import Prediction
 class TrainedModel:
     """A model that predicts nuclei with the precision and the thresholds of its config.
 
-    Inputs have Detectron2's format: a list of dicts with `image` (3, H', W') uint8, and with
-    `height` and `width` of the output in pixels; see `dsb2018.data.Preprocessing`.
+    Inputs have Detectron2's format: a list of dicts with `image` (3, H', W') uint8, a tensor or an
+    array, and with `height` and `width` of the output in pixels; see `Preprocessing.model_input`.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module):
@@ -45,6 +45,7 @@ class TrainedModel:
         Raises:
             FloatingPointError: the output of the network has NaN or infinite values.
         """
+        batched_inputs = _as_tensors(batched_inputs)
         with self._inference():
             if hasattr(self.model, "predict"):
                 return self.model.predict(batched_inputs)
@@ -62,7 +63,12 @@ class TrainedModel:
                 f"{type(self.model).__name__} has no probability maps; expected a dense model"
             )
         with self._inference():
-            return self.model.predict_maps(batched_inputs)
+            return self.model.predict_maps(_as_tensors(batched_inputs))
+
+    @staticmethod
+    def use_threads(threads: int) -> None:
+        """Sets the number of threads of torch in this process."""
+        torch.set_num_threads(threads)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -72,6 +78,10 @@ class TrainedModel:
             autocast(self._precision, self._device),
         ):
             yield
+
+
+def _as_tensors(batched_inputs: list[dict]) -> list[dict]:
+    return [{**sample, "image": torch.as_tensor(sample["image"])} for sample in batched_inputs]
 
 
 @contextmanager
@@ -92,7 +102,7 @@ def bring_to_scale(cfg: CfgNode, model: Any) -> Any:
 
     Args:
         cfg: complete config.
-        model: a `TrainedModel`, or an `OnnxModel`.
+        model: a `TrainedModel`.
     """
     if not cfg.INPUT.DIAMETER:
         return model

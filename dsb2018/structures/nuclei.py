@@ -101,6 +101,11 @@ class Nuclei(Detections):
         """
         return self._paint(self.near(y, x, height, width), y, x, height, width)
 
+    def at_border(self, crop: Crop) -> bool:
+        """Returns whether a nucleus touches the border of the image."""
+        height, width = self.size
+        return crop.x == 0 or crop.y == 0 or crop.bottom == height or crop.right == width
+
     def near(self, y: int, x: int, height: int, width: int) -> list[int]:
         """Returns the sorted indices of the nuclei that may have pixels in a window."""
         return sorted(self._index.near(y, x, height, width))

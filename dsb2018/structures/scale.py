@@ -29,6 +29,18 @@ def pixels_per_step(zoom: float) -> int:
     return round(STEP / zoom)
 
 
+def limit_zoom(zoom: float, size: tuple[int, int], max_size: int) -> float:
+    """Limits the enlargement of an image.
+
+    Args:
+        zoom: wanted zoom.
+        size: (H, W) of the image, pixels.
+        max_size: maximum length of the longest edge of an enlarged image, pixels. An image whose
+            longest edge already exceeds it is not enlarged.
+    """
+    return min(zoom, max(1.0, max_size / max(size)))
+
+
 def resize_by(image: np.ndarray, zoom: float) -> np.ndarray:
     """Resizes a (H, W, C) image, area-based if it shrinks, else bilinear.
 

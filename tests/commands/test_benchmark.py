@@ -69,7 +69,7 @@ def test_models_are_trained_first(registered, project, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "is_scored", lambda *_: False)
     monkeypatch.setattr(command, "read_entrant_scores", lambda folder: None)
     monkeypatch.setattr(command, "write_comparison", lambda entries, output: None)
-    args = benchmark_parser("").parse_args(
+    args = benchmark_parser().parse_args(
         arguments(registered, tmp_path, "--train", "--config-file", config)
     )
     benchmark(args)
@@ -109,7 +109,7 @@ def test_invalid_arguments(registered, project, tmp_path, capsys, monkeypatch, o
 
 def test_predictions_need_name_and_folder(capsys):
     with pytest.raises(SystemExit):
-        benchmark_parser("").parse_args(["--output", "x", "--predictions", "folder"])
+        benchmark_parser().parse_args(["--output", "x", "--predictions", "folder"])
     assert "'folder', expected NAME=DIR" in capsys.readouterr().err
 
 

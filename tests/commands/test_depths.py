@@ -8,7 +8,7 @@ import tifffile
 from dsb2018.commands.predict import main
 from dsb2018.config import read_config
 from dsb2018.data import EvaluationMapper, TrainingMapper, load_dataset
-from dsb2018.inference.predictor import find_model
+from dsb2018.inference.torch_models import find_config
 from dsb2018.modeling.trained import load_model
 from dsb2018.prepare import Options, prepare
 from tests.inference.drawing import draw_discs
@@ -53,7 +53,7 @@ def data(tmp_path_factory):
             cv2.imwrite(str(path), pixels if pixels.ndim == 2 else pixels[..., ::-1])
         cv2.imwrite(str(root / "data" / "labels" / f"{path.stem}.png"), LABELS.astype(np.uint16))
     arguments = ["--input", str(root / "data" / "images"), "--output", str(root / "predicted")]
-    assert main([*arguments, "--format", "labels"]) == 0
+    assert main([*arguments, "--format", "labels", "--backend", "torch"]) == 0
     prepare(Options(root / "data", root / "prepared", name="depths", workers=1, progress=False))
     return root
 
@@ -61,7 +61,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     """The config and the model that `predict` uses by default."""
-    config, weights = find_model(None)
+    config, weights = find_config(None, None)
     cfg = read_config(config, ["MODEL.WEIGHTS", weights, "MODEL.DEVICE", "cpu"])
     return cfg, load_model(cfg)
 

@@ -46,6 +46,54 @@ def run(folder, output, *options) -> int:
     return predict.main(["--input", str(folder), "--output", str(output), *options])
 
 
+def test_nuclei_are_selected_by_options(folder, tmp_path):
+    def areas(*options):
+        output = tmp_path / "_".join(["out", *options]).replace(".", "")
+        assert run(folder, output, "--format", "labels", "--diameter", "20", *options) == 0
+        return [float(row["area"]) for row in rows_of(output / "nuclei.csv")]
+
+    everything = areas()
+    median = str(int(np.median(everything)))
+    assert areas("--min-area", median) == [area for area in everything if area >= float(median)]
+    assert areas("--max-area", median) == [area for area in everything if area <= float(median)]
+    assert len(areas("--exclude-border")) < len(everything)
+    assert sum(areas("--threshold", "0.3")) > sum(everything)
+    assert run(folder, tmp_path / "x", "--min-area", "3um2") == 1  # the pixel size is unknown
+    physical = areas("--min-area", "3um2", "--pixel-size", "0.5")
+    assert physical == [area for area in everything if area >= 12]
+
+
+@pytest.mark.parametrize(
+    "options", [("--threshold", "2"), ("--threshold", "x"), ("--min-area", "3mm2")]
+)
+def test_options_out_of_range(folder, tmp_path, options):
+    with pytest.raises(SystemExit, match="2"):
+        run(folder, tmp_path / "out", *options)
+
+
+def test_subfolders(folder, tmp_path, capsys):
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "i0.png").rename(folder / "a" / "b" / "i0.png")
+    (folder / ".hidden").mkdir()
+    (folder / "i1.png").rename(folder / ".hidden" / "i1.png")
+    assert run(folder, tmp_path / "flat", "--format", "labels") == 0
+    assert run(folder, tmp_path / "deep", "--format", "labels", "--recursive") == 0
+    assert [row["image"] for row in rows_of(tmp_path / "flat" / "images.csv")] == ["i2"]
+    assert sorted(row["image"] for row in rows_of(tmp_path / "deep" / "images.csv")) == ["i0", "i2"]
+
+
+def test_the_command_predicts_without_torch(folder, tmp_path):
+    code = "import sys; from dsb2018.commands.main import main; status = main(sys.argv[1:]); "
+    code += "heavy = {'torch', 'detectron2', 'matplotlib', 'fvcore'} & set(sys.modules); "
+    code += "sys.exit(status or heavy or 0)"
+    arguments = ["predict", "--input", str(folder), "--output", str(tmp_path / "out")]
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert "3 of 3 files done" in process.stdout
+
+
 def test_all_formats(folder, tmp_path, capsys):
     output = tmp_path / "out put"
     assert run(folder, output, "--pixel-size", "0.5", "--format", *EXPORTERS) == 0

@@ -14,7 +14,7 @@ from dsb2018.data.augmentation import (
 )
 from dsb2018.data.virtual_stain import RandomVirtualStain
 from dsb2018.structures.labels import median_diameter
-from tests.modeling.test_scaling import discs
+from tests.runtime.test_scaling import discs
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (67, 93, 3)).astype(np.uint8)
 LABELS = np.zeros((67, 93, 2), np.uint16)

@@ -10,11 +10,11 @@ from dsb2018.engine import Trainer, run
 from dsb2018.engine.tuning import CHOICES, TuningImage, predict_dataset, score_options, tune
 from dsb2018.modeling import TrainedModel
 from dsb2018.modeling.dense import DenseModel
-from dsb2018.modeling.postprocess import InstanceOptions, Maps
+from dsb2018.runtime.postprocess import InstanceOptions, Maps
 from dsb2018.structures.ground_truth import read_label_layers
 from tests.configs import CONFIGS, load_cfg, small_cfg
 from tests.engine.test_training import arguments
-from tests.modeling.test_postprocess import disc
+from tests.runtime.test_postprocess import disc
 
 
 @pytest.fixture

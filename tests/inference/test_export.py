@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -25,13 +26,16 @@ from dsb2018.inference.export.geojson import outline, write_geojson
 from dsb2018.inference.export.kaggle import join_kaggle, kaggle_part
 from dsb2018.inference.export.label_images import write_labels, write_volume
 from dsb2018.inference.export.overlay import write_overlay
+from dsb2018.inference.export.rois import write_rois
 from dsb2018.inference.export.tables import join_tables, round_off, write_image_table, write_part
 from dsb2018.inference.measurements import measure_nuclei
 from dsb2018.prepare import Options, prepare
+from dsb2018.prepare.forms.outline_files import read_rois
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.ground_truth import read_label_layers
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
+from dsb2018.structures.outlines import fill_rings
 from tests.inference.drawing import draw_discs
 
 
@@ -135,6 +139,28 @@ def test_geojson(tmp_path):
     columns = measure_nuclei(empty, make_blank_image(empty.labels))
     write_geojson(tmp_path / "b.geojson", empty, columns)
     assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
+
+
+def test_rois(tmp_path):
+    labels = draw_discs((60, 80), 12)
+    labels[2:4, 2:4] = labels[50:58, 70:72] = labels.max() + 1  # a nucleus in two parts
+    nuclei = make_nuclei(labels)
+    write_rois(tmp_path / "a.zip", nuclei, np.arange(1, len(nuclei) + 1))
+    outlines = read_rois(tmp_path / "a.zip", [])
+    assert len(outlines) == len(nuclei)
+    for number, rings in enumerate(outlines, start=1):
+        expected = labels == number
+        if number == len(nuclei):
+            expected[:10] = False  # only the larger part is written
+        (y, x), crop = labels.shape, fill_rings(rings, *labels.shape)
+        mask = np.zeros((y, x), bool)
+        mask[crop.window] = crop.mask
+        np.testing.assert_array_equal(mask, expected)
+    first = (tmp_path / "a.zip").read_bytes()
+    write_rois(tmp_path / "a.zip", nuclei, np.arange(1, len(nuclei) + 1))
+    assert (tmp_path / "a.zip").read_bytes() == first
+    write_rois(tmp_path / "b.zip", make_nuclei(np.zeros((5, 5), np.int32)), np.zeros(0, int))
+    assert zipfile.ZipFile(tmp_path / "b.zip").namelist() == []
 
 
 def test_coco(tmp_path):

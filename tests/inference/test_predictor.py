@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ from dsb2018.checkpoint import FOLDER, NucleiCheckpointer
 from dsb2018.data import EvaluationMapper
 from dsb2018.engine import Trainer
 from dsb2018.errors import UsageError
-from dsb2018.inference.predictor import find_model
+from dsb2018.inference.model_files import DEFAULT
 from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.torch_models import find_config
+from dsb2018.runtime.packaged import find_packaged
 from dsb2018.structures.instances import read_output
 from tests.configs import CONFIGS, load_cfg
 from tests.inference.drawing import draw_discs, same_nuclei
@@ -46,14 +49,15 @@ def test_the_predictor_and_the_trainer_get_the_same_nuclei(tmp_path):
     image, _ = micrograph(size=(200, 300))
     path = str(tmp_path / "a.png")
     cv2.imwrite(path, image)
-    config, weights = find_model(None)
+    config, weights = find_config(DEFAULT, None)
     cfg = load_cfg(config)
     model = Trainer.build_model(cfg).eval()
     NucleiCheckpointer(model).load(weights)
     sample = EvaluationMapper(cfg)({"file_name": path, "height": 200, "width": 300})
     with torch.no_grad():
         (output,) = model([sample])
-    predictor = Predictor(diameter=cfg.INPUT.DIAMETER)  # which leaves the image as it is
+    # This diameter leaves the image as it is.
+    predictor = Predictor(diameter=cfg.INPUT.DIAMETER, backend="torch")
     labels = read_output(output, 0.0).nuclei.labels
     assert same_nuclei(predictor(image).labels, labels)
 
@@ -130,17 +134,77 @@ def test_mask_rcnn(predictor):
     assert (np.diff(nuclei.scores) <= 0).all()  # by decreasing score
 
 
-def test_find_model(tmp_path):
+def test_find_config(tmp_path):
     config = str(CONFIGS / "unet" / "unet_light.yaml")
-    assert find_model(None) == (str(FOLDER / "nuclei.yaml"), "dsb2018://nuclei")
-    assert find_model(None, ["MODEL.WEIGHTS", "w.pth"])[1] == "w.pth"
-    assert find_model(config, ["OUTPUT_DIR", "x", "MODEL.WEIGHTS", "w.pth"]) == (config, "w.pth")
+    nuclei = str(FOLDER / "nuclei.yaml")
+    assert find_config(None, None) == (nuclei, "dsb2018://nuclei")
+    assert find_config("dsb2018://nuclei", "w.pth") == (nuclei, "w.pth")
+    assert find_config(None, None, ["MODEL.WEIGHTS", "w.pth"]) == (nuclei, "w.pth")
+    assert find_config(config, None, ["X", "y", "MODEL.WEIGHTS", "w.pth"]) == (config, "w.pth")
     with pytest.raises(FileNotFoundError, match="no such config file"):
-        find_model(str(tmp_path / "none.yaml"))
+        find_config(str(tmp_path / "none.yaml"), None)
     with pytest.raises(FileNotFoundError, match=r"no weights in its OUTPUT_DIR or in this package"):
-        find_model(str(CONFIGS / "fcn" / "R_50.yaml"))
-    with pytest.raises(ValueError, match="backend 'tpu'"):
+        find_config(str(CONFIGS / "fcn" / "R_50.yaml"), None)
+
+
+def test_the_folder_of_a_training_is_a_model(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text((FOLDER / "nuclei.yaml").read_text())
+    for name in ("model_final.pth", "model_best.pth"):
+        (tmp_path / name).touch()
+        assert find_config(tmp_path, None) == (str(config), str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("nuclei", "nuclei"),
+        ("light", "unet_light"),
+        ("unet", "unet"),
+        ("dsb2018://mask_rcnn", "mask_rcnn_lite0_FPN"),
+        ("fpn", "semantic_fpn_lite0"),
+    ],
+)
+def test_names_of_packaged_models(name, full):
+    assert find_packaged(name) == full
+
+
+@pytest.mark.parametrize("name", ["", "lite0", "unknown", "some/folder"])
+def test_unknown_and_ambiguous_names(name):
+    with pytest.raises(UsageError, match="expected mask_rcnn_lite0_FPN, nuclei, .*an ONNX file"):
+        Predictor(name or "dsb2018://")
+
+
+def test_backends(tmp_path):
+    with pytest.raises(UsageError, match="backend 'tpu', expected one of auto, torch"):
         Predictor(backend="tpu")
+    with pytest.raises(UsageError, match="mask_rcnn: backend onnxruntime, expected an ONNX file"):
+        Predictor("mask_rcnn", backend="onnxruntime")
+    for arguments in ({"backend": "torch"}, {"options": ["A", "b"]}, {"model": "nuclei"}):
+        with pytest.raises(UsageError, match=r"a\.onnx: an ONNX file contains its config"):
+            Predictor(**{"weights": tmp_path / "a.onnx", **arguments})
+
+
+def test_without_torch_the_message_says_what_to_install(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
+    with pytest.raises(ImportError, match=r"mask_rcnn: this model needs torch.*dsb2018\[train\]"):
+        Predictor("mask_rcnn")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_a_lower_threshold_finds_larger_nuclei(backend):
+    image, _ = micrograph()
+    low, high = (Predictor(threshold=share, backend=backend)(image) for share in (0.2, 0.8))
+    assert (low.labels > 0).sum() > 1.05 * (high.labels > 0).sum()
+
+
+def test_a_higher_threshold_finds_fewer_nuclei_with_mask_rcnn():
+    image = micrograph(size=(128, 160))[0]
+    low, high = (Predictor("mask_rcnn", threshold=share)(image) for share in (0.05, 0.998))
+    assert len(low) > len(high)
 
 
 def test_the_package_is_imported_without_torch(project):

@@ -9,7 +9,7 @@ import torch
 from dsb2018.data.targets import UNKNOWN
 from dsb2018.modeling.dense import OFFSET_UNIT, DenseModel, read_maps
 from dsb2018.modeling.losses import LOSSES, cross_entropy_loss
-from dsb2018.modeling.postprocess import InstanceOptions
+from dsb2018.runtime.postprocess import InstanceOptions
 
 ARGUMENTS = {
     "border_weight": 10.0,

@@ -49,7 +49,7 @@ class StockModel(nn.Module):
 def test_model_with_detectron2s_output():
     cfg, model = small_cfg("TEST.SCORE_THRESH", 0.5), StockModel().train()
     trained = TrainedModel(cfg, model)
-    (prediction,) = trained([{}])
+    (prediction,) = trained([{"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}])
     assert model.training  # as before
     assert len(prediction.detections) == 2
     assert len(prediction.nuclei) == 1

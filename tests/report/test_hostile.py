@@ -80,7 +80,7 @@ def test_comparison_of_hostile_names(registered, tmp_path):
     names = ["..", "=1+1", "</script><script>alert(3)</script>"]
     arguments = ["--output", str(output), "--data", str(registered), "--datasets", DATASET]
     predictions = [f"{name}={labels}" for name in names if "=" not in name]
-    args = benchmark_parser("").parse_args([*arguments, "--predictions", *predictions])
+    args = benchmark_parser().parse_args([*arguments, "--predictions", *predictions])
     args.predictions.append(("=1+1", str(labels)))
     benchmark(args)
     new = all_files(tmp_path) - before

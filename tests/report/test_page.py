@@ -39,7 +39,7 @@ def report(sample_root, tmp_path_factory):
                 np.save(folder / name / f"{item['dsb_id']}.npy", labels)
         predictions = [f"{name}={folder / name}" for name in ("worse & worse", "perfect")]
         arguments = ["--output", str(folder), "--data", str(sample_root), "--datasets", DATASET]
-        benchmark(benchmark_parser("").parse_args([*arguments, "--predictions", *predictions]))
+        benchmark(benchmark_parser().parse_args([*arguments, "--predictions", *predictions]))
         names = [str(item["dsb_id"]) for item in DatasetCatalog.get(DATASET)]
     finally:
         unregister_dsb2018()

@@ -31,7 +31,7 @@ def test_help(project, tool):
     result = run(project, f"tools/{tool}.py", "--help")
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout
-    assert "python tools/" in result.stdout
+    assert "python tools/" in result.stdout or "    dsb2018 " in result.stdout
 
 
 def test_prepare_folder(dsb, tmp_path, capsys):

@@ -13,6 +13,7 @@ from dsb2018.inference.export import (  # noqa: F401
     kaggle,
     label_images,
     overlay,
+    rois,
 )
 from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table

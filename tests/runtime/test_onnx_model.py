@@ -1,14 +1,16 @@
 import cv2
-import export_model
 import numpy as np
 import onnx
 import pytest
 import torch
 
 from dsb2018 import Predictor
+from dsb2018.commands import export as export_model
 from dsb2018.engine import Trainer
 from dsb2018.modeling.onnx_export import export
-from dsb2018.modeling.onnx_model import OnnxModel, pad
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.onnx_model import OnnxModel, pad
+from dsb2018.runtime.packaged import FOLDER
 from tests.configs import FAMILIES, small_cfg
 from tests.inference.test_predictor import micrograph
 
@@ -28,8 +30,8 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize(("name", "min_iou"), [("fp32", 0.999), ("int8", 0.98)])
 def test_foreground_equals_that_of_torch(exported, name, min_iou):
-    torch_predictor = Predictor()
-    onnx_predictor = Predictor(weights=exported / f"{name}.onnx", backend="onnxruntime")
+    torch_predictor = Predictor(backend="torch")
+    onnx_predictor = Predictor(exported / f"{name}.onnx")
     intersection = union = 0
     for seed, size in enumerate([(128, 128), (200, 173), (64, 300)], start=20):
         image, _ = micrograph(size, seed)
@@ -50,10 +52,12 @@ def test_all_dense_models_can_be_exported(tmp_path, family):
     torch.manual_seed(0)
     cfg = small_cfg(family=family)
     model = Trainer.build_model(cfg).eval()
-    export(model, tmp_path / "a.onnx")
+    spec = ModelSpec.from_config(cfg)
+    export(model, spec, tmp_path / "a.onnx")
     onnx.checker.check_model(str(tmp_path / "a.onnx"))
-    cfg.MODEL.WEIGHTS = str(tmp_path / "a.onnx")
-    session = OnnxModel(cfg)._session
+    network = OnnxModel(tmp_path / "a.onnx")
+    assert network.spec == spec
+    session = network._session
     divisor = model.size_divisibility
     for count, height, width in ((1, 2, 3), (3, 5, 2)):  # not the sizes of the export
         images = torch.randn(count, 3, height * divisor, width * divisor)
@@ -64,15 +68,16 @@ def test_all_dense_models_can_be_exported(tmp_path, family):
 
 
 def test_mask_rcnn_raises(tmp_path):
+    cfg = small_cfg()
     with pytest.raises(ValueError, match="cannot be exported to ONNX, expected a dense model"):
-        export(Trainer.build_model(small_cfg()), tmp_path / "a.onnx")
+        export(Trainer.build_model(cfg), ModelSpec.from_config(cfg), tmp_path / "a.onnx")
 
 
 def test_missing_and_damaged_files_raise(tmp_path, capsys):
-    with pytest.raises(FileNotFoundError, match="write one with tools/export_model.py"):
-        Predictor(weights=tmp_path / "none.onnx", backend="onnxruntime")
+    with pytest.raises(FileNotFoundError, match=r"no such file; tools/export_model\.py writes"):
+        Predictor(tmp_path / "none.onnx")
     (tmp_path / "noise.onnx").write_bytes(bytes(100))
-    with pytest.raises(ValueError, match=r"noise\.onnx: not a network of tools/export_model\.py"):
+    with pytest.raises(ValueError, match=r"noise\.onnx: not a network of this version"):
         Predictor(weights=tmp_path / "noise.onnx", backend="onnxruntime")
     assert export_model.main(["--output", str(tmp_path / "a.onnx"), "--int8"]) == 2
     assert export_model.main(["--output", "a.onnx", "--config-file", "none.yaml"]) == 2
@@ -96,7 +101,26 @@ def test_networks_with_other_outputs_raise(tmp_path, divisor):
     graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
     model.ir_version = 8
-    onnx.helper.set_model_props(model, {"size_divisibility": divisor})
+    spec = OnnxModel(FOLDER / "nuclei.onnx").spec.to_json()
+    onnx.helper.set_model_props(model, {"size_divisibility": divisor, "dsb2018": spec})
     onnx.save(model, str(tmp_path / "a.onnx"))
-    with pytest.raises(ValueError, match=r"a\.onnx: not a network of tools/export_model\.py"):
-        Predictor(weights=tmp_path / "a.onnx", backend="onnxruntime")
+    reason = "outputs of" if divisor == "8" else f"size_divisibility {divisor}"
+    with pytest.raises(ValueError, match=rf"a\.onnx: not a network of this version .*\({reason}"):
+        Predictor(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("name", ["nuclei", "unet_light", "unet", "simple_cnn"])
+def test_packaged_networks_equal_the_packaged_weights(name):
+    image, _ = micrograph((160, 224), seed=3)
+    onnx_predictor, torch_predictor = Predictor(name), Predictor(name, backend="torch")
+    assert onnx_predictor.spec == torch_predictor.spec
+    expected, found = torch_predictor(image).labels > 0, onnx_predictor(image).labels > 0
+    assert (expected & found).sum() / (expected | found).sum() >= 0.999
+
+
+def test_threads_do_not_change_the_nuclei():
+    image, _ = micrograph((160, 224), seed=3)
+    predictor = Predictor()
+    expected = predictor(image).labels
+    predictor.use_threads(all_but=1)
+    assert (predictor(image).labels == expected).all()

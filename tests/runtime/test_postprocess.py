@@ -5,8 +5,8 @@ from skimage.morphology import local_maxima, reconstruction
 
 from dsb2018.data.targets import interior_map
 from dsb2018.evaluation import matching
-from dsb2018.modeling.peaks import add_seedless, find_peaks, reconstruct
-from dsb2018.modeling.postprocess import (
+from dsb2018.runtime.peaks import add_seedless, find_peaks, reconstruct
+from dsb2018.runtime.postprocess import (
     InstanceOptions,
     Maps,
     drop_small,

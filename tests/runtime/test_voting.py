@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from dsb2018.modeling.postprocess import (
+from dsb2018.runtime.postprocess import (
     InstanceOptions,
     Maps,
     find_nuclei,
     find_resized_nuclei,
     postprocess,
 )
-from dsb2018.modeling.voting import divide_by_votes, largest_pieces
+from dsb2018.runtime.voting import divide_by_votes, largest_pieces
 from dsb2018.structures.labels import center_offsets, label_components, median_diameter
-from tests.modeling.test_scaling import discs
+from tests.runtime.test_scaling import discs
 
 VOTES = InstanceOptions(method="votes", seed_depth=3.0, min_area=5)
 

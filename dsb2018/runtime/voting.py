@@ -10,7 +10,7 @@ import numpy as np
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-from dsb2018.modeling.peaks import add_seedless, find_peaks
+from dsb2018.runtime.peaks import add_seedless, find_peaks
 from dsb2018.structures.labels import label_components
 
 SIGMA = 2.0  # standard deviation of the blur of the votes, pixels

@@ -8,10 +8,9 @@ the same way. The diameter of the nuclei is known, or it is estimated from a fir
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from dsb2018.structures.nuclei import Prediction
-from dsb2018.structures.scale import resize_by, zoom_for
+from dsb2018.structures.scale import limit_zoom, resize_by, zoom_for
 
 PASSES = 3  # maximum number of passes for one image, the final one included
 TOLERANCE = 1.15  # ratio of zooms up to which another pass would change little
@@ -89,10 +88,10 @@ class ScaledModel:
 
     def _resized(self, sample: dict) -> dict:
         """Returns the input of the model: a sample whose image is zoomed by its `zoom`."""
-        height, width = sample["image"].shape[1:]
-        zoom = min(sample["zoom"], max(1.0, self._max_size / max(height, width)))
-        pixels = resize_by(sample["image"].numpy().transpose(1, 2, 0), zoom)
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        pixels = np.asarray(sample["image"]).transpose(1, 2, 0)
+        height, width = pixels.shape[:2]
+        pixels = resize_by(pixels, limit_zoom(sample["zoom"], (height, width), self._max_size))
+        image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         return {"height": height, "width": width, **sample, "image": image}
 
 

@@ -3,24 +3,21 @@
 from collections.abc import Iterable
 
 import numpy as np
-import torch
-from detectron2.data import transforms as T
 
-from dsb2018.data.augmentation import ZoomToLimit
+from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.structures.contrast import GreyRange, find_range
+from dsb2018.structures.scale import limit_zoom, resize_by
 
 
 class Preprocessing:
     """Preprocesses microscopy images for a model, in evaluation and in prediction."""
 
-    def __init__(self, cfg):
+    def __init__(self, spec: ModelSpec):
         """
         Args:
-            cfg: config of the model, whose `INPUT` keys are used.
+            spec: specification of the model.
         """
-        self._stretch_percent = cfg.INPUT.STRETCH_PERCENT if cfg.INPUT.STRETCH else None
-        self._channel_order = cfg.INPUT.FORMAT
-        self._zoom = ZoomToLimit(cfg.INPUT.ZOOM_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        self._spec = spec
 
     def grey_range(self, windows: Iterable[np.ndarray]) -> GreyRange:
         """Returns the gray values that are mapped to 0 and 255.
@@ -31,7 +28,7 @@ class Preprocessing:
         Raises:
             ValueError: the image has no pixels, or pixels that are NaN or infinite.
         """
-        return find_range(windows, self._stretch_percent)
+        return find_range(windows, self._spec.stretch_percent)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Converts a (H, W, 1 or 3) image of any real dtype to (H, W, 3) uint8 RGB."""
@@ -44,17 +41,12 @@ class Preprocessing:
             image: (H, W, 3) uint8 RGB, after the contrast stretch.
 
         Returns:
-            A dict with `image`, the zoomed (3, H', W') uint8 tensor in the channel order of the
+            A dict with `image`, the zoomed (3, H', W') uint8 array in the channel order of the
             model, and with `height` and `width`, the output size H and W.
         """
         height, width = image.shape[:2]
-        if self._channel_order == "BGR":
+        if self._spec.channel_order == "BGR":
             image = image[..., ::-1]
-        inputs = T.AugInput(np.ascontiguousarray(image))
-        self._zoom(inputs)
-        return {"image": to_tensor(inputs.image), "height": height, "width": width}
-
-
-def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Converts a (H, W, C) array to a (C, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        image = resize_by(image, limit_zoom(self._spec.zoom, (height, width), self._spec.max_size))
+        pixels = np.ascontiguousarray(image.transpose(2, 0, 1))
+        return {"image": pixels, "height": height, "width": width}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsb2018.modeling.scaling import ScaledModel, measure_diameter
+from dsb2018.runtime.scaling import ScaledModel, measure_diameter
 from dsb2018.structures.nuclei import Nuclei, Prediction
 from dsb2018.structures.scale import pixels_per_step, resize_by, zoom_for
 
@@ -30,7 +30,7 @@ class Finder:
     def __call__(self, inputs):
         (sample,) = inputs
         self.sizes.append(sample["image"].shape[1:])
-        bright = sample["image"][0].numpy() > 127
+        bright = np.asarray(sample["image"][0]) > 127
         diameter = 2 * np.sqrt(bright.sum() / 4 / np.pi) if bright.any() else 0
         zoom = sample["image"].shape[1] / sample["height"]
         labels = (

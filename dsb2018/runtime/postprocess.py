@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.special import expit
 from skimage.segmentation import expand_labels, watershed
 
-from dsb2018.modeling.peaks import add_seedless, find_peaks
-from dsb2018.modeling.voting import divide_by_votes
+from dsb2018.runtime.peaks import add_seedless, find_peaks
+from dsb2018.runtime.voting import divide_by_votes
 from dsb2018.structures.labels import (
     distance_to_background,
     label_components,
@@ -22,6 +23,7 @@ from dsb2018.structures.nuclei import Nuclei, Prediction
 
 METHODS = ("components", "watershed", "votes")
 SEEDS = ("map", "distance")
+OFFSET_UNIT = 8.0  # pixels per unit of the offset maps, so that their values are about 1
 
 
 class Maps(NamedTuple):
@@ -84,6 +86,21 @@ class InstanceOptions:
         """Returns the options in `MODEL.INSTANCES` and `TEST.SCORE_THRESH`."""
         options = {name.lower(): value for name, value in cfg.MODEL.INSTANCES.items()}
         return cls(**options, score_thresh=cfg.TEST.SCORE_THRESH)
+
+
+def read_maps(logits: np.ndarray) -> Maps:
+    """Converts the (2 to 5, H, W) float32 output of a network for one image to maps."""
+    return Maps(
+        expit(logits[1] - logits[0]),
+        expit(logits[2]) if len(logits) > 2 else None,
+        OFFSET_UNIT * logits[3:] if len(logits) > 3 else None,
+    )
+
+
+def output_size(sample: dict) -> tuple[int, int]:
+    """Returns the height and width of the output for an input of a model."""
+    height, width = sample["image"].shape[1:]
+    return sample.get("height", height), sample.get("width", width)
 
 
 def postprocess(

@@ -1,0 +1,110 @@
+"""Exports a trained dense model to ONNX, for inference with ONNX Runtime instead of torch.
+
+    dsb2018 export --output nuclei.onnx
+    dsb2018 export --output nuclei_int8.onnx --int8 --images FOLDER
+    dsb2018 predict --input … --output … --model nuclei.onnx
+
+--int8 quantizes the network to 8-bit integers. The calibration uses --images, which should be a few
+dozen images like those that the model will be used on. Install the dependencies first:
+`pip install onnx onnxruntime`.
+"""
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dsb2018.cli import output_file, run_command
+from dsb2018.errors import UsageError
+from dsb2018.io.files import write_atomically
+from dsb2018.options import add_model_options, make_parser
+
+if TYPE_CHECKING:  # imports torch
+    from dsb2018.inference.predictor import Predictor
+
+MAX_CALIBRATION_IMAGES = 48
+CALIBRATION_EDGE = 320  # pixels
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = make_parser(__doc__ or "")
+    add = parser.add_argument
+    add("--output", type=output_file, required=True, metavar="FILE", help="the ONNX file to write")
+    add("--int8", action="store_true", help="quantize the network to 8-bit integers")
+    add("--images", nargs="+", metavar="PATH", help="images for the calibration of --int8")
+    add_model_options(parser)
+    return run_command(parser, export_and_report, arguments)
+
+
+def export_and_report(args: argparse.Namespace) -> None:
+    if args.int8 and not args.images:
+        raise UsageError("--int8 needs --images for the calibration")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    export_model(args)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
+
+
+def export_model(args: argparse.Namespace) -> None:
+    """Exports the model to ONNX and, with `--int8`, quantizes it."""
+    from dsb2018.images import open_images
+    from dsb2018.inference.discover import find_images
+    from dsb2018.inference.predictor import Predictor
+    from dsb2018.modeling.onnx_export import export, quantise
+
+    options = [*args.opts, "MODEL.DEVICE", "cpu"]
+    predictor = Predictor(args.model, args.weights, options=options, backend="torch")
+    if not args.int8:
+        with whole_file(args.output) as path:
+            export(predictor.model, predictor.spec, path)
+        return
+    files = find_images(args.images)
+    count = min(len(files), MAX_CALIBRATION_IMAGES)
+    selection = [files[index * len(files) // count] for index in range(count)]
+    sources = [source for name, path in selection for source in open_images(name, path)]
+    images = [
+        predictor.prepare(source.read(0, 0, *(min(edge, 512) for edge in source.size)))
+        for source in sources
+        if source.depth is None
+    ]
+    if not images:
+        raise ValueError("--images contains only stacks, expected 2-D images")
+    images = [calibration_window(predictor, image) for image in images]
+    with tempfile.TemporaryDirectory() as folder, whole_file(args.output) as path:
+        exported = Path(folder) / "model.onnx"
+        export(predictor.model, predictor.spec, exported)
+        quantise(exported, path, images, predictor.model)
+
+
+def calibration_window(predictor: "Predictor", image: np.ndarray) -> np.ndarray:
+    """Returns a window of an image at the scale at which the network processes it.
+
+    All windows have one size, because the calibration needs it. Smaller images are mirrored.
+
+    Args:
+        predictor: the model.
+        image: (H, W, 3) uint8, see `Predictor.prepare`.
+    """
+    from dsb2018.inference.tiling.windows import window_reader
+    from dsb2018.structures.scale import resize_by
+
+    zoom = predictor.find_zoom(window_reader(image), image.shape[:2])
+    window = resize_by(image, zoom)[:CALIBRATION_EDGE, :CALIBRATION_EDGE]
+    missing = [(0, CALIBRATION_EDGE - edge) for edge in window.shape[:2]]
+    return np.pad(window, (*missing, (0, 0)), mode="symmetric")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Context with a temporary path, whose file is moved to `path` when it is complete.
+
+    It is meant for libraries that can only write to a path.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        write_atomically(path, unfinished.read_bytes())

@@ -1,0 +1,130 @@
+"""Finds and opens the model that a user means: in ONNX Runtime or in torch.
+
+A packaged model with an ONNX network runs in ONNX Runtime, which needs neither torch nor Detectron2
+and starts at once. Other models, and GPUs, need torch.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dsb2018.errors import UsageError
+from dsb2018.io.files import sha256
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.onnx_model import OnnxModel
+from dsb2018.runtime.packaged import FOLDER, check_packaged, find_packaged
+from dsb2018.runtime.scaling import ScaledModel
+
+DEFAULT = "nuclei"  # name of a packaged model
+BACKENDS = ("auto", "torch", "onnxruntime")
+SUFFIX = ".onnx"
+
+
+class OpenedModel(NamedTuple):
+    """A trained model.
+
+    Args:
+        spec: how images enter the model, and how its maps become nuclei.
+        run: maps inputs to predictions, at the scale of the model.
+        threads: number of threads that the model uses if nothing else is set.
+        fingerprint: hash of everything that the results of the model depend on.
+    """
+
+    spec: ModelSpec
+    run: Any
+    threads: int
+    fingerprint: str
+
+
+def open_model(
+    model: str | os.PathLike | None = None,
+    weights: str | os.PathLike | None = None,
+    *,
+    options: Sequence = (),
+    backend: str = "auto",
+    threshold: float | None = None,
+) -> OpenedModel:
+    """Opens a model.
+
+    Args:
+        model: name of a packaged model, see `find_packaged`; an ONNX file; a config (YAML); or the
+            OUTPUT_DIR of a training. None: `DEFAULT`.
+        weights: file or address, as for `MODEL.WEIGHTS`, instead of those that belong to the model.
+        options: KEY, VALUE, … that override the config, such as `MODEL.DEVICE`, `cuda`.
+        backend: "onnxruntime", "torch" or "auto": ONNX Runtime for an ONNX file, and for a packaged
+            model without other weights and options unless there is a GPU.
+        threshold: minimum probability of a nucleus, 0 to 1; None: that of the model.
+
+    Raises:
+        FileNotFoundError: the model or its weights do not exist.
+        ImportError: the model needs torch or Detectron2, which is not installed.
+        UsageError: unknown model or backend, or the backend cannot run the model.
+        ValueError: the weights are damaged or belong to another model.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"backend {backend!r}, expected one of {', '.join(BACKENDS)}")
+    path = _find_onnx(model, weights, options, backend)
+    if path:
+        return _open_onnx(path, threshold)
+    if backend == "onnxruntime":
+        raise UsageError(
+            f"{weights or model or DEFAULT}: backend onnxruntime, expected an ONNX file, which "
+            "tools/export_model.py writes; it contains the options of its config"
+        )
+    if importlib.util.find_spec("torch") is None:
+        raise ImportError(
+            f"{weights or model or DEFAULT}: this model needs torch, which is not installed; "
+            "pip install 'dsb2018[train]', then Detectron2 (see the README)"
+        )
+    from dsb2018.inference.torch_models import open_torch_model  # imports torch: some seconds
+
+    return open_torch_model(model, weights, options, threshold)
+
+
+def _find_onnx(
+    model: str | os.PathLike | None,
+    weights: str | os.PathLike | None,
+    options: Sequence,
+    backend: str,
+) -> Path | None:
+    """Returns the ONNX file to run; None for torch."""
+    files = [Path(file) for file in (model, weights) if file and Path(file).suffix == SUFFIX]
+    if files:
+        if backend == "torch" or options or (model and weights):
+            raise UsageError(
+                f"{files[0]}: an ONNX file contains its config; leave out other models, options "
+                "and the backend torch"
+            )
+        return files[0]
+    if weights or options or backend == "torch" or is_config(model):
+        return None
+    file = FOLDER / f"{find_packaged(str(model or DEFAULT))}{SUFFIX}"
+    if not file.exists() or (backend == "auto" and _has_gpu()):
+        return None
+    check_packaged(file)
+    return file
+
+
+def is_config(model: str | os.PathLike | None) -> bool:
+    """Returns whether a model is a config, or a folder with one."""
+    if model is None:
+        return False
+    return Path(model).suffix in (".yaml", ".yml") or (Path(model) / "config.yaml").is_file()
+
+
+def _has_gpu() -> bool:
+    """Returns whether torch may run on a GPU. Torch is not imported, which takes seconds."""
+    return importlib.util.find_spec("torch") is not None and shutil.which("nvidia-smi") is not None
+
+
+def _open_onnx(path: Path, threshold: float | None) -> OpenedModel:
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    network = OnnxModel(path, threads=threads, threshold=threshold)
+    run: Any = network
+    if network.spec.diameter:
+        run = ScaledModel(network, network.spec.diameter, network.spec.max_size)
+    fingerprint = f"{sha256(path)} {threshold}"
+    return OpenedModel(network.spec, run, threads, fingerprint)

@@ -1,0 +1,130 @@
+"""Runs dense models that were exported to ONNX, with ONNX Runtime."""
+
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from dsb2018.runtime.finite import check_finite_output
+from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.postprocess import output_size, postprocess, read_maps
+from dsb2018.structures.nuclei import Prediction
+
+LOAD_ERRORS = (
+    *(states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf),
+    *(states.NotImplemented, states.RuntimeException),
+)
+DIVISOR_KEY, SPEC_KEY = "size_divisibility", "dsb2018"  # keys in the metadata of the file
+MAP_COUNTS = (2, 3, 5)
+
+
+class OnnxModel:
+    """A dense model in ONNX Runtime, with the same inputs and predictions as `TrainedModel`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 0,
+        threshold: float | None = None,
+        device: str = "cpu",
+    ):
+        """
+        Args:
+            path: file of `tools/export_model.py`.
+            threads: number of threads of the network; 0: one for each core.
+            threshold: minimum probability of a nucleus, 0 to 1; None: that in the file.
+            device: "cpu", or "cuda" with an ONNX Runtime for GPUs.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            ValueError: `tools/export_model.py` did not write the file.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; tools/export_model.py writes networks for ONNX Runtime"
+            )
+        self._path, self._providers = path, _providers(device)
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
+        try:
+            self.use_threads(threads)
+            details = self._session.get_modelmeta().custom_metadata_map
+            self._divisor = int(details[DIVISOR_KEY])
+            self.spec = ModelSpec.from_json(details[SPEC_KEY])
+            self._check_output()
+            if threshold is not None:
+                instances = replace(self.spec.instances, nucleus_thresh=threshold)
+                self.spec = replace(self.spec, instances=instances)
+        except (*LOAD_ERRORS, KeyError, ValueError, TypeError) as error:
+            reason = error if isinstance(error, ValueError) else type(error).__name__
+            raise ValueError(
+                f"{path}: not a network of this version of tools/export_model.py ({reason}); "
+                "export it again"
+            ) from error
+        self._mean, self._std = (
+            np.array(values, np.float32)[:, None, None]
+            for values in (self.spec.pixel_mean, self.spec.pixel_std)
+        )
+
+    def use_threads(self, threads: int) -> None:
+        """Sets the number of threads of the network; 0: one for each core."""
+        if threads not in self._sessions:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            self._sessions[threads] = onnxruntime.InferenceSession(
+                str(self._path), options, providers=self._providers
+            )
+        self._session = self._sessions[threads]
+
+    def _check_output(self) -> None:
+        """Runs the network on a small image and checks its output.
+
+        Raises:
+            ValueError: the number or the size of the maps is not one of a dense model.
+        """
+        if not 1 <= self._divisor <= 1024:
+            raise ValueError(f"{DIVISOR_KEY} {self._divisor}")
+        edge = 2 * self._divisor
+        outputs = self._session.run(None, {"image": np.zeros((1, 3, edge, edge), np.float32)})
+        shapes = [output.shape for output in outputs]
+        if shapes not in [[(1, count, edge, edge)] for count in MAP_COUNTS]:
+            raise ValueError(f"outputs of {shapes}, expected {MAP_COUNTS} maps")
+
+    def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
+        """Returns the nuclei of each image. Consecutive images of one size form a batch.
+
+        Raises:
+            FloatingPointError: the output of the network has NaN or infinite values.
+        """
+        predictions = []
+        for size, group in groupby(batched_inputs, key=lambda sample: sample["image"].shape[1:]):
+            samples = list(group)
+            height, width = size
+            for sample, padded in zip(samples, self._logits(samples), strict=True):
+                maps = read_maps(padded[:, :height, :width])
+                predictions.append(postprocess(maps, self.spec.instances, output_size(sample)))
+        return predictions
+
+    def _logits(self, samples: list[dict]) -> np.ndarray:
+        """Returns the (N, maps, H, W) float32 logits of N images of one size, padding included."""
+        batch = np.stack([np.asarray(sample["image"]) for sample in samples]).astype(np.float32)
+        batch = pad((batch - self._mean) / self._std, self._divisor)
+        (logits,) = self._session.run(None, {"image": batch})
+        check_finite_output(bool(np.isfinite(logits).all()))
+        return logits
+
+
+def _providers(device: str) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    gpu = "CUDAExecutionProvider"
+    use_gpu = device.startswith("cuda") and gpu in available
+    return [gpu, "CPUExecutionProvider"] if use_gpu else ["CPUExecutionProvider"]
+
+
+def pad(batch: np.ndarray, divisor: int) -> np.ndarray:
+    """Pads (N, C, H, W) arrays with zeros at the bottom and right to multiples of the divisor."""
+    bottom, right = (-size % divisor for size in batch.shape[2:])
+    return np.pad(batch, ((0, 0), (0, 0), (0, bottom), (0, right)))
