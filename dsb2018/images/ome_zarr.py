@@ -2,13 +2,15 @@
 
 import math
 from pathlib import Path
-
-import zarr
+from typing import TYPE_CHECKING
 
 from dsb2018.images.axes import MICROMETRES, understand_axes
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.io.files import check_regular_tree
 from dsb2018.io.names import is_inside
+
+if TYPE_CHECKING:  # takes half a second, and only Zarr files need it
+    import zarr
 
 MAX_PIXELS, MAX_CHUNKS = 1 << 40, 10_000_000  # of an array
 MAX_CHUNK_SIZE = 1 << 30  # bytes
@@ -21,6 +23,8 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
         ValueError: the store contains no image, or its axes are not supported. `zarr` raises other
             errors for damaged stores.
     """
+    import zarr
+
     check_regular_tree(path)
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
@@ -65,7 +69,7 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
     return [image]
 
 
-def _check_array(array: zarr.Array) -> None:
+def _check_array(array: "zarr.Array") -> None:
     """Checks the size of an array before memory is allocated.
 
     Raises:
@@ -81,7 +85,7 @@ def _check_array(array: zarr.Array) -> None:
         raise ValueError(f"{text}, expected at most {MAX_CHUNKS} chunks")
 
 
-def _name_axes(array: zarr.Array) -> str:
+def _name_axes(array: "zarr.Array") -> str:
     """Returns the axes of a plain Zarr array.
 
     They follow from the names of its dimensions, as Zarr 3 and xarray write them, or else from its
@@ -102,6 +106,8 @@ def find_in_zarr(path: Path) -> list[Path]:
 
     A series contains numbered images, as bioformats2raw writes them.
     """
+    import zarr
+
     try:
         check_regular_tree(path)
         node = zarr.open(path, mode="r")
@@ -118,7 +124,7 @@ def find_in_zarr(path: Path) -> list[Path]:
     return [path / group for group in groups if is_inside(group)] or [path]
 
 
-def ome_attributes(node: zarr.Group) -> dict:
+def ome_attributes(node: "zarr.Group") -> dict:
     """Returns the OME-NGFF metadata of a group. Since version 0.5 it is under the key `ome`."""
     attributes = dict(node.attrs)
     return attributes.get("ome", attributes)

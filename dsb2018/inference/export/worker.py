@@ -17,10 +17,14 @@ MAX_WAITING = 3  # maximum number of images in the queue
 
 
 class ExportWorker:
-    """A process that measures and exports images. It is restarted if it was killed."""
+    """A process that measures and exports images. It is restarted if it was killed.
+
+    It starts with the second image, because for a single one it would take longer than the export.
+    """
 
     def __init__(self):
-        self._pool = _start()
+        self._pool: ProcessPoolExecutor | None = None
+        self._is_first = True
         self._waiting: deque[Future] = deque()
 
     def export(self, job: ExportJob) -> Future | dict:
@@ -34,6 +38,10 @@ class ExportWorker:
         """
         if job.image.nbytes > SMALL:
             return export_image(job)
+        if self._is_first:
+            self._is_first = False
+            return _export_here(job)
+        self._pool = self._pool or _start()
         job = replace(job, image=job.image.loaded(), channel=job.channel.loaded())
         while len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft().exception()  # waits; the caller gets the error from the future
@@ -46,7 +54,18 @@ class ExportWorker:
 
     def close(self) -> None:
         """Stops the process. Jobs that have not started are canceled."""
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _export_here(job: ExportJob) -> Future:
+    """Exports an image in this process. Errors are raised by the future, as in the other case."""
+    future: Future = Future()
+    try:
+        future.set_result(export_image(job))
+    except Exception as error:  # noqa: BLE001 the caller handles it
+        future.set_exception(error)
+    return future
 
 
 def _start() -> ProcessPoolExecutor:
