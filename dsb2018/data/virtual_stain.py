@@ -84,7 +84,8 @@ def _cells(nuclei: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns (H, W) float32: 1 in cells around the nuclei, 0 outside, with uneven edges."""
     distance = distance_to_background(~nuclei)
     reach, softness = random.uniform(6, 50), random.uniform(0.5, 4)
-    uneven = 0.4 * reach * _clouds(*nuclei.shape, 20, random)
+    height, width = nuclei.shape
+    uneven = 0.4 * reach * _clouds(height, width, 20, random)
     return 1 / (1 + np.exp(((distance + uneven - reach) / softness).clip(-30, 30)))
 
 

@@ -67,6 +67,7 @@ class Predictor:
                 "INPUT.DIAMETER"
             )
         self._zoom = self._model.zoom_for(diameter) if diameter else None
+        self.estimates_diameter = self.is_scaled and self._zoom is None
 
     def __call__(self, image: np.ndarray) -> Nuclei:
         """Segments one image.

@@ -187,9 +187,10 @@ class PredictionRun:
         zoom: float | None = None,
     ) -> Nuclei:
         is_small = max(channel.size) <= self._tiling.whole
-        # Leave one core to the export process. Otherwise, each step of the network waits for the
-        # thread that shares a core with it.
-        self._predictor.use_threads(all_but=1 if is_small else 0)
+        # With a single fast pass per image, leave one core to the export process. Otherwise, each
+        # step of the network waits for the thread that shares a core with it.
+        is_fast = is_small and not self._predictor.estimates_diameter
+        self._predictor.use_threads(all_but=1 if is_fast else 0)
         nuclei = self._find(file, opened, channel, zoom, is_small)
         return self._selection.apply(nuclei, channel.pixel_size, str(channel.path))
 
