@@ -116,7 +116,7 @@ def prepare_parser() -> argparse.ArgumentParser:
         default=os.cpu_count(),
         help="number of processes (default: number of CPU cores)",
     )
-    parser.add_argument("--quiet", action="store_true", help="hide the progress bar")
+    parser.add_argument("--quiet", action="store_true", help="hide the progress")
     return parser
 
 

@@ -6,7 +6,6 @@ Finished files are recorded, so that an interrupted run can be resumed.
 import hashlib
 import json
 import logging
-import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -17,7 +16,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
@@ -30,6 +28,7 @@ from dsb2018.inference.tiling.stitching import WindowReader, divide, find_in_til
 from dsb2018.inference.volumes import SliceLinker
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
+from dsb2018.progress import progress
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ class PredictionRun:
         stack = opened.image.name
         middle = opened.channel.at(Z=opened.channel.depth // 2)
         zoom = self._predictor.find_zoom(_window_reader(opened, middle), middle.size)
-        for z in progress(range(opened.channel.depth), "slice"):
+        for z in progress(range(opened.channel.depth), "slice", opened.channel.depth):
             slices.append(self._segment_image(file, opened, opened.channel.at(Z=z), zoom))
             linker.add(slices[-1])
         labels, count = linker.labels()
@@ -217,7 +216,7 @@ class PredictionRun:
         tiles = [tile for tile in tiles if not channel.is_absent(*tile.window)]
         # Nuclei that stay in memory would fragment it, because the large arrays of the next tile do
         # not fit between them (2 GB after 200 tiles). They are therefore read from disk at the end.
-        for number, tile in enumerate(progress(tiles, "tile")):
+        for number, tile in enumerate(progress(tiles, "tile", len(tiles))):
             cache.keep(number, partial(find, tile))
         nuclei = (cache.read(number, partial(find, tile)) for number, tile in enumerate(tiles))
         return stitch(channel.size, nuclei)
@@ -308,8 +307,3 @@ def check_names(
 def slice_name(stack: str, z: int) -> str:
     """Returns the name of the results of a slice."""
     return f"{stack}_z{z:04d}"
-
-
-def progress(items: Iterable, unit: str, total: int | None = None) -> tqdm:
-    """Returns a progress bar that disappears at the end. It is shown only in a terminal."""
-    return tqdm(items, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())

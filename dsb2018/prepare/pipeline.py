@@ -10,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dsb2018.errors import InputError, UsageError
 from dsb2018.io.files import staging_folder, write_atomically
 from dsb2018.io.names import printable
@@ -30,6 +28,7 @@ from dsb2018.prepare.splits import (
     read_splits,
     subset_splits,
 )
+from dsb2018.progress import progress
 
 logger = logging.getLogger(__name__)
 REPORT = "report.txt"
@@ -61,7 +60,7 @@ class Options:
         seed: of the random split.
         skip_bad: skip unusable images and list them in `report.txt`, instead of raising an error.
         workers: number of processes, at least 1.
-        progress: show a progress bar.
+        progress: show the progress.
     """
 
     input: str | os.PathLike
@@ -233,14 +232,13 @@ def _read_records(
     order = sorted(images, key=lambda image: -len(image.truth or ()))
     results = _map(reader, order, options.workers)
     records, notes = {}, {}
-    with tqdm(
-        total=len(order), desc="Preparing", unit="image", disable=not options.progress
-    ) as progress:
-        for image, (record, image_notes) in zip(order, results, strict=True):
-            if record is not None:
-                records[image.image_id] = record
-            notes[image.image_id] = image_notes
-            progress.update()
+    pairs = zip(order, results, strict=True)
+    if options.progress:
+        pairs = progress(pairs, "image", len(order))
+    for image, (record, image_notes) in pairs:
+        if record is not None:
+            records[image.image_id] = record
+        notes[image.image_id] = image_notes
     return records, [note for image_id in sorted(notes) for note in notes[image_id]]
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils.file_io import PathManager
-from tqdm import tqdm
 
 from dsb2018.config import read_config
 from dsb2018.data import register_dsb2018
@@ -34,6 +32,7 @@ from dsb2018.evaluation.nuclei_evaluator import ImageCounts
 from dsb2018.io.files import read_json, replacing, write_atomically
 from dsb2018.io.names import image_name
 from dsb2018.memory import peak_memory
+from dsb2018.progress import progress
 from dsb2018.report.bootstrap import draw_images, sample_scores, score_images
 from dsb2018.report.entrants import (
     Entrant,
@@ -172,7 +171,7 @@ def _predict(loaded: LoadedEntrant, items: list[dict], evaluators: DatasetEvalua
     loaded.predict(items[0])
     evaluators.reset()
     seconds = 0.0
-    for item in tqdm(items, unit="image", leave=False, disable=not sys.stderr.isatty()):
+    for item in progress(items, "image", len(items)):
         start = time.perf_counter()
         prediction = loaded.predict(item)
         seconds += time.perf_counter() - start
