@@ -28,6 +28,10 @@ BASE = [
     "PyYAML>=6",
     "tqdm>=4.60",
     "psutil>=5.9",
+    # The page of results.
+    "Jinja2>=3.1",
+    "MarkupSafe>=2.1",
+    "matplotlib>=3.7",
 ]
 
 # Wide bounds, so that a user's own torch is kept; constraints.txt has what was tested.
@@ -39,10 +43,7 @@ TRAIN = [
     "fvcore>=0.1.5.post20221221",
     "safetensors>=0.4",
     "onnx>=1.16",
-    "Jinja2>=3.1",
-    "MarkupSafe>=2.1",
     # What Detectron2 imports; its own metadata pin a `black` of 2021.
-    "matplotlib>=3.7",
     "termcolor>=1.1",
     "yacs>=0.1.8",
     "tabulate>=0.9",
@@ -74,7 +75,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
-    package_data={"dsb2018": ["py.typed", "weights/*", "report/page/*"]},
+    package_data={"dsb2018": ["py.typed", "weights/*", "pages/templates/*"]},
     entry_points={"console_scripts": ["dsb2018 = dsb2018.commands.main:main"]},
     install_requires=BASE,
     extras_require={

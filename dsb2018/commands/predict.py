@@ -22,6 +22,7 @@ from typing import NamedTuple
 from dsb2018.cli import FAILURE, run_command, stop_status
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.base import EXPORTERS, choose_exporters
+from dsb2018.inference.export.page import PageExporter, write_page
 from dsb2018.inference.export.parts import DamagedPartError
 from dsb2018.inference.export.run_exporters import join_parts
 from dsb2018.inference.model_files import BACKENDS
@@ -33,6 +34,7 @@ from dsb2018.io.locking import lock_folder
 from dsb2018.options import add_model_options, add_output_folder, make_parser
 
 PATIENCE = timedelta(days=7)  # timeout for the slowest of several processes
+UNSET = ("None", "False", "[]")  # values of options that were not given
 # Arguments that do not change the results of a file.
 IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug")
 
@@ -108,9 +110,10 @@ def predict_parser() -> argparse.ArgumentParser:
         "--format",
         nargs="+",
         choices=list(EXPORTERS),
-        default=["labels", "overlay"],
-        help="output formats in addition to the tables, instead of the default (labels overlay): "
-        "labels: label images; overlay: images with outlines; coco: COCO JSON; geojson: outlines "
+        default=["labels", "overlay", "page"],
+        help="output formats in addition to the tables, instead of the default (labels overlay "
+        "page): labels: label images; overlay: images with outlines; page: index.html, a web page "
+        "of all results; coco: COCO JSON; geojson: outlines "
         "for QuPath; rois: outlines for ImageJ and Fiji; kaggle: run lengths as CSV; dsb: image "
         "and mask files that can be corrected and trained on; crops: an image of each nucleus",
     )
@@ -297,6 +300,10 @@ def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
         return Summary(len(images), 0, 0, failed, 0, [])
     try:
         written = join_parts(args.output, run.done, records, exporters)
+        if any(exporter.name == PageExporter.name for exporter in exporters):
+            written.append(args.output / "index.html")
+            chosen = {name: value for name, value in settings.items() if value not in UNSET}
+            write_page(written[-1], records, run.done, failed, chosen)
     except DamagedPartError as error:
         error.part.unlink(missing_ok=True)  # the next run writes it again
         failed, written = [*failed, str(error)], []

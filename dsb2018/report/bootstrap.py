@@ -6,23 +6,15 @@ on the same draws, so the differences between two models are paired.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from dsb2018.evaluation.coco_evaluator import CocoMatches
 from dsb2018.evaluation.nuclei_evaluator import ImageCounts, score_tasks
+from dsb2018.pages.interval import Interval
 
 ROUNDS = 1000
 CONFIDENCE = 95  # percent of the draws that lie within an interval
-
-
-class Interval(NamedTuple):
-    """A score, or a difference of scores, with the bounds of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def draw_images(count: int, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:

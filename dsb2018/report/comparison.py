@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.evaluation.metrics import Show, shown
-from dsb2018.report.bootstrap import Interval, interval
+from dsb2018.pages.interval import Interval
+from dsb2018.report.bootstrap import interval
 from dsb2018.report.scoring import SAMPLES, SCORES
 
 COMPARED = tuple(shown(Show.DIFFERENCE))  # metrics whose differences are computed

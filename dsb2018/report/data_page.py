@@ -17,8 +17,8 @@ from dsb2018.data.sampling import modality_repeat_factors
 from dsb2018.draw import TRUTH, draw_outlines
 from dsb2018.io.csv_text import write_rows
 from dsb2018.io.files import write_atomically
-from dsb2018.report.charts import histogram_chart, legend
-from dsb2018.report.html import render
+from dsb2018.pages.charts import histogram_chart, legend
+from dsb2018.pages.render import render
 from dsb2018.report.statistics import ImageStatistics, by_modality, describe_image, summarize_images
 from dsb2018.structures.ground_truth import has_ground_truth
 

@@ -2,23 +2,22 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dsb2018.draw import PREDICTED, TRUTH
 from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.io.csv_text import read_rows
-from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
-from dsb2018.report.charts import count_chart, group_chart, legend, line_chart
+from dsb2018.pages.charts import count_chart, group_chart, legend, line_chart
+from dsb2018.pages.interval import Interval
+from dsb2018.pages.render import render
+from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS
 from dsb2018.report.comparison import EntrantScores, warn_of_seen
 from dsb2018.report.gallery import MISTAKE_COLORS, gallery
 from dsb2018.report.quoted import Quoted, quoted_beside
 from dsb2018.report.result_tables import COLUMNS
 from dsb2018.report.scoring import IMAGES
 
-TEMPLATES = Path(__file__).parent / "page"
 IOU_THRESHOLDS = range(50, 95, 5)
 INTRODUCTION = (
     f"Scores are in percent, with the {CONFIDENCE} % bootstrap interval below ({ROUNDS} draws of "
@@ -58,23 +57,6 @@ def to_html(entries: Sequence[EntrantScores]) -> str:
         mistakes=MISTAKE_COLORS,
         colors={"truth": TRUTH, "predicted": PREDICTED},
     )
-
-
-def render(template: str, **content: object) -> str:
-    """Renders a template. All text in the content is escaped, unless it is `Markup`.
-
-    Args:
-        template: file name in `TEMPLATES`.
-        content: variables of the template.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(content)
 
 
 def _section(entries: Sequence[EntrantScores]) -> dict:

@@ -10,7 +10,8 @@ from tabulate import tabulate
 
 from dsb2018.evaluation.metrics import Show, shown
 from dsb2018.io.csv_text import write_rows
-from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS, Interval
+from dsb2018.pages.interval import Interval
+from dsb2018.report.bootstrap import CONFIDENCE, ROUNDS
 from dsb2018.report.comparison import Difference, EntrantScores, warn_of_seen
 from dsb2018.report.quoted import PAPER, QUOTED, quoted_beside
 

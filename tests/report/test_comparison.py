@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsb2018.report.bootstrap import Interval
+from dsb2018.pages.interval import Interval
 from dsb2018.report.comparison import COMPARED, EntrantScores, differences, warn_of_seen
 from dsb2018.report.quoted import QUOTED, quoted_beside
 from dsb2018.report.result_tables import (

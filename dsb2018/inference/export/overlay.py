@@ -39,9 +39,27 @@ register_exporter(OverlayExporter())
 def write_overlay(
     path: Path, nuclei: Nuclei, image: MicroscopyImage, grey_range: GreyRange
 ) -> None:
-    """Writes the overlay as PNG. The image is read in horizontal stripes."""
+    """Writes the overlay as PNG."""
+    write_atomically(path, encode_png(draw_overlay(nuclei, image, grey_range, MAX_EDGE)))
+
+
+def draw_overlay(
+    nuclei: Nuclei, image: MicroscopyImage, grey_range: GreyRange, max_edge: int
+) -> np.ndarray:
+    """Draws the outlines of the nuclei on their image, which is read in horizontal stripes.
+
+    Args:
+        nuclei: the nuclei.
+        image: the 2-D image, of one channel or RGB.
+        grey_range: gray values that become 0 and 255.
+        max_edge: longest edge of the drawing in pixels; larger images are subsampled.
+
+    Returns:
+        (H, W, 3) uint8 RGB; images up to a quarter of `MAX_EDGE` are drawn at twice their size if
+        `max_edge` permits it.
+    """
     height, width = image.size
-    shrink = -(-max(height, width) // MAX_EDGE)
+    shrink = -(-max(height, width) // max_edge)
     rows = []
     step = max(1, 1024 // shrink) * shrink
     for top in range(0, height, step):
@@ -49,6 +67,6 @@ def write_overlay(
         pixels = image.read(top, 0, bottom - top, width)[::shrink, ::shrink]
         window = grey_range.to_rgb(pixels)
         labels = nuclei.window(top, 0, bottom - top, width)[::shrink, ::shrink]
-        zoom = 2 if max(height, width) <= MAX_ENLARGED else 1
+        zoom = 2 if max(height, width) <= min(MAX_ENLARGED, max_edge / 2) else 1
         rows.append(draw_outlines(window, labels, PREDICTED, zoom))
-    write_atomically(path, encode_png(np.concatenate(rows)))
+    return np.concatenate(rows)

@@ -13,6 +13,7 @@ from dsb2018.inference.export import (  # noqa: F401
     kaggle,
     label_images,
     overlay,
+    page,
     rois,
 )
 from dsb2018.inference.export.base import Exporter, ExportJob

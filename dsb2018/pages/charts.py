@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dsb2018.io.names import printable
-from dsb2018.report.bootstrap import Interval
+from dsb2018.pages.interval import Interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS, LEGEND_MARKERS = "os^DvP", "●■▲◆▼✚"  # the same shapes in matplotlib and in HTML

@@ -5,8 +5,7 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from dsb2018.report.bootstrap import Interval
-from dsb2018.report.charts import (
+from dsb2018.pages.charts import (
     COLORS,
     count_chart,
     group_chart,
@@ -14,6 +13,7 @@ from dsb2018.report.charts import (
     legend,
     line_chart,
 )
+from dsb2018.pages.interval import Interval
 
 MISSING = Interval(math.nan, math.nan, math.nan)
 HOSTILE = "</text><script>alert(1)</script> $x_1$ & \"'"

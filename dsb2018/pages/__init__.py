@@ -1,0 +1,1 @@
+"""Web pages that work offline: templates, and charts as SVG. No torch."""
