@@ -5,8 +5,8 @@
     dsb2018 predict --input plate --output results --model mask_rcnn --channel DAPI
 
 Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv with one row per
-nucleus, images.csv with one row per image, and the formats of --format, by default label images and
-overlays.
+nucleus, images.csv with one row per image, and what --format names, by default label images, images
+with outlines, and index.html, a page of all results.
 """
 
 import argparse
@@ -105,17 +105,17 @@ def predict_parser() -> argparse.ArgumentParser:
         help="image files, folders, or quoted patterns such as 'images/**/*.tif'",
     )
     add("--recursive", action="store_true", help="also search the subfolders of folders")
-    add_output_folder(parser, "tables, label images and overlays")
+    add_output_folder(parser, "the results")
     add(
         "--format",
         nargs="+",
         choices=list(EXPORTERS),
         default=["labels", "overlay", "page"],
-        help="output formats in addition to the tables, instead of the default (labels overlay "
-        "page): labels: label images; overlay: images with outlines; page: index.html, a web page "
-        "of all results; coco: COCO JSON; geojson: outlines "
-        "for QuPath; rois: outlines for ImageJ and Fiji; kaggle: run lengths as CSV; dsb: image "
-        "and mask files that can be corrected and trained on; crops: an image of each nucleus",
+        help="what to write besides the tables (default: labels overlay page; naming any format "
+        "replaces the default). labels: label images; overlay: images with outlines; page: "
+        "index.html, a web page of all results; coco: COCO JSON; geojson: outlines for QuPath; "
+        "rois: outlines for ImageJ and Fiji; kaggle: run lengths as CSV; dsb: image and mask files "
+        "that can be corrected and trained on; crops: an image of each nucleus",
     )
     add("--crops", action="store_true", help="the same as adding crops to --format")
     add(
@@ -133,14 +133,15 @@ def predict_parser() -> argparse.ArgumentParser:
         "--diameter",
         type=_diameter,
         metavar="PIXELS",
-        help="diameter of the nuclei, in pixels (default: estimated for each image)",
+        help="diameter of the nuclei in pixels (default: estimated for each image); not for unet, "
+        "semantic_fpn and simple_cnn, which do not scale images",
     )
     add(
         "--threshold",
         type=_share,
         metavar="P",
         help="minimum probability of a nucleus, 0 to 1: a lower value finds more and larger nuclei "
-        "(default: that of the model, 0.5 for the U-Net nuclei)",
+        "(default: set by the model; 0.5 for nuclei and unet_light, 0.7 for mask_rcnn)",
     )
     for limit, effect in (("min", "smaller"), ("max", "larger")):
         add(
@@ -149,7 +150,9 @@ def predict_parser() -> argparse.ArgumentParser:
             metavar="AREA",
             help=f"leave out {effect} nuclei: pixels, such as 80, or square micrometers: 12.5um2",
         )
-    add("--exclude-border", action="store_true", help="leave out nuclei at the image border")
+    add(
+        "--exclude-border", action="store_true", help="leave out nuclei that touch the image border"
+    )
     _add_tile_options(parser)
     add(
         "--backend",
@@ -176,7 +179,7 @@ def _add_tile_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=Tiling.margin,
         metavar="PIXELS",
-        help="overlap of tiles in pixels; should exceed the width of the largest nucleus "
+        help="margin on each side of a tile in pixels; should exceed the largest nucleus "
         f"(default: {Tiling.margin})",
     )
 

@@ -1,4 +1,4 @@
-"""Runs dense models that were exported to ONNX, with ONNX Runtime."""
+"""Runs dense models that were exported to ONNX, with ONNX Runtime on the CPU."""
 
 from dataclasses import replace
 from itertools import groupby
@@ -30,14 +30,12 @@ class OnnxModel:
         *,
         threads: int = 0,
         threshold: float | None = None,
-        device: str = "cpu",
     ):
         """
         Args:
             path: file of `tools/export_model.py`.
             threads: number of threads of the network; 0: one for each core.
             threshold: minimum probability of a nucleus, 0 to 1; None: that in the file.
-            device: "cpu", or "cuda" with an ONNX Runtime for GPUs.
 
         Raises:
             FileNotFoundError: the file does not exist.
@@ -47,7 +45,7 @@ class OnnxModel:
             raise FileNotFoundError(
                 f"{path}: no such file; tools/export_model.py writes networks for ONNX Runtime"
             )
-        self._path, self._providers = path, _providers(device)
+        self._path = path
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         try:
             self.use_threads(threads)
@@ -75,7 +73,7 @@ class OnnxModel:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             self._sessions[threads] = onnxruntime.InferenceSession(
-                str(self._path), options, providers=self._providers
+                str(self._path), options, providers=["CPUExecutionProvider"]
             )
         self._session = self._sessions[threads]
 
@@ -115,13 +113,6 @@ class OnnxModel:
         (logits,) = self._session.run(None, {"image": batch})
         check_finite_output(bool(np.isfinite(logits).all()))
         return logits
-
-
-def _providers(device: str) -> list[str]:
-    available = onnxruntime.get_available_providers()
-    gpu = "CUDAExecutionProvider"
-    use_gpu = device.startswith("cuda") and gpu in available
-    return [gpu, "CPUExecutionProvider"] if use_gpu else ["CPUExecutionProvider"]
 
 
 def pad(batch: np.ndarray, divisor: int) -> np.ndarray:

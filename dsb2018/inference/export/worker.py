@@ -4,7 +4,7 @@ from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 
 import cv2
 
@@ -69,7 +69,9 @@ def _export_here(job: ExportJob) -> Future:
 
 
 def _start() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_initialize)
+    # A copy of this process, "fork", would contain its threads' locks. Windows has "spawn" only.
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    return ProcessPoolExecutor(1, mp_context=get_context(method), initializer=_initialize)
 
 
 def _initialize() -> None:
