@@ -61,6 +61,10 @@ class ModelSpec:
         names = {field.name for field in fields(InstanceOptions)}
         if not isinstance(options, dict) or set(options) != names:
             raise ValueError("the options of the nuclei are not those of this version")
+        for name, default in asdict(InstanceOptions()).items():
+            kind = str if isinstance(default, str) else (int, float)
+            if not isinstance(options[name], kind) or isinstance(options[name], bool):
+                raise ValueError(f"the option {name} of the nuclei is {options[name]!r}")
         spec = cls(
             **{
                 **values,

@@ -42,6 +42,16 @@ def test_damaged_options_of_nuclei():
     values["instances"]["method"] = "guess"
     with pytest.raises(ValueError, match="MODEL.INSTANCES.METHOD 'guess'"):
         ModelSpec.from_json(json.dumps(values))
+    for option, value in (
+        ("min_area", "8"),
+        ("max_hole", None),
+        ("seeds", 1),
+        ("seed_depth", True),
+    ):
+        values = json.loads(ModelSpec.from_config(small_cfg()).to_json())
+        values["instances"][option] = value
+        with pytest.raises(ValueError, match=f"option {option} of the nuclei is {value!r}"):
+            ModelSpec.from_json(json.dumps(values))
     for text in ("[]", "1", "{", '""'):
         with pytest.raises(ValueError):  # noqa: PT011 json has its own messages
             ModelSpec.from_json(text)
