@@ -24,7 +24,7 @@ class PageExporter(Exporter):
     """Collects what the page shows of each image; `write_page` writes `index.html`."""
 
     name = "page"
-    part_suffix = ".page.json"
+    part_suffix = ".page"  # JSON; `.json` alone is the record of an image
 
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
