@@ -109,7 +109,7 @@ def test_networks_with_other_outputs_raise(tmp_path, divisor):
         Predictor(tmp_path / "a.onnx")
 
 
-@pytest.mark.parametrize("name", ["nuclei", "unet_light", "unet", "simple_cnn"])
+@pytest.mark.parametrize("name", ["nuclei", "simple_cnn"])
 def test_packaged_networks_equal_the_packaged_weights(name):
     image, _ = micrograph((160, 224), seed=3)
     onnx_predictor, torch_predictor = Predictor(name), Predictor(name, backend="torch")
