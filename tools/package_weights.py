@@ -5,8 +5,8 @@
 
 Writes three files: NAME.safetensors, the weights in float16; NAME.yaml, the complete config; and
 NAME.json, a record of the datasets, the commands and the scores of the run. With --onnx, NAME.onnx
-is the network of a dense model, for prediction without torch. Rounding to float16
-changes the scores slightly.
+is the network of a dense model, for prediction without torch; it refers to NAME.safetensors. Rounding
+to float16 changes the scores slightly.
 """
 
 import argparse
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> None:
     NucleiCheckpointer(model).load_trained(str(weights))  # export what was rounded
     network = weights.with_suffix(".onnx")
     if args.onnx:
-        from dsb2018.modeling.onnx_export import export, store_as_half  # onnx is optional
+        from dsb2018.modeling.onnx_export import export, link_weights  # onnx is optional
 
-        export(model.eval(), ModelSpec.from_config(cfg), network)
-        store_as_half(network)
+        export(model.eval(), ModelSpec.from_config(cfg), network, keep_weights=True)
+        link_weights(network, weights)
     record = {
         "config": args.config_file,
         "commands": args.command or [f"python tools/train_net.py --config-file {args.config_file}"],

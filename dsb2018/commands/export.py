@@ -22,7 +22,7 @@ import numpy as np
 from dsb2018.cli import output_file, run_command
 from dsb2018.errors import UsageError
 from dsb2018.io.files import write_atomically
-from dsb2018.options import add_model_options, make_parser
+from dsb2018.options import add_model, add_weights_and_opts, make_parser
 
 if TYPE_CHECKING:  # imports torch
     from dsb2018.inference.predictor import Predictor
@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--output", type=output_file, required=True, metavar="FILE", help="the ONNX file to write")
     add("--int8", action="store_true", help="quantize the network to 8-bit integers")
     add("--images", nargs="+", metavar="PATH", help="images for the calibration of --int8")
-    add_model_options(parser)
+    add_model(parser)
+    add_weights_and_opts(parser)
     return run_command(parser, export_and_report, arguments)
 
 

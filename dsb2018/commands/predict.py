@@ -2,11 +2,10 @@
 
     dsb2018 predict --input my_images --output results
     dsb2018 predict --input slide.ome.tif --output results --diameter 20 --threshold 0.4
-    dsb2018 predict --input plate --output results --model mask_rcnn --channel DAPI
+    dsb2018 predict --input plate --output results --channel DAPI --group folder
 
-Reads PNG, JPEG, BMP, TIFF (OME, ImageJ, stacks) and OME-Zarr. Writes nuclei.csv with one row per
-nucleus, images.csv with one row per image, and what --format names, by default label images, images
-with outlines, and index.html, a page of all results.
+Reads PNG, JPEG, BMP, TIFF and OME-Zarr. Writes nuclei.csv (a row for each nucleus), images.csv,
+label images, overlays with outlines, and index.html, a page of all results. See docs/predict.md.
 """
 
 import argparse
@@ -20,23 +19,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsb2018.cli import FAILURE, run_command, stop_status
+from dsb2018.commands.predict_parser import predict_parser
+from dsb2018.errors import UsageError
 from dsb2018.inference.discover import find_images
-from dsb2018.inference.export.base import EXPORTERS, choose_exporters
-from dsb2018.inference.export.page import PageExporter, write_page
+from dsb2018.inference.export.base import Exporter, choose_exporters
+from dsb2018.inference.export.page import PageExporter
 from dsb2018.inference.export.parts import DamagedPartError
 from dsb2018.inference.export.run_exporters import join_parts
-from dsb2018.inference.model_files import BACKENDS
+from dsb2018.inference.given_nuclei import GivenNuclei
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun
-from dsb2018.inference.selection import Area, Selection
+from dsb2018.inference.selection import Selection
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.io.locking import lock_folder
-from dsb2018.options import add_model_options, add_output_folder, make_parser
 
 PATIENCE = timedelta(days=7)  # timeout for the slowest of several processes
-UNSET = ("None", "False", "[]")  # values of options that were not given
+UNSET = (None, False, [])  # values of options that were not given
 # Arguments that do not change the results of a file.
-IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug")
+IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug", "group")
 
 
 class Summary(NamedTuple):
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(predict_parser(), predict_and_report, arguments)
+    return run_command(predict_parser(__doc__ or ""), predict_and_report, arguments)
 
 
 def predict_and_report(args: argparse.Namespace) -> int:
@@ -91,134 +91,6 @@ def predict_and_report(args: argparse.Namespace) -> int:
         written = [*(path.name for path in summary.written), *(f"{p.name}/" for p in folders)]
         print(f"Written to {args.output}: {', '.join(written)}")
     return FAILURE if summary.failed else 0
-
-
-def predict_parser() -> argparse.ArgumentParser:
-    """Returns the argument parser of the command."""
-    parser = make_parser(__doc__ or "")
-    add = parser.add_argument
-    add(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="image files, folders, or quoted patterns such as 'images/**/*.tif'",
-    )
-    add("--recursive", action="store_true", help="also search the subfolders of folders")
-    add_output_folder(parser, "the results")
-    add(
-        "--format",
-        nargs="+",
-        choices=list(EXPORTERS),
-        default=["labels", "overlay", "page"],
-        help="what to write besides the tables (default: labels overlay page; naming any format "
-        "replaces the default). labels: label images; overlay: images with outlines; page: "
-        "index.html, a web page of all results; coco: COCO JSON; geojson: outlines for QuPath; "
-        "rois: outlines for ImageJ and Fiji; kaggle: run lengths as CSV; dsb: image and mask files "
-        "that can be corrected and trained on; crops: an image of each nucleus",
-    )
-    add("--crops", action="store_true", help="the same as adding crops to --format")
-    add(
-        "--channel",
-        help="nuclear channel: index, from 0, or name; in RGB images of stained tissue, "
-        "`hematoxylin`, `eosin` or `dab` finds the nuclei by the amount of this stain",
-    )
-    add(
-        "--pixel-size",
-        type=_pixel_size,
-        metavar="UM",
-        help="width of a pixel in micrometers (default: the value in the file)",
-    )
-    add(
-        "--diameter",
-        type=_diameter,
-        metavar="PIXELS",
-        help="diameter of the nuclei in pixels (default: estimated for each image); not for unet, "
-        "semantic_fpn and simple_cnn, which do not scale images",
-    )
-    add(
-        "--threshold",
-        type=_share,
-        metavar="P",
-        help="minimum probability of a nucleus, 0 to 1: a lower value finds more and larger nuclei "
-        "(default: set by the model; 0.5 for nuclei and unet_light, 0.7 for mask_rcnn)",
-    )
-    for limit, effect in (("min", "smaller"), ("max", "larger")):
-        add(
-            f"--{limit}-area",
-            type=_area,
-            metavar="AREA",
-            help=f"leave out {effect} nuclei: pixels, such as 80, or square micrometers: 12.5um2",
-        )
-    add(
-        "--exclude-border", action="store_true", help="leave out nuclei that touch the image border"
-    )
-    _add_tile_options(parser)
-    add(
-        "--backend",
-        choices=BACKENDS,
-        default="auto",
-        help="library that runs the network (default: auto: onnxruntime on processors if the model "
-        "has an ONNX network, else torch)",
-    )
-    add_model_options(parser)
-    return parser
-
-
-def _add_tile_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--tile",
-        type=int,
-        default=Tiling.edge,
-        metavar="PIXELS",
-        help=f"width of the tiles of large images in pixels (default: {Tiling.edge})",
-    )
-    add(
-        "--overlap",
-        type=int,
-        default=Tiling.margin,
-        metavar="PIXELS",
-        help="margin on each side of a tile in pixels; should exceed the largest nucleus "
-        f"(default: {Tiling.margin})",
-    )
-
-
-def _pixel_size(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 1e-6 < size < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected micrometers, such as 0.325")
-    return size
-
-
-def _diameter(text: str) -> float:
-    try:
-        diameter = float(text)
-    except ValueError:
-        diameter = 0.0
-    if not 1 <= diameter <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected pixels, such as 24")
-    return diameter
-
-
-def _area(text: str) -> Area:
-    try:
-        return Area.from_text(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 0 to 1")
-    return share
 
 
 class Processes(NamedTuple):
@@ -258,7 +130,7 @@ def predict(args: argparse.Namespace) -> Summary | None:
     """Predicts the nuclei of all input files and writes the output folder.
 
     Args:
-        args: arguments of `predict_parser`.
+        args: arguments, see `predict_parser`.
 
     Returns:
         The summary of the run in the main process, None in other processes.
@@ -275,23 +147,20 @@ def predict(args: argparse.Namespace) -> Summary | None:
 
 def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
     exporters = choose_exporters([*args.format, *(["crops"] if args.crops else [])])
-    tiling = Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole))
     images = find_images(args.input, args.recursive)
-    predictor = Predictor(
-        args.model,
-        args.weights,
-        options=args.opts,
-        backend=args.backend,
-        tiling=tiling,
-        diameter=args.diameter,
-        threshold=args.threshold,
-    )
     settings = {
         name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
     }
     selection = Selection(args.min_area, args.max_area, args.exclude_border)
     with PredictionRun(
-        predictor, args.output, exporters, args.channel, args.pixel_size, settings, selection
+        _open_source(args),
+        args.output,
+        exporters,
+        args.channel,
+        args.pixel_size,
+        settings,
+        selection,
+        args.gamma,
     ) as run:
         share = slice(processes.rank, None, processes.count)
         failed = run.work_on(images, share)
@@ -302,11 +171,7 @@ def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
     if not records:  # keep the tables of an earlier run
         return Summary(len(images), 0, 0, failed, 0, [])
     try:
-        written = join_parts(args.output, run.done, records, exporters)
-        if any(exporter.name == PageExporter.name for exporter in exporters):
-            written.append(args.output / "index.html")
-            chosen = {name: value for name, value in settings.items() if value not in UNSET}
-            write_page(written[-1], records, run.done, failed, chosen)
+        written = _join(args, run.done, records, exporters, failed)
     except DamagedPartError as error:
         error.part.unlink(missing_ok=True)  # the next run writes it again
         failed, written = [*failed, str(error)], []
@@ -315,3 +180,50 @@ def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
     rows = [row for record in records.values() for row in record["images"]]
     nuclei, doubtful = sum(row["nuclei"] for row in rows), sum(bool(row["warning"]) for row in rows)
     return Summary(len(images), len(records), nuclei, failed, doubtful, written)
+
+
+def _open_source(args: argparse.Namespace) -> Predictor | GivenNuclei:
+    """Opens what the nuclei come from: a model, or files."""
+    if args.measure_only:
+        given = {"--model": args.model, "--weights": args.weights, "--opts": args.opts}
+        given |= {"--diameter": args.diameter, "--threshold": args.threshold}
+        if names := [name for name, value in given.items() if value not in (None, [])]:
+            raise UsageError(f"--measure-only: {names[0]} has no effect, as no model is used")
+        return GivenNuclei(args.input, Path(args.measure_only), args.output)
+    return Predictor(
+        args.model,
+        args.weights,
+        options=args.opts,
+        backend=args.backend,
+        tiling=Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole)),
+        diameter=args.diameter,
+        threshold=args.threshold,
+    )
+
+
+def _join(
+    args: argparse.Namespace,
+    done: Path,
+    records: dict[str, dict],
+    exporters: list[Exporter],
+    failed: list[str],
+) -> list[Path]:
+    """Writes the files that contain all images, and returns their paths."""
+    written = join_parts(args.output, done, records, exporters, args.group)
+    if any(exporter.name == PageExporter.name for exporter in exporters):
+        from dsb2018.inference.results_page import write_page  # imports matplotlib
+
+        written.append(args.output / "index.html")
+        write_page(written[-1], records, done, failed, _settings(args), args.group)
+    return written
+
+
+def _settings(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the options that were given or have a default, {option: value}."""
+    return {
+        f"--{name.replace('_', '-')}": " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+        for name, value in vars(args).items()
+        if name not in ("output", "debug") and value not in UNSET
+    }

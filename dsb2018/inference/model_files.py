@@ -20,7 +20,7 @@ from dsb2018.runtime.scaling import ScaledModel
 
 DEFAULT = "nuclei"  # name of a packaged model
 BACKENDS = ("auto", "torch", "onnxruntime")
-SUFFIX = ".onnx"
+SUFFIX, WEIGHTS_SUFFIX = ".onnx", ".safetensors"
 
 
 class OpenedModel(NamedTuple):
@@ -105,6 +105,7 @@ def _find_onnx(
     if not file.exists() or (backend == "auto" and _has_gpu()):
         return None
     check_packaged(file)
+    check_packaged(file.with_suffix(WEIGHTS_SUFFIX))
     return file
 
 
@@ -133,5 +134,6 @@ def _open_onnx(path: Path, threshold: float | None) -> OpenedModel:
     run: Any = network
     if network.spec.diameter:
         run = ScaledModel(network, network.spec.diameter, network.spec.max_size)
-    fingerprint = f"{sha256(path)} {threshold}"
+    files = [path, path.with_suffix(WEIGHTS_SUFFIX)]  # packaged networks refer to their weights
+    fingerprint = " ".join([*(sha256(file) for file in files if file.exists()), str(threshold)])
     return OpenedModel(network.spec, run, threads, fingerprint)

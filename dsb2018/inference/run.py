@@ -21,6 +21,7 @@ from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportWorker
+from dsb2018.inference.given_nuclei import GivenNuclei
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
 from dsb2018.inference.selection import NO_SELECTION, Selection
 from dsb2018.inference.tiling.cache import TileCache, delete_caches
@@ -32,7 +33,7 @@ from dsb2018.progress import progress
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
-REVISION = 5  # increase it if a code change alters the results or their format
+REVISION = 6  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
 
 
@@ -48,18 +49,20 @@ class PredictionRun:
         pixel_size: float | None,
         options: dict[str, str],
         selection: Selection = NO_SELECTION,
+        gamma: float | None = None,
     ):
         """
         Args:
-            predictor: a `Predictor`.
+            predictor: a `Predictor` or `GivenNuclei`.
             output: output folder of the run.
             exporters: the selected output formats.
             channel: see `choose_channel`.
             pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
             options: everything that the results depend on, except the file and the model.
             selection: which nuclei are kept.
+            gamma: see `draw_overlay`.
         """
-        self._selection = selection
+        self._selection, self._gamma = selection, gamma
         self._predictor, self._tiling = predictor, predictor.tiling
         self._output, self._exporters, self._options = output, exporters, options
         self.done = output / ".done"
@@ -201,6 +204,8 @@ class PredictionRun:
         zoom: float | None,
         is_small: bool,
     ) -> Nuclei:
+        if isinstance(self._predictor, GivenNuclei):
+            return self._predictor.read(file.path, channel.size)
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
         read = _window_reader(opened, channel)
@@ -234,6 +239,7 @@ class PredictionRun:
             self._output,
             self.done / file.name,
             file.fingerprint,
+            gamma=self._gamma,
         )
 
     def _finish(self, file: ImageFile, rows: list[Future | dict], stacks: list[str]) -> list[str]:

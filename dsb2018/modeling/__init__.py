@@ -7,6 +7,7 @@ from dsb2018 import compat
 
 compat.require_detectron2()
 
+from dsb2018.modeling.light_head import LightHead  # noqa: E402
 from dsb2018.modeling.rcnn import NucleiRCNN  # noqa: E402
 from dsb2018.modeling.segmentor import NucleiSegmentor  # noqa: E402
 from dsb2018.modeling.simple_cnn import SimpleCNN  # noqa: E402
@@ -15,6 +16,7 @@ from dsb2018.modeling.trained import TrainedModel, load_model  # noqa: E402
 from dsb2018.modeling.unet import UNet  # noqa: E402
 
 __all__ = [
+    "LightHead",
     "NucleiRCNN",
     "NucleiSegmentor",
     "SimpleCNN",

@@ -4,6 +4,7 @@ Only the network is exported, from normalized images to logits (`DenseModel.maps
 and postprocessing use the same code with torch and with ONNX Runtime.
 """
 
+import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.onnx_model import DIVISOR_KEY, SPEC_KEY, pad
 
 OPSET = 17
+MODEL_PREFIX = "model."  # of the names of the weights, which are those of the model in `_Maps`
+STORED_TYPES = {"F16": onnx.TensorProto.FLOAT16, "F32": onnx.TensorProto.FLOAT}
 FLOAT_SHARE = 0.02  # share of the weights that stays in float at each end of a network
 CALIBRATION_PERCENTILE = 99.99  # percentage of the values in the range of the integers
 
@@ -35,13 +38,17 @@ class _Maps(nn.Module):
         return self.model.maps(image)
 
 
-def export(model: DenseModel, spec: ModelSpec, path: Path) -> None:
+def export(
+    model: DenseModel, spec: ModelSpec, path: Path, *, keep_weights: bool = False
+) -> None:
     """Exports the network of a model to ONNX, for any number and size of images.
 
     Args:
         model: model on the CPU, with its weights.
         spec: specification of the model, which becomes part of the file.
         path: file to write.
+        keep_weights: whether the weights stay as they are. By default, the exporter merges
+            normalizations into convolutions; ONNX Runtime does this too, when it loads the file.
 
     Raises:
         ValueError: the model is not a dense model but, for example, a Mask R-CNN, whose operators
@@ -52,6 +59,9 @@ def export(model: DenseModel, spec: ModelSpec, path: Path) -> None:
             f"{type(model).__name__} cannot be exported to ONNX, expected a dense model such as "
             "the U-Net"
         )
+    options = {}
+    if keep_weights:
+        options = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
     edge = 4 * model.size_divisibility
     sizes = {0: "images", 2: "height", 3: "width"}
     with torch.no_grad():
@@ -64,6 +74,7 @@ def export(model: DenseModel, spec: ModelSpec, path: Path) -> None:
             dynamic_axes={"image": sizes, "logits": sizes},
             opset_version=OPSET,
             dynamo=False,
+            **options,
         )
     content = onnx.load(str(path))
     details = {DIVISOR_KEY: str(model.size_divisibility), SPEC_KEY: spec.to_json()}
@@ -71,26 +82,54 @@ def export(model: DenseModel, spec: ModelSpec, path: Path) -> None:
     onnx.save(content, str(path))
 
 
-def store_as_half(path: Path) -> None:
-    """Stores the weights of an exported network as float16, which halves the file.
+def link_weights(path: Path, weights: Path) -> None:
+    """Replaces the weights in an exported network by references to a safetensors file.
 
-    ONNX Runtime converts them to float32 when it loads the file.
+    The network must have been exported with `keep_weights`. ONNX Runtime finds the safetensors file
+    beside the network, and converts float16 weights to float32.
+
+    Args:
+        path: the exported network.
+        weights: the weights of the same model, in the same folder.
+
+    Raises:
+        ValueError: a weight is not in the safetensors file, or has another shape there.
     """
+    tensors, start = _read_header(weights)
     content = onnx.load(str(path))
     casts = []
     for tensor in content.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        name, half = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}_half"))
-        casts.append(
-            onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+        entry = tensors.get(tensor.name.removeprefix(MODEL_PREFIX))
+        if entry is None or entry["shape"] != list(tensor.dims):
+            raise ValueError(f"{weights}: no weights {tensor.name} of the shape {tensor.dims}")
+        first, end = entry["data_offsets"]
+        name, stored = tensor.name, f"{tensor.name}_stored"
+        place = {"location": weights.name, "offset": start + first, "length": end - first}
+        tensor.CopyFrom(
+            onnx.TensorProto(
+                name=stored,
+                dims=tensor.dims,
+                data_type=STORED_TYPES[entry["dtype"]],
+                data_location=onnx.TensorProto.EXTERNAL,
+                external_data=[
+                    onnx.StringStringEntryProto(key=key, value=str(value))
+                    for key, value in place.items()
+                ],
+            )
         )
+        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *content.graph.node]
     del content.graph.node[:]
     content.graph.node.extend(nodes)
-    onnx.checker.check_model(content)
-    onnx.save(content, str(path))
+    path.write_bytes(content.SerializeToString())
+    onnx.checker.check_model(str(path))
+
+
+def _read_header(weights: Path) -> tuple[dict[str, dict], int]:
+    """Returns the entries of a safetensors file, and the position of the first tensor in it."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)), 8 + length
 
 
 def quantise(path: Path, output: Path, images: Iterable[np.ndarray], model: DenseModel) -> None:

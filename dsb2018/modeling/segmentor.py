@@ -8,6 +8,7 @@ from detectron2.modeling.meta_arch.semantic_seg import build_sem_seg_head
 from torch import nn
 
 from dsb2018.modeling.dense import DenseModel, count_maps, upsample_to
+from dsb2018.modeling.light_head import check_widths
 from dsb2018.modeling.unet import double_conv
 
 
@@ -123,11 +124,7 @@ class UNetHead(nn.Module):
         """
         super().__init__()
         shapes = sorted(input_shape.items(), key=lambda item: -item[1].stride)
-        if len(widths) != len(shapes):
-            raise ValueError(
-                f"MODEL.UNET.HEAD_WIDTHS {widths}, expected {len(shapes)}: one for each of "
-                f"{[name for name, _ in shapes]}"
-            )
+        check_widths(widths, [name for name, _ in shapes])
         self.in_features = [name for name, _ in shapes]  # from coarse to fine
         coarse, *finer = (shape.channels for _, shape in shapes)
         inputs = [coarse, *widths]

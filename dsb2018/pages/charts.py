@@ -24,6 +24,8 @@ MARKERS, LEGEND_MARKERS = "os^DvP", "●■▲◆▼✚"  # the same shapes in m
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 LOG_PLUS_1 = np.log1p, np.expm1  # logarithmic scale that includes 0, and its inverse
 WIDTH, HEIGHT = 460.8, 273.6  # of the SVG view box
+ROOM_FOR_NAMES = (0.12, 0.3, 0.85, 0.67)  # of the axes above slanted names
+MOST_LETTERS = 55  # of all names of groups that fit below the axis without slanting
 MISSING = Interval(math.nan, math.nan, math.nan)
 TEXT_COLOR = "#010203"  # replaced by `currentColor`, which matplotlib does not support
 STYLE = {
@@ -98,16 +100,24 @@ def count_chart(series: Mapping[str, Sequence[tuple[int, int]]], title: str) -> 
 
 
 @styled
-def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_title: str) -> str:
-    """Draws scores with their intervals, side by side in each group.
+def group_chart(
+    groups: Mapping[str, Sequence[Interval | None]],
+    title: str,
+    y_title: str,
+    largest: float | None = 100,
+) -> str:
+    """Draws values with their intervals, side by side in each group.
 
     Args:
-        groups: {name of a group: score of each entrant, None if it has none}.
+        groups: {name of a group: value of each entrant, None if it has none}.
         title: title for screen readers.
         y_title: title of the y axis.
+        largest: end of the y axis; None: that of the values.
     """
-    axes = _axes("", y_title, ylim=(0, 100), xlim=(-0.5, len(groups) - 0.5))
-    axes.set_xticks(range(len(groups)), [printable(name) for name in groups])
+    axes = _axes("", y_title, xlim=(-0.5, len(groups) - 0.5))
+    is_crowded = sum(map(len, groups)) > MOST_LETTERS
+    rotation = {"rotation": 30, "ha": "right"} if is_crowded else {}
+    axes.set_xticks(range(len(groups)), [printable(name) for name in groups], **rotation)
     entrants = list(zip(*groups.values(), strict=True))
     for index, scores in enumerate(entrants):
         x_values = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(entrants) - 0.5)
@@ -115,6 +125,9 @@ def group_chart(groups: Mapping[str, Sequence[Interval | None]], title: str, y_t
         style = _line_style(index)
         axes.vlines(x_values, low, high, color=style["color"])
         axes.plot(x_values, value, **style, linestyle="none")
+    axes.set_ylim(0, largest)
+    if is_crowded:
+        axes.set_position(ROOM_FOR_NAMES)
     return _to_svg(axes, title)
 
 

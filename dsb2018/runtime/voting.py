@@ -13,17 +13,17 @@ from skimage.segmentation import watershed
 from dsb2018.runtime.peaks import add_seedless, find_peaks
 from dsb2018.structures.labels import label_components
 
-SIGMA = 2.0  # standard deviation of the blur of the votes, pixels
 FEWEST_VOTES = 1e-3  # per pixel, in the region where nuclei are searched
 
 
-def divide_by_votes(mask: np.ndarray, offsets: np.ndarray, depth: float) -> np.ndarray:
+def divide_by_votes(mask: np.ndarray, offsets: np.ndarray, depth: float, blur: float) -> np.ndarray:
     """Divides a mask of nuclei.
 
     Args:
         mask: (H, W) bool.
         offsets: (2, H, W) float32 vectors to the centers, downwards and to the right, pixels.
         depth: minimum depth of the valley between two centers, votes per pixel.
+        blur: standard deviation of the blur of the votes, pixels.
 
     Returns:
         (H, W) int32 label image, whose nuclei cover the mask.
@@ -33,7 +33,7 @@ def divide_by_votes(mask: np.ndarray, offsets: np.ndarray, depth: float) -> np.n
     voted_rows = np.clip(np.rint(rows + offsets[0][mask]), 0, height - 1).astype(np.intp)
     voted_columns = np.clip(np.rint(columns + offsets[1][mask]), 0, width - 1).astype(np.intp)
     counts = np.bincount(voted_rows * width + voted_columns, minlength=mask.size)
-    votes = cv2.GaussianBlur(counts.reshape(mask.shape).astype(np.float32), (0, 0), SIGMA)
+    votes = cv2.GaussianBlur(counts.reshape(mask.shape).astype(np.float32), (0, 0), blur)
     centers = label_components(find_peaks(votes, depth))
     basins = watershed(-votes, centers, connectivity=2, mask=votes > FEWEST_VOTES)
     labels = np.zeros(mask.shape, np.int32)

@@ -25,7 +25,7 @@ from dsb2018.inference.export.dsb_folder import write_dsb
 from dsb2018.inference.export.geojson import outline, write_geojson
 from dsb2018.inference.export.kaggle import join_kaggle, kaggle_part
 from dsb2018.inference.export.label_images import write_labels, write_volume
-from dsb2018.inference.export.overlay import write_overlay
+from dsb2018.inference.export.overlay import choose_gamma, draw_overlay
 from dsb2018.inference.export.rois import write_rois
 from dsb2018.inference.export.tables import join_tables, round_off, write_image_table, write_part
 from dsb2018.inference.measurements import measure_nuclei
@@ -264,15 +264,37 @@ def test_crops(tmp_path):
 @pytest.mark.parametrize(
     ("size", "expected"), [((60, 80), (120, 160)), ((2100, 9000), (700, 3000))]
 )
-def test_overlays(tmp_path, size, expected):
+def test_overlays(size, expected):
     labels = draw_discs(size, 20, radius=(10, 20))
     pixels = np.where(labels > 0, 200, 20).astype(np.uint8)
-    write_overlay(tmp_path / "a.png", make_nuclei(labels), make_image(pixels), GreyRange(0, 255))
-    overlay = imread(tmp_path / "a.png")
+    overlay = draw_overlay(make_nuclei(labels), make_image(pixels), GreyRange(0, 255), 4096)
     assert overlay.shape == (*expected, 3)
     assert (overlay == PREDICTED).all(axis=2).sum() > 100  # outlines
     assert (overlay == 200).all(axis=2).sum() > 100  # nuclei
     assert (overlay == 20).all(axis=2).sum() > 100  # background
+
+
+def test_faint_nuclei_are_brightened_on_overlays():
+    labels = draw_discs((60, 80), 5, radius=(10, 12))
+    pixels = np.where(labels > 0, 26, 3).astype(np.uint8)  # a tenth of the range
+    job = make_nuclei(labels), make_image(pixels), GreyRange(0, 255), 4096
+    inside = (labels > 0).repeat(2, axis=0).repeat(2, axis=1)
+    assert np.median(draw_overlay(*job)[inside]) == pytest.approx(255 * 0.35, abs=4)
+    assert np.median(draw_overlay(*job, gamma=1)[inside]) == 26
+    assert np.median(draw_overlay(*job, gamma=0.5)[inside]) == pytest.approx(
+        255 * 0.102**0.5, abs=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"), [(200, 20), (40, 220), (20, 20)], ids=["bright", "stained", "flat"]
+)
+def test_other_nuclei_are_not_brightened(inside, outside):
+    labels = np.zeros((20, 20), int)
+    labels[5:15, 5:15] = 1
+    rgb = np.where(labels[..., None] > 0, inside, outside).astype(np.uint8).repeat(3, axis=2)
+    assert choose_gamma([(rgb, labels)]) == 1
+    assert choose_gamma([(rgb, np.zeros_like(labels))]) == 1  # no nuclei
 
 
 def test_tables(tmp_path):

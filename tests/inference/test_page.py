@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dsb2018.commands.predict import main
-from dsb2018.inference.export import page as module
+from dsb2018.inference import results_page as module
 from tests.inference.test_predictor import micrograph
 from tests.report.test_page import browser  # noqa: F401 a fixture
 
@@ -36,8 +36,8 @@ def test_the_page_shows_all_images_and_works_offline(output):
     assert "damaged.png: not a readable image" in page
     assert not re.search(r'(src|href)="(?!data:|#|nuclei\.csv|images\.csv)', page)
     settings = page[page.index('id="settings"') :]
-    assert re.search(r"diameter</th><td>20", settings)
-    assert "pixel_size" not in settings
+    assert re.search(r"--diameter</th><td>20", settings)
+    assert "pixel-size" not in settings
 
 
 def test_more_images_than_pictures(output, monkeypatch, tmp_path):

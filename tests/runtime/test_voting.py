@@ -51,7 +51,7 @@ def test_touching_nuclei_are_divided(noise):
     assert label_components(labels > 0).max() == 1
     offsets = center_offsets(labels)
     offsets += np.random.default_rng(0).normal(0, noise, offsets.shape)
-    divided = divide_by_votes(labels > 0, offsets.astype(np.float32), 3.0)
+    divided = divide_by_votes(labels > 0, offsets.astype(np.float32), 3.0, 2.0)
     assert divided.max() == 3
     assert (divided > 0).sum() == (labels > 0).sum()
     if not noise:
@@ -65,10 +65,10 @@ def test_votes_out_of_the_image_and_regions_without_center():
     mask = np.zeros((40, 40), bool)
     mask[:10, :10] = mask[30, 30] = True
     offsets = np.full((2, 40, 40), -100, np.float32)  # all votes end in the corner
-    divided = divide_by_votes(mask, offsets, 3.0)
+    divided = divide_by_votes(mask, offsets, 3.0, 2.0)
     assert divided[0, 0] != divided[30, 30] > 0
     assert divided.max() == 2
-    assert divide_by_votes(mask & False, offsets, 3.0).max() == 0
+    assert divide_by_votes(mask & False, offsets, 3.0, 2.0).max() == 0
 
 
 def test_nuclei_are_in_one_piece():

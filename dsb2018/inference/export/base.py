@@ -5,7 +5,7 @@ Exporters run in a separate process, so that the network does not wait for them.
 not import torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,13 @@ class Exporter:
     # Suffixes of the part files of images and of stacks, which `join` reads; "": no part files.
     part_suffix = ""
     stack_suffix = ""
+
+    def check(self) -> None:
+        """Checks that the format can be written.
+
+        Raises:
+            ImportError: a library is missing.
+        """
 
     def write(self, job: "ExportJob", columns: Columns) -> None:
         """Writes the files of one image, or of one slice of a stack.
@@ -66,12 +73,15 @@ class Exporter:
         """
         return []
 
-    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+    def join(
+        self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+    ) -> list[Path]:
         """Joins the part files of all images to one file.
 
         Args:
             output: output folder of the run.
             parts: the part files, in the order of the images.
+            fields: {name: value} of the group of each part, see `Grouping`.
 
         Returns:
             The files that were written.
@@ -97,6 +107,7 @@ class ExportJob:
             it is exported.
         slice_number: index of the slice, from 0; None: not a slice of a stack.
         numbers: (N,) labels of the 3-D nuclei; None: not a slice of a stack.
+        gamma: see `draw_overlay`.
     """
 
     name: str
@@ -111,6 +122,7 @@ class ExportJob:
     is_part: bool = False
     slice_number: int | None = None
     numbers: np.ndarray | None = None
+    gamma: float | None = None
 
     @property
     def picture(self) -> tuple[MicroscopyImage, GreyRange]:
@@ -177,5 +189,12 @@ def register_exporter(exporter: Exporter, *, always: bool = False) -> None:
 
 
 def choose_exporters(names: Sequence[str]) -> list[Exporter]:
-    """Returns the exporters of the tables and of the given formats, without duplicates."""
-    return [*ALWAYS, *(EXPORTERS[name] for name in dict.fromkeys(names))]
+    """Returns the exporters of the tables and of the given formats, without duplicates.
+
+    Raises:
+        ImportError: a format needs a library that is not installed.
+    """
+    exporters = [*ALWAYS, *(EXPORTERS[name] for name in dict.fromkeys(names))]
+    for exporter in exporters:
+        exporter.check()
+    return exporters

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +28,9 @@ class CocoExporter(Exporter):
         """See `Exporter.write`."""
         write_coco_part(job.part(self), job.name, printable(job.image.path), job.nuclei)
 
-    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+    def join(
+        self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+    ) -> list[Path]:
         """See `Exporter.join`."""
         join_coco(output / "coco.json", parts)
         return [output / "coco.json"]

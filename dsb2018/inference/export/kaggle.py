@@ -1,6 +1,6 @@
 """The submission format of the 2018 Data Science Bowl: one line of run lengths per nucleus."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,9 @@ class KaggleExporter(Exporter):
         """See `Exporter.write`."""
         write_atomically(job.part(self), kaggle_part(job.name, job.nuclei))
 
-    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+    def join(
+        self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+    ) -> list[Path]:
         """See `Exporter.join`."""
         join_kaggle(output / "submission.csv", parts)
         return [output / "submission.csv"]

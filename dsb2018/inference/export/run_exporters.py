@@ -6,6 +6,7 @@ from pathlib import Path
 
 # These imports register the formats, in the order of `--help`.
 from dsb2018.inference.export import (  # noqa: F401
+    anndata_file,
     coco_json,
     crops,
     dsb_folder,
@@ -18,6 +19,7 @@ from dsb2018.inference.export import (  # noqa: F401
 )
 from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table
+from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
 from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
@@ -51,7 +53,11 @@ def export_image(job: ExportJob) -> dict:
 
 
 def join_parts(
-    output: Path, done: Path, records: Mapping[str, dict], exporters: Sequence[Exporter]
+    output: Path,
+    done: Path,
+    records: Mapping[str, dict],
+    exporters: Sequence[Exporter],
+    grouping: Grouping | None = None,
 ) -> list[Path]:
     """Writes the files that contain all images.
 
@@ -60,6 +66,7 @@ def join_parts(
         done: folder that contains a folder of part files for each image file.
         records: {name of the image file: record}, see `records`.
         exporters: the selected output formats.
+        grouping: reads the group of each image; its fields become columns of the tables.
 
     Returns:
         The files that were written.
@@ -68,13 +75,21 @@ def join_parts(
         DamagedPartError: a part file cannot be read.
         OSError: a file cannot be written, for example because the disk is full.
     """
-    rows = [row for record in records.values() for row in record["images"]]
+    rows = [add_fields(row, grouping) for record in records.values() for row in record["images"]]
     written = write_image_table(output / "images", rows)
     for exporter in exporters:
-        parts = [
-            done / name / part
-            for name, record in records.items()
-            for part in exporter.part_names(record)
-        ]
-        written += exporter.join(output, parts)
+        parts, fields = [], []
+        for name, record in records.items():
+            names = exporter.part_names(record)
+            parts += [done / name / part for part in names]
+            fields += [_fields_of(record, grouping)] * len(names)
+        written += exporter.join(output, parts, fields)
+    if grouping:
+        groups = summarize_groups(rows, output / "nuclei.parquet", grouping.names)
+        written += write_image_table(output / "groups", groups)
     return written
+
+
+def _fields_of(record: Mapping, grouping: Grouping | None) -> Fields:
+    """Returns the group of an image file, which is that of its first image."""
+    return grouping.fields(record["images"][0]["file"]) if grouping else {}

@@ -9,6 +9,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
+from dsb2018.errors import UsageError
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
@@ -33,9 +34,11 @@ class NucleiTableExporter(Exporter):
             names["slice"] = np.full(count, job.slice_number)
         write_part(job.part(self), {**names, **columns})
 
-    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+    def join(
+        self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+    ) -> list[Path]:
         """See `Exporter.join`."""
-        return join_tables(output / "nuclei", parts)
+        return join_tables(output / "nuclei", parts, fields)
 
 
 class VolumeTableExporter(Exporter):
@@ -50,9 +53,11 @@ class VolumeTableExporter(Exporter):
         columns = measure_volumes(job.slices, job.count, job.image)
         write_part(job.parts / f"{job.name}{self.stack_suffix}", {**names, **columns})
 
-    def join(self, output: Path, parts: Sequence[Path]) -> list[Path]:
+    def join(
+        self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+    ) -> list[Path]:
         """See `Exporter.join`."""
-        return join_tables(output / "volumes", parts) if parts else []
+        return join_tables(output / "volumes", parts, fields) if parts else []
 
 
 register_exporter(NucleiTableExporter(), always=True)
@@ -65,23 +70,37 @@ def write_part(path: Path, columns: Mapping[str, np.ndarray]) -> None:
         pyarrow.parquet.write_table(pa.table(dict(columns)), file)
 
 
-def join_tables(stem: Path, parts: Sequence[Path]) -> list[Path]:
+def join_tables(
+    stem: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
+) -> list[Path]:
     """Joins part files to `<stem>.csv` and `<stem>.parquet`.
 
     Columns that a part lacks are empty, for example if images have different channels. Without
     parts, the files have no rows.
 
+    Args:
+        stem: path of the files, without extension.
+        parts: Parquet files.
+        fields: {name: value} of additional text columns for each part. All parts have the same
+            names.
+
     Returns:
         The files that were written.
     """
     schema = _common_schema(parts)
+    for name in fields[0] if fields else ():
+        schema = schema.append(pa.field(name, pa.string()))
     with (
         replacing(stem.with_suffix(".csv")) as text,
         replacing(stem.with_suffix(".parquet")) as file,
         pyarrow.csv.CSVWriter(text, schema) as csv_writer,
         pyarrow.parquet.ParquetWriter(file, schema) as parquet_writer,
     ):
-        for table in _gather(_fill(_read(part), schema) for part in parts):
+        tables = (
+            _fill(_add_columns(_read(part), own), schema)
+            for part, own in zip(parts, fields, strict=True)
+        )
+        for table in _gather(tables):
             csv_writer.write_table(_format_cells(table))
             parquet_writer.write_table(table)
     return [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
@@ -90,6 +109,14 @@ def join_tables(stem: Path, parts: Sequence[Path]) -> list[Path]:
 def _read(part: Path) -> pa.Table:
     with reading(part):
         return pyarrow.parquet.ParquetFile(part).read()
+
+
+def _add_columns(table: pa.Table, fields: Mapping[str, str]) -> pa.Table:
+    for name, value in fields.items():
+        if name in table.column_names:
+            raise UsageError(f"--group: the tables have a column {name!r}, expected another name")
+        table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+    return table
 
 
 def _gather(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

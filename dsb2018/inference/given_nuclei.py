@@ -1,0 +1,87 @@
+"""Nuclei that are not searched but read, for example after a correction by hand."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dsb2018.errors import UsageError
+from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.io.names import printable
+from dsb2018.prepare.forms import SourceImage, open_form
+from dsb2018.structures.contrast import GreyRange, find_range
+from dsb2018.structures.nuclei import Detections, Nuclei
+
+CLIPPED = 0.1  # percentage of the darkest and the brightest pixels of the pictures
+
+
+class GivenNuclei:
+    """Takes the place of a `Predictor` in a `PredictionRun`."""
+
+    estimates_diameter = False
+    tiling = Tiling()
+
+    def __init__(self, images: Sequence[str], truth: Path, output: Path):
+        """
+        Args:
+            images: the inputs of the run: one folder, or files of one folder.
+            truth: label images, ROI archives, GeoJSON or COCO JSON, see `docs/own-data.md`.
+            output: folder of the results.
+
+        Raises:
+            FileNotFoundError: a path does not exist.
+            InputError: the nuclei cannot be matched with the images.
+            UsageError: the images are in several folders, or the output is the folder of the
+                nuclei.
+        """
+        folders = {path if path.is_dir() else path.parent for path in map(Path, images)}
+        if len(folders) != 1:
+            raise UsageError("--measure-only: expected images of one folder")
+        if output.resolve() in (truth.resolve(), *truth.resolve().parents):
+            raise UsageError(
+                f"--measure-only {truth}: it is in the output folder, whose files would be replaced"
+            )
+        self._form = open_form(folders.pop(), truth)
+        listed, _ = self._form.list_images()
+        root = Path(self._form.files.path)
+        self._images: dict[Path, SourceImage] = {
+            (root / name).resolve(): image for image in listed for name in image.image_files
+        }
+        files = [truth] if truth.is_file() else sorted(path for path in truth.rglob("*"))
+        states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        self.fingerprint = hashlib.sha256(json.dumps(states).encode()).hexdigest()
+        self.preprocess = _Stretch()
+
+    def use_threads(self, *, all_but: int = 0) -> None:
+        """Does nothing; there is no network."""
+
+    def find_zoom(self, read: object, size: tuple[int, int]) -> float:
+        """Is called for stacks.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("this is a stack; --measure-only is for 2-D images")
+
+    def read(self, path: Path, size: tuple[int, int]) -> Nuclei:
+        """Returns the nuclei of an image file of (H, W) pixels, without overlaps; all scores are 1.
+
+        Raises:
+            InputError: the nuclei cannot be read, or belong to an image of another size.
+            ValueError: there are none of this image.
+        """
+        image = self._images.get(path.resolve())
+        if image is None or image.truth is None:
+            raise ValueError(f"no nuclei of this image in {self._form.truth_files.path}")
+        crops = self._form.read_nuclei(image, *size, [])
+        return Detections(size, crops, np.ones(len(crops), np.float32)).without_overlaps(0)
+
+
+class _Stretch:
+    """The contrast of the pictures."""
+
+    def grey_range(self, windows: Iterable[np.ndarray]) -> GreyRange:
+        """Returns the gray values that become 0 and 255, see `Preprocessing.grey_range`."""
+        return find_range(windows, CLIPPED)
