@@ -5,8 +5,8 @@
 
 Writes three files: NAME.safetensors, the weights in float16; NAME.yaml, the complete config; and
 NAME.json, a record of the datasets, the commands and the scores of the run. With --onnx, NAME.onnx
-is the network of a dense model, for prediction without torch; it refers to NAME.safetensors. Rounding
-to float16 changes the scores slightly.
+is the network of a dense model, for prediction without torch; it refers to NAME.safetensors.
+Rounding to float16 changes the scores slightly.
 """
 
 import argparse

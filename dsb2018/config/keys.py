@@ -80,7 +80,9 @@ def _add_models(cfg: CfgNode) -> None:
     # else pixels.
     cfg.MODEL.INSTANCES.SEED_DEPTH = 1.0
     cfg.MODEL.INSTANCES.SEED_THRESH = 0.5  # see SEEDS, 0 to 1
-    cfg.MODEL.INSTANCES.VOTE_BLUR = 2.0  # blur of votes, pixels; a twelfth of the diameter of nuclei
+    cfg.MODEL.INSTANCES.VOTE_BLUR = (
+        2.0  # blur of votes, pixels; a twelfth of the diameter of nuclei
+    )
     cfg.MODEL.INSTANCES.MIN_AREA = 1  # smaller nuclei are removed, pixels
     cfg.MODEL.INSTANCES.MAX_HOLE = 0  # holes up to this size are filled, pixels
     cfg.MODEL.UNET = CfgNode()

@@ -4,27 +4,32 @@ On images without nuclei, or with stains that it was not trained on, a model sti
 but with less confidence. Of the median scores of the packaged U-Net `nuclei`, none of 75 images of
 `dsb2018_val` is below `LOW_SCORE`, 5 of 112 tiles of CoNSeP and 13 of 80 images of NuInsSeg, but
 those of a photo of a face, a cup of coffee, and galaxies are.
+
+Of 541 gray images of `dsb2018_train` and `dsb2018_val` with bright nuclei, none has a background
+above 0.12 of the range of its gray values (99.5 % are below 0.09); a photo of coins has 0.22.
 """
 
 import math
 
 LOW_SCORE = 0.9  # median score of the nuclei of an image
-SMALLEST, LARGEST = (
-    6.0,
-    96.0,
-)  # median diameter of nuclei that models can bring to their scale, pixels
+# Median diameters of nuclei that models can bring to their scale, pixels.
+SMALLEST, LARGEST = 6.0, 96.0
+BRIGHT = 0.18  # background of a gray image, 0 to 1
 
 
-def find_doubts(median_score: float, median_diameter: float) -> str:
+def find_doubts(median_score: float, median_diameter: float, background: float) -> str:
     """Returns why the nuclei of an image should be checked; "" if there is no reason.
 
     Args:
         median_score: of the nuclei, 0 to 1; NaN for an image without nuclei.
         median_diameter: of the nuclei, pixels; NaN for an image without nuclei.
+        background: gray value outside of the nuclei, 0 to 1; NaN for a colored image.
     """
     doubts = []
     if median_score < LOW_SCORE:
         doubts.append("low confidence")
     if not math.isnan(median_diameter) and not SMALLEST <= median_diameter <= LARGEST:
         doubts.append(f"nuclei of {median_diameter:.0f} pixels")
+    if background > BRIGHT:
+        doubts.append("bright background")
     return ", ".join(doubts)

@@ -14,6 +14,7 @@ from skimage.measure import regionprops_table
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.doubts import find_doubts
+from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
@@ -32,6 +33,7 @@ LENGTHS = {
     "neighbour_distance": 1,
 }
 BLOCK = 1024  # edge of the grid by which nuclei are grouped into blocks, pixels
+MOST_COLOR = 0.02  # difference between the channels of a gray background, 0 to 1
 SAMPLE = 4e6  # approximate number of pixels from which the background is estimated
 
 Columns = dict[str, np.ndarray]
@@ -80,12 +82,15 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
     return columns
 
 
-def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, float | int | str]:
+def summarize_nuclei(
+    columns: Columns, image: MicroscopyImage, background: float = float("nan")
+) -> dict[str, float | int | str]:
     """Returns the row of an image in `images.csv`.
 
     Args:
         columns: the measurements of the nuclei, see `measure_nuclei`.
         image: the image.
+        background: see `find_doubts`.
 
     Returns:
         height and width of the image, the number of nuclei, their density, the share of the image
@@ -105,7 +110,7 @@ def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, floa
         "median_diameter": _median(2 * np.sqrt(columns["area"] / np.pi)),
         "median_score": _median(columns["score"]),
     }
-    row["warning"] = find_doubts(row["median_score"], row["median_diameter"])
+    row["warning"] = find_doubts(row["median_score"], row["median_diameter"], background)
     if image.pixel_size:
         y, x = image.pixel_size
         row["pixel_size_um"] = float(np.sqrt(y * x))
@@ -118,6 +123,24 @@ def summarize_nuclei(columns: Columns, image: MicroscopyImage) -> dict[str, floa
             mean = float(values.mean()) if count else float("nan")
             row[name.replace("intensity_mean", "mean_intensity")] = mean
     return row
+
+
+def background_brightness(nuclei: Nuclei, picture: MicroscopyImage, grey_range: GreyRange) -> float:
+    """Returns the gray value outside of the nuclei.
+
+    Args:
+        nuclei: the nuclei of the image.
+        picture: the 2-D image, of one channel or RGB.
+        grey_range: gray values that become 0 and 1.
+
+    Returns:
+        0 to 1; NaN for a colored image and an image without nuclei.
+    """
+    if not len(nuclei):
+        return float("nan")
+    low, high = grey_range
+    levels = (background_levels(nuclei, picture) - low) / (high - low)
+    return float(levels.mean()) if np.ptp(levels) < MOST_COLOR else float("nan")
 
 
 def _median(values: np.ndarray) -> float:

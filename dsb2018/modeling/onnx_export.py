@@ -38,9 +38,7 @@ class _Maps(nn.Module):
         return self.model.maps(image)
 
 
-def export(
-    model: DenseModel, spec: ModelSpec, path: Path, *, keep_weights: bool = False
-) -> None:
+def export(model: DenseModel, spec: ModelSpec, path: Path, *, keep_weights: bool = False) -> None:
     """Exports the network of a model to ONNX, for any number and size of images.
 
     Args:

@@ -57,8 +57,8 @@ class InstanceOptions:
         seed_depth: minimum depth of the valley between two seeds: 0 to 1 with "map" and an interior
             map, votes per pixel with "votes", else pixels.
         seed_thresh: see `seeds`, 0 to 1.
-        vote_blur: with "votes", the standard deviation of their blur, pixels; about a twelfth of the
-            diameter of the nuclei.
+        vote_blur: with "votes", the standard deviation of their blur, pixels; about a twelfth of
+            the diameter of the nuclei.
         min_area: nuclei with fewer pixels are removed.
         max_hole: holes of up to this number of pixels are filled.
         score_thresh: minimum mean probability of the pixels of a nucleus, 0 to 1. Below it, a
@@ -187,7 +187,9 @@ def find_nuclei(maps: Maps, options: InstanceOptions) -> np.ndarray:
     nucleus, interior, offsets = maps
     mask = fill_holes(nucleus >= options.nucleus_thresh, options.max_hole)
     if options.method == "votes" and offsets is not None:
-        return drop_small(divide_by_votes(mask, offsets, options.seed_depth, options.vote_blur), options.min_area)
+        return drop_small(
+            divide_by_votes(mask, offsets, options.seed_depth, options.vote_blur), options.min_area
+        )
     parts = label_components(mask)
     if options.method == "watershed" and mask.any():
         inside, height = mask, interior

@@ -307,7 +307,7 @@ def test_tables(tmp_path):
     parts = [tmp_path / "1.parquet", tmp_path / "2.parquet"]
     write_part(parts[0], first)
     write_part(parts[1], second)
-    join_tables(tmp_path / "nuclei", parts)
+    join_tables(tmp_path / "nuclei", parts, [{}] * len(parts))
     with open(tmp_path / "nuclei.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["a", "a", "b"]
@@ -328,7 +328,7 @@ def test_many_small_parts_become_few_row_groups(tmp_path, monkeypatch):
         columns = {"label": np.arange(number % 9), "area": np.full(number % 9, number + 0.5)}
         parts.append(tmp_path / f"{number}.parquet")
         write_part(parts[-1], columns)
-    join_tables(tmp_path / "nuclei", parts)
+    join_tables(tmp_path / "nuclei", parts, [{}] * len(parts))
     file = pyarrow.parquet.ParquetFile(tmp_path / "nuclei.parquet")
     assert file.num_row_groups == 3
     assert file.read()["area"].to_pylist() == [n + 0.5 for n in range(60) for _ in range(n % 9)]

@@ -20,7 +20,11 @@ from dsb2018.inference.export import (  # noqa: F401
 from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table
 from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
-from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
+from dsb2018.inference.measurements import (
+    background_brightness,
+    measure_nuclei,
+    summarize_nuclei,
+)
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
 
@@ -44,7 +48,7 @@ def export_image(job: ExportJob) -> dict:
         "image": job.name,
         "file": printable(job.image.path),
         **({} if job.slice_number is None else {"slice": job.slice_number}),
-        **summarize_nuclei(columns, job.image),
+        **summarize_nuclei(columns, job.image, background_brightness(job.nuclei, *job.picture)),
     }
     if job.is_part:
         record = {"fingerprint": job.fingerprint, "row": row}

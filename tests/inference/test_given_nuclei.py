@@ -1,0 +1,87 @@
+"""Tests of `--measure-only`: nuclei that were found before, and perhaps corrected."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from dsb2018.commands.predict import main
+from dsb2018.inference import predictor
+from tests.inference.test_predictor import micrograph
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Two images in `in`, and their nuclei in `out` in several formats."""
+    (tmp_path / "in").mkdir()
+    for seed in range(2):
+        cv2.imwrite(str(tmp_path / "in" / f"i{seed}.png"), micrograph((96, 128), seed)[0])
+    assert run(tmp_path, "out", "--diameter", "20", "--format", "labels", "rois", "geojson") == 0
+    return tmp_path
+
+
+def run(folder, output, *options) -> int:
+    return main(["--input", str(folder / "in"), "--output", str(folder / output), *options])
+
+
+@pytest.mark.parametrize("kind", ["labels", "rois", "geojson"])
+def test_the_same_nuclei_give_the_same_numbers(found, kind, monkeypatch):
+    monkeypatch.setattr(predictor, "open_model", None)  # no model is opened
+    shutil.copytree(found / "out" / kind, found / "corrected")
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 0
+    before, after = (pd.read_csv(found / name / "nuclei.csv") for name in ("out", "again"))
+    key = ["image", "centroid_y", "centroid_x"]
+    before, after = (table.sort_values(key).reset_index() for table in (before, after))
+    columns = [name for name in before.columns if name not in ("index", "label", "score")]
+    pd.testing.assert_frame_equal(before[columns], after[columns])
+    assert (after["score"] == 1).all()
+
+
+def test_corrections_change_the_numbers(found):
+    shutil.copytree(found / "out" / "labels", found / "corrected")
+    path = found / "corrected" / "i0.tif"
+    labels = tifffile.imread(path)
+    removed = (labels == 1).sum()
+    tifffile.imwrite(path, np.where(labels == 1, 0, labels))
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 0
+    before, after = (pd.read_csv(found / name / "nuclei.csv") for name in ("out", "again"))
+    assert len(after) == len(before) - 1
+    assert after["area"].sum() == before["area"].sum() - removed
+
+
+def test_an_image_without_nuclei_files_fails(found, capsys):
+    (found / "corrected").mkdir()
+    shutil.copy(found / "out" / "labels" / "i0.tif", found / "corrected")
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
+    assert "i1.png: no nuclei of this image in" in capsys.readouterr().err
+    assert len(pd.read_csv(found / "again" / "images.csv")) == 1
+
+
+def test_stacks_are_refused(found, capsys):
+    shutil.rmtree(found / "in")
+    (found / "in").mkdir()
+    stack = np.zeros((5, 96, 128), np.uint8)
+    tifffile.imwrite(found / "in" / "i0.tif", stack, metadata={"axes": "ZYX"})
+    shutil.copytree(found / "out" / "labels", found / "corrected")
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
+    assert "--measure-only is for 2-D images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("out", [], "in the output folder"),
+        ("again", ["--diameter", "20"], "--diameter has no effect"),
+        ("again", ["--model", "light"], "--model has no effect"),
+        ("again", ["--input", "in/i0.png", "out/labels/i0.tif"], "images of one folder"),
+        ("again", ["--measure-only", "nothing"], "nothing"),
+    ],
+)
+def test_options_that_do_not_fit(found, output, options, message, capsys, monkeypatch):
+    monkeypatch.chdir(found)
+    options = ["--measure-only", str(found / "out" / "labels"), *options]
+    assert run(found, output, *options) == 2
+    assert message in capsys.readouterr().err
