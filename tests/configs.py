@@ -48,7 +48,7 @@ def find_families() -> dict[str, list]:
             kind += cfg.MODEL.BACKBONE.NAME, cfg.MODEL.SEM_SEG_HEAD.NAME
         widths = [16, 16, *[8] * (len(cfg.MODEL.UNET.HEAD_WIDTHS) - 2)]
         small = [*SMALL_RCNN, *SMALL_TIMM, *SMALL_RESNET, *SMALL_DENSE]
-        small += ["MODEL.UNET.HEAD_WIDTHS", widths]
+        small += ["MODEL.UNET.HEAD_WIDTHS", widths, "DATALOADER.DATASET_WEIGHTS", []]
         families.setdefault(kind, (name, small))
     return dict(families.values())
 

@@ -89,7 +89,7 @@ def _add_models(cfg: CfgNode) -> None:
     cfg.MODEL.UNET.WIDTH = 16  # channels of the first level, doubled at each further level
     cfg.MODEL.UNET.DEPTH = 4  # number of downsampling steps
     cfg.MODEL.UNET.NORM = "BN"  # IN (instance normalization), one of Detectron2's norms, "": none
-    cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # channels of UNetHead, from coarse to fine
+    cfg.MODEL.UNET.HEAD_WIDTHS = [64, 48, 24, 16]  # of UNetHead, LightHead: channels, from coarse
     cfg.MODEL.SIMPLE_CNN = CfgNode()
     cfg.MODEL.SIMPLE_CNN.WIDTH = 32  # channels of each convolution
     cfg.MODEL.SIMPLE_CNN.DEPTH = 6  # number of convolutions before the output

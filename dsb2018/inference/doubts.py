@@ -11,25 +11,29 @@ above 0.12 of the range of its gray values (99.5 % are below 0.09); a photo of c
 
 import math
 
+from dsb2018.inference.appearance import Appearance
+
 LOW_SCORE = 0.9  # median score of the nuclei of an image
 # Median diameters of nuclei that models can bring to their scale, pixels.
 SMALLEST, LARGEST = 6.0, 96.0
 BRIGHT = 0.18  # background of a gray image, 0 to 1
 
 
-def find_doubts(median_score: float, median_diameter: float, background: float) -> str:
+def find_doubts(median_score: float, median_diameter: float, appearance: Appearance) -> str:
     """Returns why the nuclei of an image should be checked; "" if there is no reason.
 
     Args:
         median_score: of the nuclei, 0 to 1; NaN for an image without nuclei.
         median_diameter: of the nuclei, pixels; NaN for an image without nuclei.
-        background: gray value outside of the nuclei, 0 to 1; NaN for a colored image.
+        appearance: of the picture.
     """
     doubts = []
     if median_score < LOW_SCORE:
         doubts.append("low confidence")
+        if appearance.is_brown():
+            doubts.append("brown stain: try --channel hematoxylin")
     if not math.isnan(median_diameter) and not SMALLEST <= median_diameter <= LARGEST:
         doubts.append(f"nuclei of {median_diameter:.0f} pixels")
-    if background > BRIGHT:
+    if appearance.background() > BRIGHT:
         doubts.append("bright background")
     return ", ".join(doubts)

@@ -13,8 +13,6 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
 from dsb2018.images.microscopy_image import MicroscopyImage
-from dsb2018.inference.doubts import find_doubts
-from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
@@ -33,7 +31,6 @@ LENGTHS = {
     "neighbour_distance": 1,
 }
 BLOCK = 1024  # edge of the grid by which nuclei are grouped into blocks, pixels
-MOST_COLOR = 0.02  # difference between the channels of a gray background, 0 to 1
 SAMPLE = 4e6  # approximate number of pixels from which the background is estimated
 
 Columns = dict[str, np.ndarray]
@@ -83,14 +80,14 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
 
 
 def summarize_nuclei(
-    columns: Columns, image: MicroscopyImage, background: float = float("nan")
+    columns: Columns, image: MicroscopyImage, warning: str = ""
 ) -> dict[str, float | int | str]:
     """Returns the row of an image in `images.csv`.
 
     Args:
         columns: the measurements of the nuclei, see `measure_nuclei`.
         image: the image.
-        background: see `find_doubts`.
+        warning: see `find_doubts`.
 
     Returns:
         height and width of the image, the number of nuclei, their density, the share of the image
@@ -107,10 +104,10 @@ def summarize_nuclei(
         "nuclei_per_megapixel": 1e6 * count / (height * width),
         "covered": area / (height * width),
         "mean_area": area / count if count else float("nan"),
-        "median_diameter": _median(2 * np.sqrt(columns["area"] / np.pi)),
-        "median_score": _median(columns["score"]),
+        "median_diameter": median_diameter(columns),
+        "median_score": median_score(columns),
     }
-    row["warning"] = find_doubts(row["median_score"], row["median_diameter"], background)
+    row["warning"] = warning
     if image.pixel_size:
         y, x = image.pixel_size
         row["pixel_size_um"] = float(np.sqrt(y * x))
@@ -125,22 +122,14 @@ def summarize_nuclei(
     return row
 
 
-def background_brightness(nuclei: Nuclei, picture: MicroscopyImage, grey_range: GreyRange) -> float:
-    """Returns the gray value outside of the nuclei.
+def median_diameter(columns: Columns) -> float:
+    """Returns the median diameter of circles with the areas of the nuclei, pixels; NaN if none."""
+    return _median(2 * np.sqrt(columns["area"] / np.pi))
 
-    Args:
-        nuclei: the nuclei of the image.
-        picture: the 2-D image, of one channel or RGB.
-        grey_range: gray values that become 0 and 1.
 
-    Returns:
-        0 to 1; NaN for a colored image and an image without nuclei.
-    """
-    if not len(nuclei):
-        return float("nan")
-    low, high = grey_range
-    levels = (background_levels(nuclei, picture) - low) / (high - low)
-    return float(levels.mean()) if np.ptp(levels) < MOST_COLOR else float("nan")
+def median_score(columns: Columns) -> float:
+    """Returns the median score of the nuclei; NaN if there are none."""
+    return _median(columns["score"])
 
 
 def _median(values: np.ndarray) -> float:

@@ -6,13 +6,7 @@ from skimage.measure import regionprops
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference import measurements
-from dsb2018.inference.doubts import find_doubts
-from dsb2018.inference.measurements import (
-    background_brightness,
-    measure_nuclei,
-    summarize_nuclei,
-)
-from dsb2018.structures.contrast import GreyRange
+from dsb2018.inference.measurements import measure_nuclei, summarize_nuclei
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs
 
@@ -102,7 +96,6 @@ def test_summary_of_an_image():
     areas = measure_nuclei(nuclei, image)["area"]
     assert row["median_diameter"] == pytest.approx(np.sqrt(4 * np.median(areas) / np.pi))
     assert row["median_score"] == np.median(nuclei.scores)
-    assert row["warning"] == "low confidence, nuclei of 5 pixels"
     assert row["integrated_intensity"] == 920
     assert row["mean_intensity"] == pytest.approx(55 / 3)
 
@@ -118,38 +111,6 @@ def test_an_image_without_nuclei_has_the_same_columns():
     assert np.isnan(row["mean_area"])
     assert np.isnan(row["median_diameter"])
     assert row["warning"] == ""
-
-
-@pytest.mark.parametrize(
-    ("score", "diameter", "background", "warning"),
-    [
-        (0.95, 20, 0.1, ""),
-        (0.9, 6, np.nan, ""),
-        (0.89, 20, 0.1, "low confidence"),
-        (0.95, 5, 0.1, "nuclei of 5 pixels"),
-        (0.95, 20, 0.22, "bright background"),
-        (0.5, 120.4, 0.3, "low confidence, nuclei of 120 pixels, bright background"),
-        (np.nan, np.nan, np.nan, ""),
-    ],
-)
-def test_doubts(score, diameter, background, warning):
-    assert find_doubts(score, diameter, background) == warning
-
-
-@pytest.mark.parametrize(
-    ("background", "expected"),
-    [([60], 0.2), ([60, 60, 60], 0.2), ([200, 60, 60], np.nan)],
-    ids=["one channel", "gray RGB", "colored"],
-)
-def test_background_brightness(background, expected):
-    labels = np.zeros((20, 20), np.int32)
-    labels[5:9, 5:9] = 1
-    pixels = np.where(labels[..., None] > 0, 250, background).astype(np.uint8)
-    image, grey_range = make_image(pixels, "YXS"), GreyRange(20, 220)
-    nuclei, nothing = Nuclei.from_labels(labels), Nuclei.from_labels(labels * 0)
-    brightness = background_brightness(nuclei, image, grey_range)
-    assert brightness == pytest.approx(expected, nan_ok=True)
-    assert np.isnan(background_brightness(nothing, image, grey_range))
 
 
 def test_a_nucleus_that_covers_the_image():

@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dsb2018.inference.appearance import Appearance
+from dsb2018.inference.doubts import find_doubts
+
 # These imports register the formats, in the order of `--help`.
 from dsb2018.inference.export import (  # noqa: F401
     anndata_file,
@@ -21,8 +24,9 @@ from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table
 from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
 from dsb2018.inference.measurements import (
-    background_brightness,
     measure_nuclei,
+    median_diameter,
+    median_score,
     summarize_nuclei,
 )
 from dsb2018.io.files import write_atomically
@@ -44,11 +48,13 @@ def export_image(job: ExportJob) -> dict:
         columns["label"] = job.numbers
     for exporter in job.exporters:
         exporter.write(job, columns)
+    appearance = Appearance(job.nuclei, *job.picture)
+    doubts = find_doubts(median_score(columns), median_diameter(columns), appearance)
     row = {
         "image": job.name,
         "file": printable(job.image.path),
         **({} if job.slice_number is None else {"slice": job.slice_number}),
-        **summarize_nuclei(columns, job.image, background_brightness(job.nuclei, *job.picture)),
+        **summarize_nuclei(columns, job.image, doubts),
     }
     if job.is_part:
         record = {"fingerprint": job.fingerprint, "row": row}

@@ -1,0 +1,54 @@
+"""How the picture of an image looks, for a comparison with the images of the training."""
+
+import numpy as np
+
+from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.stains import STAINS, unmix
+from dsb2018.inference.measurements import background_levels
+from dsb2018.structures.contrast import GreyRange
+from dsb2018.structures.nuclei import Nuclei
+
+MOST_COLOR = 0.02  # difference between the channels of a gray pixel, 0 to 1
+BROWN = 0.1  # optical density of DAB in a brown pixel
+LEAST_BROWN = 0.05  # share of the pixels in a section with brown stain
+
+
+class Appearance:
+    """The appearance of a picture; each property is computed when it is needed."""
+
+    def __init__(self, nuclei: Nuclei, picture: MicroscopyImage, grey_range: GreyRange):
+        """
+        Args:
+            nuclei: the nuclei that were found.
+            picture: the 2-D image, of one channel or RGB.
+            grey_range: gray values that become 0 and 1.
+        """
+        self._nuclei, self._picture, self._grey_range = nuclei, picture, grey_range
+
+    def background(self) -> float:
+        """Returns the gray value outside of the nuclei.
+
+        Returns:
+            0 to 1; NaN for a colored image and an image without nuclei.
+        """
+        if not len(self._nuclei):
+            return float("nan")
+        low, high = self._grey_range
+        levels = (background_levels(self._nuclei, self._picture) - low) / (high - low)
+        return float(levels.mean()) if np.ptp(levels) < MOST_COLOR else float("nan")
+
+    def is_brown(self) -> bool:
+        """Returns whether this is a section with a brown stain, as in immunohistochemistry.
+
+        Of the images with color, no image of DSB2018 and CoNSeP has brown in more than 2 % of the
+        pixels, 4 of 80 of NuInsSeg in 5 % or more, and scikit-image's example in 20 %.
+        """
+        brown, count = 0, 0
+        for window in self._picture.windows():
+            if window.shape[2] != 3:
+                return False
+            sample = self._grey_range.apply(window[::2, ::2])
+            is_colored = np.ptp(sample, axis=2) > MOST_COLOR * 255  # gray has all stains
+            brown += np.count_nonzero(is_colored & (unmix(sample, STAINS[-1])[..., 0] > BROWN))
+            count += sample[..., 0].size
+        return bool(brown >= LEAST_BROWN * count)
