@@ -20,6 +20,7 @@ from tests.configs import CONFIGS
 PACKAGED = {
     "mask_rcnn_lite0_FPN": ("mask_rcnn/lite0_FPN", 60, 40),
     "nuclei": ("unet/nuclei", 60, 40),
+    "nuclei_fast": ("unet/nuclei_fast", 60, 40),
     "semantic_fpn_lite0": ("semantic_fpn/lite0", 60, 40),
     "simple_cnn": ("simple_cnn/simple_cnn", 40, 10),
     "unet": ("unet/unet", 60, 30),

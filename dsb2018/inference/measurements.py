@@ -104,8 +104,8 @@ def summarize_nuclei(
         "nuclei_per_megapixel": 1e6 * count / (height * width),
         "covered": area / (height * width),
         "mean_area": area / count if count else float("nan"),
-        "median_diameter": median_diameter(columns),
-        "median_score": median_score(columns),
+        "median_diameter": typical_diameter(columns),
+        "median_score": typical_score(columns),
     }
     row["warning"] = warning
     if image.pixel_size:
@@ -122,12 +122,12 @@ def summarize_nuclei(
     return row
 
 
-def median_diameter(columns: Columns) -> float:
+def typical_diameter(columns: Columns) -> float:
     """Returns the median diameter of circles with the areas of the nuclei, pixels; NaN if none."""
     return _median(2 * np.sqrt(columns["area"] / np.pi))
 
 
-def median_score(columns: Columns) -> float:
+def typical_score(columns: Columns) -> float:
     """Returns the median score of the nuclei; NaN if there are none."""
     return _median(columns["score"])
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.engine import Trainer
+from dsb2018.modeling.light_head import LightHead
 from dsb2018.modeling.segmentor import FCNHead, UNetHead
 from tests.configs import CONFIGS, SMALL_RCNN, SMALL_RESNET, load_cfg
 
@@ -83,9 +84,30 @@ def test_unet_head_output_has_twice_the_finest_size():
     assert [join[0].out_channels for join in head.join] == [16, 8, 4]
 
 
-def test_unet_head_needs_one_width_per_feature_map():
+@pytest.mark.parametrize("head", [UNetHead, LightHead])
+def test_heads_need_one_width_per_feature_map(head):
     with pytest.raises(ValueError, match=r"HEAD_WIDTHS \[16, 8\], expected 3: one for each of"):
-        UNetHead(SHAPES, num_classes=2, widths=[16, 8], norm="BN")
+        head(SHAPES, num_classes=2, widths=[16, 8], norm="BN")
+
+
+@pytest.mark.parametrize("norm", ["", "BN"])
+def test_light_head(norm):
+    head = LightHead(SHAPES, num_classes=3, widths=[16, 8, 4], norm=norm).eval()
+    maps = features()
+    x = head.lateral[0](maps["coarse"]).relu()
+    for index, name in enumerate(("middle", "fine")):
+        reduced = head.reduce[index](x)
+        larger = F.interpolate(reduced, scale_factor=2, mode="bilinear", align_corners=False)
+        x = (head.lateral[index + 1](maps[name]) + larger).relu()
+        for layer in head.refine[index][1:]:
+            x = layer(x)
+    blocks = head.predictor(x)
+    logits = head.layers(maps)
+    assert logits.shape == (1, 3, 2 * blocks.shape[2], 2 * blocks.shape[3])
+    for channel in range(3):  # each 2×2 block of pixels is predicted at once
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            expected = blocks[:, 4 * channel + 2 * row + column]
+            torch.testing.assert_close(logits[:, channel, row::2, column::2], expected)
 
 
 def test_parameter_count_of_the_light_unet():

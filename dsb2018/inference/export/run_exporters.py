@@ -25,9 +25,9 @@ from dsb2018.inference.export.tables import write_image_table
 from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
 from dsb2018.inference.measurements import (
     measure_nuclei,
-    median_diameter,
-    median_score,
     summarize_nuclei,
+    typical_diameter,
+    typical_score,
 )
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
@@ -49,7 +49,7 @@ def export_image(job: ExportJob) -> dict:
     for exporter in job.exporters:
         exporter.write(job, columns)
     appearance = Appearance(job.nuclei, *job.picture)
-    doubts = find_doubts(median_score(columns), median_diameter(columns), appearance)
+    doubts = find_doubts(typical_score(columns), typical_diameter(columns), appearance)
     row = {
         "image": job.name,
         "file": printable(job.image.path),
