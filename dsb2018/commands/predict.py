@@ -10,33 +10,22 @@ label images, overlays with outlines, and index.html, a page of all results. See
 
 import argparse
 import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from datetime import timedelta
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from dsb2018.cli import FAILURE, run_command, stop_status
 from dsb2018.commands.predict_parser import predict_parser
-from dsb2018.errors import UsageError
+from dsb2018.commands.predict_run import open_run, open_source, process_files, settings
+from dsb2018.inference.cluster import NamedPath, open_client, share_files
 from dsb2018.inference.discover import find_images
-from dsb2018.inference.export.base import Exporter, choose_exporters
 from dsb2018.inference.export.page import PageExporter
 from dsb2018.inference.export.parts import DamagedPartError
 from dsb2018.inference.export.run_exporters import join_parts
-from dsb2018.inference.given_nuclei import GivenNuclei
-from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun
-from dsb2018.inference.selection import Selection
-from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.io.locking import lock_folder
-
-PATIENCE = timedelta(days=7)  # timeout for the slowest of several processes
-UNSET = (None, False, [])  # values of options that were not given
-# Arguments that do not change the results of a file.
-IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug", "group")
 
 
 class Summary(NamedTuple):
@@ -79,8 +68,6 @@ def predict_and_report(args: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return stop_status(stop)
-    if summary is None:  # with several processes, only the first one reports
-        return 0
     for reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     print(f"{summary.done} of {summary.files} files done, {summary.nuclei} nuclei")
@@ -93,85 +80,40 @@ def predict_and_report(args: argparse.Namespace) -> int:
     return FAILURE if summary.failed else 0
 
 
-class Processes(NamedTuple):
-    """The processes that share the files of a run.
-
-    Args:
-        rank: index of this process.
-        count: number of processes.
-        gather: maps a value of each process to the list of all values, in the first process.
-    """
-
-    rank: int
-    count: int
-    gather: Callable[[list], list]
-
-
-@contextmanager
-def _join_processes() -> Iterator[Processes]:
-    """Context in which this process belongs to those that torchrun started."""
-    if not {"RANK", "WORLD_SIZE"} <= set(os.environ):
-        yield Processes(0, 1, lambda value: [value])
-        return
-    # These modules import torch, which a single process does not need.
-    import torch
-    from detectron2.utils import comm
-
-    from dsb2018.engine.processes import process_group
-
-    with process_group("cpu", PATIENCE):  # gloo suffices, as only error messages are exchanged
-        if torch.cuda.is_available():
-            index = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
-            torch.cuda.set_device(index)
-        yield Processes(comm.get_rank(), comm.get_world_size(), comm.gather)
-
-
-def predict(args: argparse.Namespace) -> Summary | None:
+def predict(args: argparse.Namespace) -> Summary:
     """Predicts the nuclei of all input files and writes the output folder.
 
     Args:
         args: arguments, see `predict_parser`.
 
-    Returns:
-        The summary of the run in the main process, None in other processes.
-
     Raises:
         FileNotFoundError: an input, the config or the weights do not exist.
+        ImportError: a library for the model, a format or Dask is not installed.
         UsageError: an argument is invalid, or another process uses the output folder.
     """
-    with _join_processes() as processes:
-        lock = lock_folder(args.output, "prediction", "--output")
-        with nullcontext() if processes.rank else lock:
-            return _predict(args, processes)
+    with lock_folder(args.output, "prediction", "--output"):
+        images = find_images(args.input, args.recursive)
+        with open_run(args, open_source(args)) as run:
+            if args.workers or args.dask:
+                with open_client(args.dask, args.workers) as client:
+                    failed = share_files(client, partial(process_files, args), images)
+            else:
+                failed = run.work_on(images)
+        return _summarize(args, run, images, failed)
 
 
-def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
-    exporters = choose_exporters([*args.format, *(["crops"] if args.crops else [])])
-    images = find_images(args.input, args.recursive)
-    settings = {
-        name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
-    }
-    selection = Selection(args.min_area, args.max_area, args.exclude_border)
-    with PredictionRun(
-        _open_source(args),
-        args.output,
-        exporters,
-        args.channel,
-        args.pixel_size,
-        settings,
-        selection,
-        args.gamma,
-    ) as run:
-        share = slice(processes.rank, None, processes.count)
-        failed = run.work_on(images, share)
-    failed = [reason for part in processes.gather(failed) for reason in part]
-    if processes.rank:
-        return None
+def _summarize(
+    args: argparse.Namespace,
+    run: PredictionRun,
+    images: Sequence[NamedPath],
+    failed: list[str],
+) -> Summary:
+    """Joins the results of all files."""
     records = {name: record for name, _ in images if (record := run.record(name))}
     if not records:  # keep the tables of an earlier run
         return Summary(len(images), 0, 0, failed, 0, [])
     try:
-        written = _join(args, run.done, records, exporters, failed)
+        written = _join(args, run, records, failed)
     except DamagedPartError as error:
         error.part.unlink(missing_ok=True)  # the next run writes it again
         failed, written = [*failed, str(error)], []
@@ -182,48 +124,14 @@ def _predict(args: argparse.Namespace, processes: Processes) -> Summary | None:
     return Summary(len(images), len(records), nuclei, failed, doubtful, written)
 
 
-def _open_source(args: argparse.Namespace) -> Predictor | GivenNuclei:
-    """Opens what the nuclei come from: a model, or files."""
-    if args.measure_only:
-        given = {"--model": args.model, "--weights": args.weights, "--opts": args.opts}
-        given |= {"--diameter": args.diameter, "--threshold": args.threshold}
-        if names := [name for name, value in given.items() if value not in (None, [])]:
-            raise UsageError(f"--measure-only: {names[0]} has no effect, as no model is used")
-        return GivenNuclei(args.input, Path(args.measure_only), args.output)
-    return Predictor(
-        args.model,
-        args.weights,
-        options=args.opts,
-        backend=args.backend,
-        tiling=Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole)),
-        diameter=args.diameter,
-        threshold=args.threshold,
-    )
-
-
 def _join(
-    args: argparse.Namespace,
-    done: Path,
-    records: dict[str, dict],
-    exporters: list[Exporter],
-    failed: list[str],
+    args: argparse.Namespace, run: PredictionRun, records: dict[str, dict], failed: list[str]
 ) -> list[Path]:
     """Writes the files that contain all images, and returns their paths."""
-    written = join_parts(args.output, done, records, exporters, args.group)
-    if any(exporter.name == PageExporter.name for exporter in exporters):
+    written = join_parts(args.output, run.done, records, run.exporters, args.group)
+    if any(exporter.name == PageExporter.name for exporter in run.exporters):
         from dsb2018.inference.results_page import write_page  # imports matplotlib
 
         written.append(args.output / "index.html")
-        write_page(written[-1], records, done, failed, _settings(args), args.group)
+        write_page(written[-1], records, run.done, failed, settings(args), args.group)
     return written
-
-
-def _settings(args: argparse.Namespace) -> dict[str, str]:
-    """Returns the options that were given or have a default, {option: value}."""
-    return {
-        f"--{name.replace('_', '-')}": " ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value)
-        for name, value in vars(args).items()
-        if name not in ("output", "debug") and value not in UNSET
-    }

@@ -28,6 +28,7 @@ def predict_parser(text: str = "") -> argparse.ArgumentParser:
     results = parser.add_argument_group("results")
     add_output_folder(results, "the results")
     _add_results(results)
+    _add_cluster(parser.add_argument_group("many images (docs/distributed.md)"))
     rare = parser.add_argument_group("rarely needed")
     _add_rare(rare)
     return parser
@@ -116,6 +117,18 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_cluster(group: argparse._ArgumentGroup) -> None:
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--workers", type=_count, metavar="N", help="number of processes on this machine"
+    )
+    either.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="scheduler of a Dask cluster: tcp://node1:8786, or the JSON file that it writes",
+    )
+
+
 def _add_rare(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     for name, default, text in (
@@ -142,6 +155,10 @@ def _diameter(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, 0, 1, "a number from 0 to 1")
+
+
+def _count(text: str) -> int:
+    return int(_number(text, 1, 10_000, "a number of processes, such as 4"))
 
 
 def _gamma(text: str) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dsb2018.cores import usable_cores
 from dsb2018.errors import UsageError
 from dsb2018.io.files import sha256
 from dsb2018.runtime.model_spec import ModelSpec
@@ -121,15 +122,8 @@ def _has_gpu() -> bool:
     return importlib.util.find_spec("torch") is not None and shutil.which("nvidia-smi") is not None
 
 
-def _usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _open_onnx(path: Path, threshold: float | None) -> OpenedModel:
-    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or _usable_cores()
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or usable_cores()
     network = OnnxModel(path, threads=threads, threshold=threshold)
     run: Any = network
     if network.spec.diameter:

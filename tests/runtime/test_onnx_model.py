@@ -96,9 +96,7 @@ def test_weights_of_another_model_cannot_be_linked(tmp_path):
     cfg = small_cfg(family="simple_cnn/simple_cnn")
     model, spec = Trainer.build_model(cfg).eval(), ModelSpec.from_config(cfg)
     export(model, spec, tmp_path / "a.onnx", keep_weights=True)
-    with pytest.raises(
-        ValueError, match="no weights model.* of the shape"
-    ):
+    with pytest.raises(ValueError, match="no weights model.* of the shape"):
         link_weights(tmp_path / "a.onnx", FOLDER / "simple_cnn.safetensors")
 
 

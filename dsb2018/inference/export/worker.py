@@ -16,6 +16,17 @@ from dsb2018.parent import end_with_parent
 MAX_WAITING = 3  # maximum number of images in the queue
 
 
+class ExportHere:
+    """Measures and exports images in this process, for workers of a cluster."""
+
+    def export(self, job: ExportJob) -> dict:
+        """Measures and exports an image; returns its row of `images.csv`."""
+        return _export_here(job)
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 class ExportWorker:
     """A process that measures and exports images. It is restarted if it was killed.
 

@@ -3,12 +3,13 @@
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dsb2018.inference.tiling.stitching import TileNucleus
+from dsb2018.inference.tiling.stitching import Tile, TileNucleus
 from dsb2018.io.files import delete_folder, make_empty_folder, replacing, write_atomically
 from dsb2018.structures.masks import Crop
 
@@ -63,6 +64,35 @@ class TileCache:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.npz"
+
+
+class CachedTiles:
+    """The tiles of an image, whose nuclei are found once and then read from the cache."""
+
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        find: Callable[[Tile], list[TileNucleus]],
+        cache: TileCache,
+    ):
+        """
+        Args:
+            tiles: see `divide`.
+            find: finds the nuclei of a tile.
+            cache: keeps them.
+        """
+        self._tiles, self._find, self._cache = tiles, find, cache
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def keep(self, number: int) -> None:
+        """Finds and stores the nuclei of a tile if they are not stored yet."""
+        self._cache.keep(number, partial(self._find, self._tiles[number]))
+
+    def read(self, number: int) -> list[TileNucleus]:
+        """Returns the nuclei of a tile."""
+        return self._cache.read(number, partial(self._find, self._tiles[number]))
 
 
 def delete_caches(folder: Path) -> None:

@@ -1,0 +1,103 @@
+"""Opens what a prediction needs, in the process of the command or in a worker of a cluster."""
+
+import argparse
+import pickle
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+from dsb2018.errors import UsageError
+from dsb2018.inference.cluster import NamedPath, share_tiles
+from dsb2018.inference.export.base import choose_exporters
+from dsb2018.inference.export.worker import ExportHere
+from dsb2018.inference.given_nuclei import GivenNuclei
+from dsb2018.inference.predictor import Predictor
+from dsb2018.inference.run import PredictionRun, TileJob
+from dsb2018.inference.selection import Selection
+from dsb2018.inference.tiling.stitching import Tiling
+
+Source = Predictor | GivenNuclei
+UNSET = (None, False, [])  # values of options that were not given
+# Arguments that do not change the results of a file.
+IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug", "group", "workers", "dask")
+
+
+def settings(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the options that were given or have a default, {option: value}."""
+    return {
+        f"--{name.replace('_', '-')}": " ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+        for name, value in vars(args).items()
+        if name not in ("output", "debug") and value not in UNSET
+    }
+
+
+def open_source(args: argparse.Namespace) -> Source:
+    """Opens what the nuclei come from: a model, or files.
+
+    Raises:
+        UsageError: options do not fit together. See also `Predictor` and `GivenNuclei`.
+    """
+    if args.measure_only:
+        given = {"--model": args.model, "--weights": args.weights, "--opts": args.opts}
+        given |= {"--diameter": args.diameter, "--threshold": args.threshold}
+        if names := [name for name, value in given.items() if value not in (None, [])]:
+            raise UsageError(f"--measure-only: {names[0]} has no effect, as no model is used")
+        return GivenNuclei(args.input, Path(args.measure_only), args.output)
+    return Predictor(
+        args.model,
+        args.weights,
+        options=args.opts,
+        backend=args.backend,
+        tiling=Tiling(args.tile, args.overlap, whole=max(args.tile, Tiling.whole)),
+        diameter=args.diameter,
+        threshold=args.threshold,
+    )
+
+
+def open_run(args: argparse.Namespace, source: Source, **options: object) -> PredictionRun:
+    """Opens a run; `options` are further arguments of `PredictionRun`."""
+    relevant = {
+        name: str(value) for name, value in vars(args).items() if name not in IRRELEVANT_ARGUMENTS
+    }
+    return PredictionRun(
+        source,
+        args.output,
+        choose_exporters([*args.format, *(["crops"] if args.crops else [])]),
+        args.channel,
+        args.pixel_size,
+        relevant,
+        Selection(args.min_area, args.max_area, args.exclude_border),
+        args.gamma,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def process_files(
+    args: argparse.Namespace, files: Sequence[NamedPath], names: frozenset[str]
+) -> list[str]:
+    """Processes some files in a worker; see `share_files`."""
+    share = partial(_share_tiles, args)
+    with open_run(args, _worker_source(args), worker=ExportHere(), share_tiles=share) as run:
+        return run.work_on(files, names)
+
+
+def _share_tiles(args: argparse.Namespace, job: TileJob, count: int) -> None:
+    share_tiles(partial(process_tiles, args, job), count)
+
+
+def process_tiles(args: argparse.Namespace, job: TileJob, numbers: Sequence[int]) -> None:
+    """Processes some tiles of a large image in a worker; see `share_tiles`."""
+    with open_run(args, _worker_source(args), worker=ExportHere()) as run:
+        run.find_tiles(job, numbers)
+
+
+def _worker_source(args: argparse.Namespace) -> Source:
+    return _open_once(pickle.dumps(args))
+
+
+@lru_cache(maxsize=1)
+def _open_once(arguments: bytes) -> Source:
+    """Opens the model of the last arguments, which a worker keeps."""
+    return open_source(pickle.loads(arguments))

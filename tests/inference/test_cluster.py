@@ -1,0 +1,230 @@
+"""Tests of predictions that workers of Dask share. The workers are real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from dsb2018.commands.predict import main
+from dsb2018.errors import UsageError
+from dsb2018.inference import cluster
+from dsb2018.inference.cluster import divide_evenly, open_client, share_files, share_tiles
+from tests.inference.test_predictor import micrograph
+
+OUTPUTS = ("nuclei.csv", "images.csv", "labels/i0.tif", "labels/slide.tif", "coco.json")
+
+
+@pytest.fixture(scope="module")
+def client():
+    with open_client(None, 2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Small images, one in tiles, and a damaged file in `in`, and the results of one process."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "in").mkdir()
+    for seed in range(5):
+        cv2.imwrite(str(folder / "in" / f"i{seed}.png"), micrograph((96, 128), seed)[0])
+    slide = np.tile(micrograph((160, 160), 7)[0][..., 0], (2, 3))
+    tifffile.imwrite(folder / "in" / "slide.tif", slide)
+    (folder / "in" / "z_damaged.png").write_bytes(b"no image")
+    assert main(arguments(folder, "alone")) == 1
+    return folder
+
+
+def arguments(folder, output, *options) -> list[str]:
+    tiles = ["--tile", "224", "--overlap", "32", "--diameter", "20", "--format", "labels", "coco"]
+    return ["--input", str(folder / "in"), "--output", str(folder / output), *tiles, *options]
+
+
+def assert_same(folder, output):
+    for name in OUTPUTS:
+        assert (folder / output / name).read_bytes() == (folder / "alone" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("items", [[], [1], list(range(1000))])
+def test_items_are_divided(items):
+    parts = divide_evenly(items, workers=3)
+    assert [item for part in parts for item in part] == items
+    assert all(1 <= len(part) <= cluster.LARGEST_TASK for part in parts)
+
+
+def test_workers_write_the_files_of_one_process(folder, client, capsys):
+    address = client.scheduler_info()["address"]
+    assert main(arguments(folder, "shared", "--dask", address)) == 1
+    assert "z_damaged.png: not a readable image" in capsys.readouterr().err
+    assert_same(folder, "shared")
+
+
+def end_process(files, names):
+    """Ends the worker if it gets the file `killer`."""
+    assert names == frozenset(f"f{n}" for n in range(20)) | {"killer"}
+    for name, path in files:
+        if name == "killer":
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path(path).write_text("done")
+    return [f"{path}: failed" for name, path in files if name == "f3"]
+
+
+def test_a_file_that_kills_its_worker_is_given_up(client, tmp_path):
+    files = [(f"f{n}", tmp_path / f"f{n}") for n in range(20)]
+    files.insert(7, ("killer", tmp_path / "killer"))
+    failed = share_files(client, end_process, files)
+    assert sorted(failed) == [
+        f"{tmp_path / 'f3'}: failed",
+        f"{tmp_path / 'killer'}: {cluster.KILLED}",
+    ]
+    assert all((tmp_path / f"f{n}").read_text() == "done" for n in range(20))
+
+
+def end_once(folder, numbers):
+    """Ends the first worker that gets the tile 5, and all that get the tile 30."""
+    for number in numbers:
+        mark = folder / f"killed{number}"
+        if number == 30 or (number == 5 and not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        (folder / str(number)).touch()
+
+
+class Tiles:
+    """Shares the processing of tiles; a task of a cluster."""
+
+    def __init__(self, folder, count):
+        self.folder, self.count = folder, count
+
+    def __call__(self, files, names):
+        try:
+            share_tiles(Finder(self.folder), self.count)
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+
+class Finder:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, numbers):
+        end_once(self.folder, numbers)
+
+
+@pytest.mark.parametrize(("count", "failed"), [(20, []), (31, [cluster.KILLED])])
+def test_tiles_are_repeated_once(client, tmp_path, count, failed):
+    reasons = share_files(client, Tiles(tmp_path, count), [("slide", tmp_path)])
+    if failed:
+        assert reasons in (
+            failed,
+            [f"{tmp_path}: {cluster.KILLED}"],
+        )  # the waiting task may die too
+    else:
+        assert reasons == []
+        assert {f"{n}" for n in range(count)} <= {path.name for path in tmp_path.iterdir()}
+
+
+def start(folder, output):
+    code = "import sys; from dsb2018.commands.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "predict"]
+    command += arguments(folder, output, "--workers", "2")
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def workers_of(process) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
+def test_a_killed_command_is_continued(folder):
+    process = start(folder, "killed")
+    wait_for(lambda: list((folder / "killed").glob(".done/*/record.json")))
+    workers = workers_of(process)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(worker.is_running() for worker in workers))  # they do not linger
+    assert main(arguments(folder, "killed")) == 1
+    assert_same(folder, "killed")
+
+
+def test_a_killed_worker_is_replaced(folder):
+    process = start(folder, "survived")
+    wait_for(lambda: list((folder / "survived").glob(".done/*/record.json")))
+    for worker in workers_of(process)[:1]:
+        worker.kill()
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert errors.count("failed:") == 1  # the damaged file
+    assert_same(folder, "survived")
+
+
+def test_no_scheduler(folder, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    assert main(arguments(folder, "none", "--dask", "tcp://127.0.0.1:9")) == 2
+    assert "no scheduler of Dask there" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="no scheduler"), open_client("nonsense://x", None):
+        pass
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_scheduler_that_writes_a_file(folder, tmp_path, capsys, is_killed):
+    """The commands of the script for Slurm in docs/distributed.md."""
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    commands = [
+        ["scheduler", "--port", "0", "--dashboard-address", ":0"],
+        ["worker", "--nthreads", "1"],
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [
+        subprocess.Popen([*dask, *command, "--scheduler-file", str(file)], **quiet)
+        for command in commands
+    ]
+    output = f"file{is_killed}"
+    try:
+        wait_for(file.exists)
+        if is_killed:
+            record = folder / output / ".done" / "i0" / "record.json"
+            killer = Thread(target=lambda: (wait_for(record.exists), processes[0].kill()))
+            killer.start()
+        assert main(arguments(folder, output, "--dask", str(file))) == 1
+        if is_killed:
+            killer.join()
+            assert "the scheduler of Dask has ended" in capsys.readouterr().err
+            assert main(arguments(folder, output)) == 1  # continues
+        assert_same(folder, output)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
+def test_no_dask(folder, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    assert main(arguments(folder, "none", "--workers", "2")) == 1
+    assert 'pip install "dsb2018[dask]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--workers", "0"], ["--workers", "2", "--dask", "a:1"]])
+def test_options_that_do_not_fit(folder, options):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments(folder, "none", *options))
