@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    cluster,
     evaluation,
     forms,
     inference,
@@ -47,6 +48,7 @@ BENCHMARKS = {
         for row in waiting.measure(f"configs/{name}.yaml", "dsb2018_train")
     ],
     "prediction": lambda images, root: prediction.measure(images),
+    "cluster": lambda images, root: cluster.measure(),
     "peers": lambda images, root: peer_times.measure(images),
     "tiling": lambda images, root: tiling.measure(images),
     "inference": lambda images, root: inference.measure(root, "dsb2018_val"),

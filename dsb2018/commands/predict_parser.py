@@ -71,8 +71,8 @@ def _add_steering(group: argparse._ArgumentGroup) -> None:
         "--threshold",
         type=_share,
         metavar="P",
-        help="minimum probability, 0 to 1: lower finds more and larger nuclei (default: the "
-        "model's, 0.5 for nuclei)",
+        help="minimum probability, 0 to 1: lower finds fainter nuclei, with wider outlines "
+        "(default: the model's, 0.5 for nuclei)",
     )
     add(
         "--min-area",
@@ -85,8 +85,8 @@ def _add_steering(group: argparse._ArgumentGroup) -> None:
     add(
         "--measure-only",
         metavar="PATH",
-        help="do not search, but measure the nuclei in this folder: label images, ROI archives or "
-        "GeoJSON, perhaps corrected",
+        help="measure the nuclei in these files instead of searching: label images, ROI archives, "
+        "GeoJSON or COCO JSON, for example after a correction",
     )
 
 

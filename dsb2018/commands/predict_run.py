@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+import dsb2018
 from dsb2018.errors import UsageError
 from dsb2018.inference.cluster import NamedPath, share_tiles
 from dsb2018.inference.export.base import choose_exporters
 from dsb2018.inference.export.worker import ExportHere
 from dsb2018.inference.given_nuclei import GivenNuclei
+from dsb2018.inference.model_files import DEFAULT
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun, TileJob
 from dsb2018.inference.selection import Selection
@@ -23,8 +25,9 @@ IRRELEVANT_ARGUMENTS = ("input", "output", "recursive", "debug", "group", "worke
 
 
 def settings(args: argparse.Namespace) -> dict[str, str]:
-    """Returns the options that were given or have a default, {option: value}."""
-    return {
+    """Returns the version, the model, and the options that were given or have a default."""
+    model = args.model or DEFAULT
+    return {"version": dsb2018.__version__, **({} if args.measure_only else {"--model": model})} | {
         f"--{name.replace('_', '-')}": " ".join(map(str, value))
         if isinstance(value, list)
         else str(value)

@@ -1,0 +1,49 @@
+"""Overhead of the engine of predictions, with workers that sleep as long as a network would take.
+
+The workers are threads of one process with the scheduler, so that a hundred of them fit on a
+machine.
+"""
+
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+from benchmarks.timing import Row, seconds
+from dsb2018.inference.cluster import NamedPath, share_files
+
+FIELD = 0.2  # seconds that a field takes one worker: 256×256 pixels with `nuclei_fast`
+RUNS = ((1, 200), (10, 2_000), (100, 100_000))  # workers and fields
+
+
+def measure() -> list[Row]:
+    """Returns the rows of the report."""
+    rows = []
+    for workers, fields in RUNS:
+        images = [(f"field{n:06d}", Path(f"plate/A01/{n:06d}.tif")) for n in range(fields)]
+        before = _peak_memory()
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            took = seconds(lambda c=client, i=images: share_files(c, _sleep, i))
+        ideal = fields * FIELD / workers
+        value = f"{took:.1f} s, {1e3 * (took - ideal) * workers / fields:.2f} ms for each field"
+        rows.append(Row(f"{fields:,} fields, {workers} workers, ideal {ideal:.1f} s", value))
+        memory = f"{(_peak_memory() - before) / 2**20:.0f} MiB"
+        rows.append(Row("  additional memory of scheduler and workers", memory))
+    return rows
+
+
+def _sleep(files: Sequence[NamedPath], names: frozenset[str]) -> list[str]:
+    time.sleep(FIELD * len(files))
+    return []
+
+
+def _peak_memory() -> int:
+    """Returns the peak memory of this process, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
