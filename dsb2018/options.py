@@ -23,11 +23,11 @@ def add_model(parser: Options) -> None:
     """Adds `--model`."""
     parser.add_argument(
         "--model",
-        "--config-file",
         metavar="MODEL",
         help="packaged model (nuclei, fast, light, mask_rcnn, …), config (YAML), folder of a "
         "training, or ONNX file (default: nuclei)",
     )
+    parser.add_argument("--config-file", dest="model", help=argparse.SUPPRESS)  # as in train_net.py
 
 
 def add_weights_and_opts(parser: Options) -> None:

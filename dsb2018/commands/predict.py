@@ -2,7 +2,7 @@
 
     dsb2018 predict --input my_images --output results
     dsb2018 predict --input slide.ome.tif --output results --diameter 20 --threshold 0.4
-    dsb2018 predict --input plate --output results --channel DAPI --group folder
+    dsb2018 predict --input plate --output results --recursive --channel DAPI --group folder
 
 Reads PNG, JPEG, BMP, TIFF and OME-Zarr. Writes nuclei.csv (a row for each nucleus), images.csv,
 label images, overlays with outlines, and index.html, a page of all results. See docs/predict.md.
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status, see `dsb2018.cli`.
     """
-    return run_command(predict_parser(__doc__ or ""), predict_and_report, arguments)
+    return run_command(predict_parser(__doc__ or "", is_short=True), predict_and_report, arguments)
 
 
 def predict_and_report(args: argparse.Namespace) -> int:

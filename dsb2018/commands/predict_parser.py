@@ -12,11 +12,13 @@ from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.options import add_model, add_output_folder, add_weights_and_opts
 
 
-def predict_parser(text: str = "") -> argparse.ArgumentParser:
+def predict_parser(text: str = "", *, is_short: bool = False) -> argparse.ArgumentParser:
     """Returns the argument parser of the command.
 
     Args:
         text: purpose and examples, which the help begins with.
+        is_short: whether `--help` fits on a screen. It then leaves out rarely needed options, which
+            `--help-all` shows.
     """
     parser = argparse.ArgumentParser(
         description=text,
@@ -31,7 +33,19 @@ def predict_parser(text: str = "") -> argparse.ArgumentParser:
     _add_cluster(parser.add_argument_group("many images (docs/distributed.md)"))
     rare = parser.add_argument_group("rarely needed")
     _add_rare(rare)
+    if is_short:
+        for action in rare._group_actions:
+            action.help = argparse.SUPPRESS
+        parser.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options")
     return parser
+
+
+class _HelpAll(argparse.Action):
+    """Prints the help with all options."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print(predict_parser(parser.description or "").format_help())
+        parser.exit()
 
 
 def _add_input(group: argparse._ArgumentGroup) -> None:
@@ -100,7 +114,6 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         default=["labels", "overlay", "page"],
         help=f"besides the tables: {', '.join(EXPORTERS)} (default: labels overlay page)",
     )
-    add("--crops", action="store_true", help="the same as adding crops to --format")
     add(
         "--group",
         type=_grouping,
@@ -131,6 +144,7 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
 
 def _add_rare(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add("--crops", action="store_true", help="the same as adding crops to --format")
     for name, default, text in (
         ("--tile", Tiling.edge, "width of the tiles of large images"),
         ("--overlap", Tiling.margin, "margin of a tile, more than the largest nucleus"),

@@ -12,7 +12,7 @@ from dsb2018.inference.cluster import NamedPath, share_tiles
 from dsb2018.inference.export.base import choose_exporters
 from dsb2018.inference.export.worker import ExportHere
 from dsb2018.inference.given_nuclei import GivenNuclei
-from dsb2018.inference.model_files import DEFAULT
+from dsb2018.inference.model_files import DEFAULT, has_gpu
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun, TileJob
 from dsb2018.inference.selection import Selection
@@ -103,4 +103,16 @@ def _worker_source(args: argparse.Namespace) -> Source:
 @lru_cache(maxsize=1)
 def _open_once(arguments: bytes) -> Source:
     """Opens the model of the last arguments, which a worker keeps."""
+    if has_gpu():
+        _choose_gpu()
     return open_source(pickle.loads(arguments))
+
+
+def _choose_gpu() -> None:
+    """Divides the GPUs of a machine among the workers that Dask has numbered."""
+    import torch
+    from distributed import get_worker
+
+    number, count = get_worker().name, torch.cuda.device_count()
+    if isinstance(number, int) and count:
+        torch.cuda.set_device(number % count)

@@ -103,7 +103,7 @@ def _find_onnx(
     if weights or options or backend == "torch" or is_config(model):
         return None
     file = FOLDER / f"{find_packaged(str(model or DEFAULT))}{SUFFIX}"
-    if not file.exists() or (backend == "auto" and _has_gpu()):
+    if not file.exists() or (backend == "auto" and has_gpu()):
         return None
     check_packaged(file)
     check_packaged(file.with_suffix(WEIGHTS_SUFFIX))
@@ -117,7 +117,7 @@ def is_config(model: str | os.PathLike | None) -> bool:
     return Path(model).suffix in (".yaml", ".yml") or (Path(model) / "config.yaml").is_file()
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Returns whether torch may run on a GPU. Torch is not imported, which takes seconds."""
     return importlib.util.find_spec("torch") is not None and shutil.which("nvidia-smi") is not None
 

@@ -480,19 +480,15 @@ def test_invalid_arguments(folder, tmp_path, capsys, status, arguments, message)
     assert message in capsys.readouterr().err
 
 
-def test_several_processes(folder, tmp_path, project):
-    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    files = ["tools/predict.py", "--input", str(folder), "--output", str(tmp_path / "two")]
-    result = subprocess.run(
-        [*launcher, "--nproc-per-node=2", *files],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("3 of 3 files done") == 1
-    torch.set_num_threads(1)
-    assert run(folder, tmp_path / "one") == 0
-    for name in ("nuclei.csv", "images.csv"):
-        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+def test_the_help_fits_on_a_screen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    helps = []
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit, match="0"):
+            predict.main([option])
+        helps.append(capsys.readouterr().out)
+    short, full = helps
+    assert len(short.splitlines()) <= 50
+    assert short.index("dsb2018 predict --input my_images") < short.index("--threshold")
+    assert "--backend" not in short
+    assert {"--backend", "--weights", "--opts", "--tile"} <= set(full.split())
