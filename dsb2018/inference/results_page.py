@@ -20,11 +20,11 @@ MOST_PICTURES = 300  # more would make the page too large for a browser
 MOST_GROUPS = 40  # more cannot be told apart in a chart
 # {column of groups.csv, without suffix: (title of its chart, title of the axis)}
 GROUP_CHARTS = {
-    "nuclei_per_image": ("Nuclei per image, by group", "nuclei, median and quartiles of images"),
-    "nuclei_per_mm2": ("Density, by group", "nuclei per mm², median and quartiles of images"),
-    "area": ("Area, by group", "pixels, median and quartiles of nuclei"),
-    "area_um2": ("Area in µm², by group", "µm², median and quartiles of nuclei"),
-    "intensity_mean": ("Intensity, by group", "gray values, median and quartiles of nuclei"),
+    "nuclei_per_image": ("Nuclei per image, by group: median and quartiles of images", "nuclei"),
+    "nuclei_per_mm2": ("Density, by group: median and quartiles of images", "nuclei per mm²"),
+    "area": ("Area, by group: median and quartiles of nuclei", "pixels"),
+    "area_um2": ("Area in µm², by group: median and quartiles of nuclei", "µm²"),
+    "intensity_mean": ("Intensity, by group: median and quartiles of nuclei", "gray values"),
 }
 
 
