@@ -12,6 +12,8 @@ from dsb2018.commands.predict import main
 from dsb2018.inference import predictor
 from tests.inference.test_predictor import micrograph
 
+KINDS = ("labels", "cellpose", "rois", "geojson")
+
 
 @pytest.fixture
 def found(tmp_path):
@@ -19,7 +21,7 @@ def found(tmp_path):
     (tmp_path / "in").mkdir()
     for seed in range(2):
         cv2.imwrite(str(tmp_path / "in" / f"i{seed}.png"), micrograph((96, 128), seed)[0])
-    assert run(tmp_path, "out", "--diameter", "20", "--format", "labels", "rois", "geojson") == 0
+    assert run(tmp_path, "out", "--diameter", "20", "--format", *KINDS) == 0
     return tmp_path
 
 
@@ -27,7 +29,7 @@ def run(folder, output, *options) -> int:
     return main(["--input", str(folder / "in"), "--output", str(folder / output), *options])
 
 
-@pytest.mark.parametrize("kind", ["labels", "rois", "geojson"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_nuclei_give_the_same_numbers(found, kind, monkeypatch):
     monkeypatch.setattr(predictor, "open_model", None)  # no model is opened
     shutil.copytree(found / "out" / kind, found / "corrected")

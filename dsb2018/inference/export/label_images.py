@@ -22,27 +22,35 @@ class LabelExporter(Exporter):
     """Writes `labels/<image>.tif`; for a stack, one file with all slices."""
 
     name = "labels"
+    ending = ""  # of the file names
 
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
         if job.slice_number is None:
-            write_labels(_path(job.output, job.name), job.nuclei, job.image)
+            write_labels(self._path(job.output, job.name), job.nuclei, job.image)
 
     def write_stack(self, job: StackJob) -> None:
         """See `Exporter.write_stack`."""
-        write_volume(_path(job.output, job.name), job.slices, job.count, job.image)
+        write_volume(self._path(job.output, job.name), job.slices, job.count, job.image)
 
     def outputs(self, output: Path, record: dict) -> list[Path]:
         """See `Exporter.outputs`."""
         images = [row["image"] for row in record["images"] if "slice" not in row]
-        return [_path(output, name) for name in (*images, *record["stacks"])]
+        return [self._path(output, name) for name in (*images, *record["stacks"])]
+
+    def _path(self, output: Path, name: str) -> Path:
+        return output / self.name / f"{name}{self.ending}.tif"
+
+
+class CellposeExporter(LabelExporter):
+    """Writes `cellpose/<image>_masks.tif`, the names that Cellpose expects beside its images."""
+
+    name = "cellpose"
+    ending = "_masks"
 
 
 register_exporter(LabelExporter())
-
-
-def _path(output: Path, name: str) -> Path:
-    return output / "labels" / f"{name}.tif"
+register_exporter(CellposeExporter())
 
 
 def write_labels(path: Path, nuclei: Nuclei, image: MicroscopyImage) -> None:
