@@ -12,7 +12,8 @@ from dsb2018.inference.cluster import NamedPath, share_tiles
 from dsb2018.inference.export.base import choose_exporters
 from dsb2018.inference.export.worker import ExportHere
 from dsb2018.inference.given_nuclei import GivenNuclei
-from dsb2018.inference.model_files import DEFAULT, has_gpu
+from dsb2018.inference.model_files import has_gpu
+from dsb2018.inference.opened_model import DEFAULT
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun, TileJob
 from dsb2018.inference.selection import Selection

@@ -103,6 +103,7 @@ def share_files(
         ConnectionError: the scheduler has ended.
     """
     from distributed import KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     if not _workers(client):
         logger.warning("waiting for a worker of Dask")
@@ -124,7 +125,7 @@ def share_files(
                 failed += task.result()
             except KilledWorker:
                 failed.append(f"{printable(path)}: {KILLED}")
-    except CancelledError as error:
+    except (CancelledError, CommClosedError) as error:
         raise ConnectionError(
             "the scheduler of Dask has ended; the same command continues"
         ) from error

@@ -9,35 +9,18 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dsb2018.cores import usable_cores
 from dsb2018.errors import UsageError
+from dsb2018.inference.opened_model import DEFAULT, OpenedModel, is_config
 from dsb2018.io.files import sha256
-from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.onnx_model import OnnxModel
 from dsb2018.runtime.packaged import FOLDER, check_packaged, find_packaged
 from dsb2018.runtime.scaling import ScaledModel
 
-DEFAULT = "nuclei"  # name of a packaged model
 BACKENDS = ("auto", "torch", "onnxruntime")
 SUFFIX, WEIGHTS_SUFFIX = ".onnx", ".safetensors"
-
-
-class OpenedModel(NamedTuple):
-    """A trained model.
-
-    Args:
-        spec: how images enter the model, and how its maps become nuclei.
-        run: maps inputs to predictions, at the scale of the model.
-        threads: number of threads that the model uses if nothing else is set.
-        fingerprint: hash of everything that the results of the model depend on.
-    """
-
-    spec: ModelSpec
-    run: Any
-    threads: int
-    fingerprint: str
 
 
 def open_model(
@@ -108,13 +91,6 @@ def _find_onnx(
     check_packaged(file)
     check_packaged(file.with_suffix(WEIGHTS_SUFFIX))
     return file
-
-
-def is_config(model: str | os.PathLike | None) -> bool:
-    """Returns whether a model is a config, or a folder with one."""
-    if model is None:
-        return False
-    return Path(model).suffix in (".yaml", ".yml") or (Path(model) / "config.yaml").is_file()
 
 
 def has_gpu() -> bool:

@@ -10,7 +10,7 @@ from detectron2.utils.file_io import PathManager
 
 from dsb2018.checkpoint import FOLDER, find_weights
 from dsb2018.config import read_config
-from dsb2018.inference.model_files import DEFAULT, OpenedModel, is_config
+from dsb2018.inference.opened_model import DEFAULT, OpenedModel, is_config
 from dsb2018.io.files import sha256
 from dsb2018.modeling import load_model
 from dsb2018.runtime.model_spec import ModelSpec
