@@ -12,10 +12,11 @@ from dsb2018.inference.cluster import NamedPath, share_tiles
 from dsb2018.inference.export.base import choose_exporters
 from dsb2018.inference.export.worker import ExportHere
 from dsb2018.inference.given_nuclei import GivenNuclei
+from dsb2018.inference.large_images import LargeImages, TileJob
 from dsb2018.inference.model_files import has_gpu
 from dsb2018.inference.opened_model import DEFAULT
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.run import PredictionRun, TileJob
+from dsb2018.inference.run import RECORDS, PredictionRun
 from dsb2018.inference.selection import Selection
 from dsb2018.inference.tiling.stitching import Tiling
 
@@ -93,8 +94,8 @@ def _share_tiles(args: argparse.Namespace, job: TileJob, count: int) -> None:
 
 def process_tiles(args: argparse.Namespace, job: TileJob, numbers: Sequence[int]) -> None:
     """Processes some tiles of a large image in a worker; see `share_tiles`."""
-    with open_run(args, _worker_source(args), worker=ExportHere()) as run:
-        run.find_tiles(job, numbers)
+    images = LargeImages(_worker_source(args), args.output / RECORDS, args.channel)
+    images.find_tiles(job, numbers)
 
 
 def _worker_source(args: argparse.Namespace) -> Source:

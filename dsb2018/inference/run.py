@@ -11,51 +11,28 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from dsb2018.images import open_images
-from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportHere, ExportWorker
 from dsb2018.inference.given_nuclei import GivenNuclei
+from dsb2018.inference.large_images import LargeImages, TileJob, channel_reader
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
 from dsb2018.inference.selection import NO_SELECTION, Selection
-from dsb2018.inference.tiling.cache import CachedTiles, TileCache, delete_caches
-from dsb2018.inference.tiling.stitching import WindowReader, divide, find_in_tile, stitch
+from dsb2018.inference.tiling.cache import delete_caches
 from dsb2018.inference.volumes import SliceLinker
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
 from dsb2018.progress import progress
-from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
+RECORDS = ".done"  # folder in the output folder
 REVISION = 6  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
-
-
-class TileJob(NamedTuple):
-    """A large image whose tiles are processed, perhaps by several processes.
-
-    Args:
-        file: the image file.
-        image: name of the image in it.
-        fixed: {axis: index} that select the 2-D image.
-        grey_range: gray values that become 0 and 255.
-        zoom: see `Predictor.find_zoom`.
-    """
-
-    file: ImageFile
-    image: str
-    fixed: dict[str, int]
-    grey_range: GreyRange
-    zoom: float
 
 
 class PredictionRun:
@@ -86,17 +63,15 @@ class PredictionRun:
             selection: which nuclei are kept.
             gamma: see `draw_overlay`.
             worker: measures and exports the images; None: another process.
-            share_tiles: lets several processes call `find_tiles` for a job and its number of tiles;
-                None: this process alone does.
+            share_tiles: see `LargeImages`.
         """
         self._selection, self._gamma = selection, gamma
         self._predictor, self._tiling = predictor, predictor.tiling
         self._output, self.exporters, self._options = output, exporters, options
-        self.done = output / ".done"
+        self.done = output / RECORDS
         self._prefetcher = Prefetcher(predictor, channel, pixel_size)
-        self._channel = channel
+        self._large_images = LargeImages(predictor, self.done, channel, share_tiles)
         self._worker = worker or ExportWorker()
-        self._share_tiles = share_tiles
 
     def __enter__(self) -> "PredictionRun":
         return self
@@ -196,7 +171,7 @@ class PredictionRun:
         linker, slices = SliceLinker(), []
         stack = opened.image.name
         middle = opened.channel.at(Z=opened.channel.depth // 2)
-        read = _window_reader(opened.grey_range, middle)
+        read = channel_reader(opened.grey_range, middle)
         zoom = self._predictor.find_zoom(read, middle.size)
         for z in progress(range(opened.channel.depth), "slice", opened.channel.depth):
             slices.append(self._segment_image(file, opened, opened.channel.at(Z=z), zoom))
@@ -241,40 +216,12 @@ class PredictionRun:
             return self._predictor.read(file.path, channel.size)
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
-        read = _window_reader(opened.grey_range, channel)
+        read = channel_reader(opened.grey_range, channel)
         if is_small:
             return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]
         zoom = zoom or self._predictor.find_zoom(read, channel.size)
         job = TileJob(file, opened.image.name, channel.fixed, opened.grey_range, zoom)
-        tiles = self._open_tiles(job, channel)
-        # Nuclei that stay in memory would fragment it, because the large arrays of the next tile do
-        # not fit between them (2 GB after 200 tiles). They are therefore read from disk at the end.
-        if self._share_tiles:
-            self._share_tiles(job, len(tiles))
-        else:
-            for number in progress(range(len(tiles)), "tile", len(tiles)):
-                tiles.keep(number)
-        return stitch(channel.size, (tiles.read(number) for number in range(len(tiles))))
-
-    def find_tiles(self, job: TileJob, numbers: Iterable[int]) -> None:
-        """Finds the nuclei of some tiles of a large image, and stores them for `stitch`."""
-        images = open_images(job.file.name, job.file.path)
-        image = next(image for image in images if image.name == job.image)
-        channel = replace(choose_channel(image, self._channel), fixed=job.fixed)
-        tiles = self._open_tiles(job, channel)
-        for number in numbers:
-            tiles.keep(number)
-
-    def _open_tiles(self, job: TileJob, channel: MicroscopyImage) -> CachedTiles:
-        name = "_".join(f"{axis}{index}" for axis, index in sorted(job.fixed.items())) or "all"
-        cache = TileCache(self.done / job.file.name / "tiles" / name, job.file.fingerprint)
-        read = _window_reader(job.grey_range, channel)
-        find_whole = partial(self._predictor.find_whole, zoom=job.zoom)
-        find = partial(find_in_tile, read=read, size=channel.size, find=find_whole)
-        tiles = divide(*channel.size, self._tiling.at(job.zoom))
-        return CachedTiles(
-            [tile for tile in tiles if not channel.is_absent(*tile.window)], find, cache
-        )
+        return self._large_images.find(job, channel)
 
     def _export_job(
         self, file: ImageFile, opened: OpenedImage, name: str, nuclei: Nuclei
@@ -323,15 +270,6 @@ class PredictionRun:
         states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _window_reader(grey_range: GreyRange, channel: MicroscopyImage) -> WindowReader:
-    """Returns the reader of an image, whose windows are the model's input before the zoom."""
-
-    def read(y: int, x: int, height: int, width: int) -> np.ndarray:
-        return grey_range.to_rgb(channel.read(y, x, height, width))
-
-    return read
 
 
 def _has_content(path: Path) -> bool:

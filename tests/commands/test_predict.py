@@ -17,8 +17,7 @@ import torch
 from skimage.io import imread
 
 from dsb2018.images import tiff
-from dsb2018.inference import prefetch
-from dsb2018.inference import run as run_module
+from dsb2018.inference import large_images, prefetch
 from dsb2018.inference.export import worker
 from dsb2018.inference.export.base import EXPORTERS, ExportJob
 from dsb2018.inference.export.run_exporters import export_image
@@ -436,7 +435,7 @@ def test_interrupted_large_image_is_resumed(tmp_path, monkeypatch, capsys):
     options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
     monkeypatch.setattr(Tiling, "whole", 256)
     seen = []
-    original = run_module.find_in_tile
+    original = large_images.find_in_tile
 
     def interrupted(tile, **rest):
         if len(seen) == 5:
@@ -444,13 +443,13 @@ def test_interrupted_large_image_is_resumed(tmp_path, monkeypatch, capsys):
         seen.append(tile)
         return original(tile, **rest)
 
-    monkeypatch.setattr(run_module, "find_in_tile", interrupted)
+    monkeypatch.setattr(large_images, "find_in_tile", interrupted)
     assert run(path, tmp_path / "out", *options) == 130
     assert "the same command continues" in capsys.readouterr().err
     tiles = tmp_path / "out" / ".done" / "slide" / "tiles"
     assert len(list(tiles.rglob("*.npz"))) == 5
     monkeypatch.setattr(
-        run_module, "find_in_tile", lambda t, **k: seen.append(t) or original(t, **k)
+        large_images, "find_in_tile", lambda t, **k: seen.append(t) or original(t, **k)
     )
     assert run(path, tmp_path / "out", *options) == 0
     assert len(seen) == len(set(seen)) > 6

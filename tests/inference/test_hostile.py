@@ -20,7 +20,7 @@ from dsb2018.checkpoint import FOLDER
 from dsb2018.images import open_images
 from dsb2018.images import tiff as tiff_module
 from dsb2018.images.microscopy_image import AbsentTiles, MicroscopyImage
-from dsb2018.inference import run as run_module
+from dsb2018.inference import large_images
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.crops import write_crops
 from dsb2018.inference.tiling.stitching import Tiling
@@ -133,7 +133,7 @@ def test_a_damaged_tile_is_computed_again(tmp_path, monkeypatch):
     options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
     monkeypatch.setattr(Tiling, "whole", 256)
     assert run(path, tmp_path / "whole", *options) == 0
-    original = run_module.stitch
+    original = large_images.stitch
 
     def damage_and_stitch(size, tiles):
         paths = sorted((tmp_path / "out" / ".done" / "slide" / "tiles").rglob("*.npz"))
@@ -141,7 +141,7 @@ def test_a_damaged_tile_is_computed_again(tmp_path, monkeypatch):
         paths[1].unlink()
         return original(size, tiles)
 
-    monkeypatch.setattr(run_module, "stitch", damage_and_stitch)
+    monkeypatch.setattr(large_images, "stitch", damage_and_stitch)
     assert run(path, tmp_path / "out", *options) == 0
     labels = [tifffile.imread(tmp_path / out / "labels" / "slide.tif") for out in ("whole", "out")]
     np.testing.assert_array_equal(*labels)
@@ -217,9 +217,9 @@ def test_tiles_without_data_are_skipped(tmp_path, monkeypatch):
     assert [position for position, _ in image.windows(256).with_positions()] == [(0, 0)]
     assert image.read(300, 300, 5, 6).shape == (5, 6, 1)
     tiles = []
-    original = run_module.find_in_tile
+    original = large_images.find_in_tile
     monkeypatch.setattr(
-        run_module, "find_in_tile", lambda tile, **k: tiles.append(tile) or original(tile, **k)
+        large_images, "find_in_tile", lambda tile, **k: tiles.append(tile) or original(tile, **k)
     )
     assert run(path, tmp_path / "out", "--format", "labels", "--tile", "512") == 0
     assert len(tiles) < 5  # of more than 100

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from dsb2018.checkpoint import NucleiCheckpointer
 from dsb2018.engine import Trainer
-from dsb2018.modeling.light_head import LightHead
-from dsb2018.modeling.segmentor import FCNHead, UNetHead
+from dsb2018.modeling.semantic_heads import FCNHead, LightHead, UNetHead
 from tests.configs import CONFIGS, SMALL_RCNN, SMALL_RESNET, load_cfg
 
 SHAPES = {
