@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsb2018.images.false_color import only_stain
 from dsb2018.images.stains import STAINS, unmix
 
 SMALL = 1 << 26  # bytes; arrays up to this size are read as a whole and sent to other processes
@@ -165,6 +166,33 @@ class MicroscopyImage:
         """
         return Windows(self, edge)
 
+    def sample(self, count: int = 4, edge: int = 256) -> np.ndarray:
+        """Reads some pixels from all parts of the image.
+
+        Args:
+            count: number of windows in a row and in a column. A small image has fewer.
+            edge: of the windows, pixels.
+
+        Returns:
+            (n, 1, channels) pixels of the image, or of the middle slice of a stack.
+        """
+        image = self if self.depth is None else self.at(Z=self.depth // 2)
+        height, width = image.size
+        h, w = min(edge, height), min(edge, width)
+        rows, columns = (
+            np.unique(np.linspace(0, length - size, min(count, -(-length // size))).astype(int))
+            for length, size in ((height, h), (width, w))
+        )
+        windows = [
+            image.read(int(y), int(x), h, w)
+            for y in rows
+            for x in columns
+            if not image.is_absent(int(y), int(x), h, w)
+        ]
+        if not windows:
+            windows = [image.read(0, 0, h, w)]
+        return np.concatenate([window.reshape(-1, 1, window.shape[2]) for window in windows])
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -193,8 +221,9 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     Args:
         image: an image with any number of channels.
         channel: index, from 0, or name of the nuclear channel; for RGB images also one of `STAINS`;
-            None: only for images that have a single channel or that are RGB images, which are
-            returned with all three channels.
+            None: only for images that have a single channel or that are RGB images. Those are
+            returned with all three channels, except fluorescence of one false color, see
+            `only_stain`.
 
     Raises:
         ValueError: the channel does not exist, or `channel` is None and the image has several.
@@ -202,7 +231,10 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     axis = image.channel_axis
     count = image.length(axis) if axis else image.copies
     if channel is None:
-        if axis is None or (axis == "S" and count in (1, 3)):
+        if axis == "S" and count == 3:
+            stain = only_stain(image.sample())
+            return image if stain is None else image.at(S=stain)
+        if axis is None or (axis == "S" and count == 1):
             return image
         if count == 1:
             return image.at(**{axis: 0})

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dsb2018.images.false_color import is_false_color
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.stains import STAINS, unmix
 from dsb2018.inference.measurements import background_levels
@@ -37,16 +38,28 @@ class Appearance:
         levels = (background_levels(self._nuclei, self._picture) - low) / (high - low)
         return float(levels.mean()) if np.ptp(levels) < MOST_COLOR else float("nan")
 
+    def has_several_stains(self) -> bool:
+        """Returns whether this is fluorescence of several stains, in as many colors.
+
+        Images with a single stain have been reduced to one channel, see `choose_channel`.
+        """
+        return self._is_color and is_false_color(self._picture.sample())
+
+    @property
+    def _is_color(self) -> bool:
+        axis = self._picture.channel_axis
+        return axis is not None and self._picture.length(axis) == 3
+
     def is_brown(self) -> bool:
         """Returns whether this is a section with a brown stain, as in immunohistochemistry.
 
         Of the images with color, no image of DSB2018 and CoNSeP has brown in more than 2 % of the
         pixels, 4 of 80 of NuInsSeg in 5 % or more, and scikit-image's example in 20 %.
         """
+        if not self._is_color:
+            return False
         brown, count = 0, 0
         for window in self._picture.windows():
-            if window.shape[2] != 3:
-                return False
             sample = self._grey_range.apply(window[::2, ::2])
             is_colored = np.ptp(sample, axis=2) > MOST_COLOR * 255  # gray has all stains
             brown += np.count_nonzero(is_colored & (unmix(sample, STAINS[-1])[..., 0] > BROWN))

@@ -28,9 +28,12 @@ def find_doubts(median_score: float, median_diameter: float, appearance: Appeara
         appearance: of the picture.
     """
     doubts = []
+    has_several_stains = appearance.has_several_stains()
+    if has_several_stains:
+        doubts.append("several colors on black: name the nuclear channel with --channel")
     if median_score < LOW_SCORE:
         doubts.append("low confidence")
-        if appearance.is_brown():
+        if not has_several_stains and appearance.is_brown():
             doubts.append("brown stain: try --channel hematoxylin")
     if not math.isnan(median_diameter) and not SMALLEST <= median_diameter <= LARGEST:
         doubts.append(f"nuclei of {median_diameter:.0f} pixels")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsb2018.errors import UsageError
+from dsb2018.images.false_color import only_stain
 from dsb2018.inference.model_files import open_model
 from dsb2018.inference.tiling.stitching import Tiling, WindowReader, find_in_tiles
 from dsb2018.inference.tiling.windows import choose_windows, window_reader
@@ -96,6 +97,8 @@ class Predictor:
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Converts an image to the model's input: (H, W, 3) uint8 RGB, with stretched contrast.
 
+        Fluorescence of one false color becomes gray, see `only_stain`.
+
         Raises:
             ValueError: see `__call__`.
         """
@@ -107,7 +110,9 @@ class Predictor:
                 f"an image of shape {image.shape}, expected (H, W), (H, W, 1), (H, W, 3) or "
                 "(H, W, 4) with at least one pixel"
             )
-        return self.preprocess(image[..., :3])
+        image = image[..., :3]
+        stain = only_stain(image) if image.shape[2] == 3 else None
+        return self.preprocess(image if stain is None else image[..., [stain]])
 
     def use_threads(self, *, all_but: int = 0) -> None:
         """Sets the number of threads to the default number minus `all_but`, at least one."""

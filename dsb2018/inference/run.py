@@ -31,7 +31,7 @@ from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
 RECORDS = ".done"  # folder in the output folder
-REVISION = 6  # increase it if a code change alters the results or their format
+REVISION = 7  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
 
 

@@ -32,7 +32,9 @@ def make_image(pixels: np.ndarray) -> MicroscopyImage:
     ],
 )
 def test_doubts(score, diameter, background, warning):
-    appearance = SimpleNamespace(background=lambda: background, is_brown=lambda: False)
+    appearance = SimpleNamespace(
+        background=lambda: background, is_brown=lambda: False, has_several_stains=lambda: False
+    )
     assert find_doubts(score, diameter, appearance) == warning
 
 
