@@ -8,15 +8,15 @@ from pathlib import Path
 
 import dsb2018
 from dsb2018.errors import UsageError
-from dsb2018.inference.cluster import NamedPath, share_tiles
+from dsb2018.inference.cluster import NamedPath, share_parts
 from dsb2018.inference.export.base import choose_exporters
 from dsb2018.inference.export.worker import ExportHere
 from dsb2018.inference.given_nuclei import GivenNuclei
-from dsb2018.inference.large_images import LargeImages, TileJob
+from dsb2018.inference.large_images import LargeImage
 from dsb2018.inference.model_files import has_gpu
 from dsb2018.inference.opened_model import DEFAULT
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.run import RECORDS, PredictionRun
+from dsb2018.inference.run import PredictionRun
 from dsb2018.inference.selection import Selection
 from dsb2018.inference.tiling.stitching import Tiling
 
@@ -83,19 +83,21 @@ def process_files(
     args: argparse.Namespace, files: Sequence[NamedPath], names: frozenset[str]
 ) -> list[str]:
     """Processes some files in a worker; see `share_files`."""
-    share = partial(_share_tiles, args)
-    with open_run(args, _worker_source(args), worker=ExportHere(), share_tiles=share) as run:
+    share = partial(_share, args)
+    with open_run(args, _worker_source(args), worker=ExportHere(), share=share) as run:
         return run.work_on(files, names)
 
 
-def _share_tiles(args: argparse.Namespace, job: TileJob, count: int) -> None:
-    share_tiles(partial(process_tiles, args, job), count)
+def _share(args: argparse.Namespace, step: str, large: LargeImage, count: int) -> None:
+    share_parts(partial(process_parts, args, step, large), count)
 
 
-def process_tiles(args: argparse.Namespace, job: TileJob, numbers: Sequence[int]) -> None:
-    """Processes some tiles of a large image in a worker; see `share_tiles`."""
-    images = LargeImages(_worker_source(args), args.output / RECORDS, args.channel)
-    images.find_tiles(job, numbers)
+def process_parts(
+    args: argparse.Namespace, step: str, large: LargeImage, numbers: Sequence[int]
+) -> None:
+    """Processes some parts of a large image in a worker; see `share_parts`."""
+    with open_run(args, _worker_source(args), worker=ExportHere()) as run:
+        run.large_images.work(step, large, numbers)
 
 
 def _worker_source(args: argparse.Namespace) -> Source:

@@ -159,12 +159,16 @@ class MicroscopyImage:
         """Returns whether the file has no data for a window, see `AbsentTiles`."""
         return self.absent is not None and self.absent.cover(y, x, height, width)
 
-    def windows(self, edge: int = 1024) -> "Windows":
+    def windows(self, edge: int = 1024, part: tuple[int, int, int, int] | None = None) -> "Windows":
         """Returns an iterable of windows of at most `edge` × `edge` pixels that cover the image.
 
         Windows without data in the file are skipped. Each iteration reads the pixels again.
+
+        Args:
+            edge: pixels.
+            part: y, x, height and width of the pixels that are covered; None: all.
         """
-        return Windows(self, edge)
+        return Windows(self, edge, part or (0, 0, *self.size))
 
     def sample(self, count: int = 4, edge: int = 256) -> np.ndarray:
         """Reads some pixels from all parts of the image.
@@ -200,6 +204,7 @@ class Windows:
 
     image: MicroscopyImage
     edge: int
+    part: tuple[int, int, int, int]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for _, window in self.with_positions():
@@ -207,10 +212,11 @@ class Windows:
 
     def with_positions(self) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         """Iterates over the (y, x) of the first pixel of each window, and the window."""
-        height, width = self.image.size
-        for y in range(0, height, self.edge):
-            for x in range(0, width, self.edge):
-                h, w = min(self.edge, height - y), min(self.edge, width - x)
+        top, left, height, width = self.part
+        bottom, right = top + height, left + width
+        for y in range(top, bottom, self.edge):
+            for x in range(left, right, self.edge):
+                h, w = min(self.edge, bottom - y), min(self.edge, right - x)
                 if not self.image.is_absent(y, x, h, w):
                     yield (y, x), self.image.read(y, x, h, w)
 

@@ -17,14 +17,22 @@ LEAST_BROWN = 0.05  # share of the pixels in a section with brown stain
 class Appearance:
     """The appearance of a picture; each property is computed when it is needed."""
 
-    def __init__(self, nuclei: Nuclei, picture: MicroscopyImage, grey_range: GreyRange):
+    def __init__(
+        self,
+        nuclei: Nuclei,
+        picture: MicroscopyImage,
+        grey_range: GreyRange,
+        levels: np.ndarray | None = None,
+    ):
         """
         Args:
             nuclei: the nuclei that were found.
             picture: the 2-D image, of one channel or RGB.
             grey_range: gray values that become 0 and 1.
+            levels: see `background_levels`; None: computed if they are needed.
         """
         self._nuclei, self._picture, self._grey_range = nuclei, picture, grey_range
+        self._levels = levels
 
     def background(self) -> float:
         """Returns the gray value outside of the nuclei.
@@ -35,7 +43,10 @@ class Appearance:
         if not len(self._nuclei):
             return float("nan")
         low, high = self._grey_range
-        levels = (background_levels(self._nuclei, self._picture) - low) / (high - low)
+        levels = self._levels
+        if levels is None:
+            levels = background_levels(self._nuclei, self._picture)
+        levels = (levels - low) / (high - low)
         return float(levels.mean()) if np.ptp(levels) < MOST_COLOR else float("nan")
 
     def has_several_stains(self) -> bool:

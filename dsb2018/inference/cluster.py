@@ -1,4 +1,4 @@
-"""Shares the files of a prediction, and the tiles of large images, among workers of Dask.
+"""Shares the files of a prediction, and the parts of large images, among workers of Dask.
 
 Only names and messages travel between the processes. Each worker opens the model and the image
 files by itself. The results land in the output folder, which all workers must see under the same
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NamedPath = tuple[str, Path]  # name of the results and path of an image file
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
-LARGEST_TASK = 32  # files, or tiles of a large image
+LARGEST_TASK = 32  # files, or parts of a large image
 SHARES = 4  # tasks for each worker, if there are enough files, so that all end at the same time
 PATIENCE = 20  # for the connection to a scheduler, seconds
 NOISY = ("distributed", "distributed.client", "distributed.utils", "tornado.application", "asyncio")
@@ -132,21 +132,21 @@ def share_files(
     return failed
 
 
-def share_tiles(work: Callable[[Sequence[int]], None], count: int) -> None:
-    """Processes the tiles of an image on all workers. It is called in a task, which waits.
+def share_parts(work: Callable[[Sequence[int]], None], count: int) -> None:
+    """Processes the parts of an image on all workers. It is called in a task, which waits.
 
     Args:
-        work: processes the tiles of the given numbers, and stores their nuclei.
-        count: number of tiles.
+        work: processes the parts of the given numbers, and stores their results.
+        count: number of parts.
 
     Raises:
-        ValueError: the same tiles killed two workers.
+        ValueError: the same parts killed two workers.
     """
     from distributed import KilledWorker, worker_client
 
     with worker_client() as client:
         parts = divide_evenly(range(count), max(1, _workers(client)))
-        # The tiles of an image that is in work go first.
+        # An image that is in work goes first.
         tasks = [client.submit(work, part, pure=False, priority=1) for part in parts]
         for task, part in zip(tasks, parts, strict=True):
             try:

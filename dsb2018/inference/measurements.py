@@ -4,7 +4,7 @@ Shapes are measured by scikit-image's `regionprops`, and the columns have its na
 pixels. If the pixel size is known, additional columns contain them in micrometers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,18 +33,33 @@ LENGTHS = {
 BLOCK = 1024  # edge of the grid by which nuclei are grouped into blocks, pixels
 SAMPLE = 4e6  # approximate number of pixels from which the background is estimated
 
-Columns = dict[str, np.ndarray]
+Columns = Mapping[str, np.ndarray]
 
 
-def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
+class Part(NamedTuple):
+    """A part of the nuclei of a large image, and what its measurement needs of the others.
+
+    Args:
+        indices: of the nuclei.
+        backgrounds: of the whole image, see `background_levels`.
+        neighbour_distances: (N,) pixels, see `measure_nuclei`.
+    """
+
+    indices: range
+    backgrounds: np.ndarray
+    neighbour_distances: np.ndarray
+
+
+def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage, part: Part | None = None) -> Columns:
     """Measures the nuclei of an image.
 
     Args:
-        nuclei: the N nuclei of the image.
+        nuclei: the nuclei of the image.
         image: the 2-D image with all channels; it is read in blocks.
+        part: the N nuclei that are measured; None: all.
 
     Returns:
-        {column: (N,) values}; the nucleus of label k is in row k - 1. The columns are
+        {column: (N,) values}, in ascending order of the labels. The columns are
 
         - label, and score (0 to 1);
         - centroid_y, centroid_x in pixels (the center of the first pixel is 0);
@@ -59,19 +74,27 @@ def measure_nuclei(nuclei: Nuclei, image: MicroscopyImage) -> Columns:
         - if the pixel size is known, the columns of `LENGTHS` in micrometers; the names end in _um
           or _um2.
     """
-    count, channels = len(nuclei), _channel_names(image)
-    backgrounds = background_levels(nuclei, image)
-    columns: Columns = {
-        "label": np.arange(1, count + 1),
-        "score": nuclei.scores.astype(np.float64),
+    channels = channel_suffixes(image)
+    indices = part.indices if part else range(len(nuclei))
+    backgrounds = part.backgrounds if part else background_levels(nuclei, image)
+    columns: dict[str, np.ndarray] = {
+        "label": np.arange(indices.start + 1, indices.stop + 1),
+        "score": nuclei.scores[indices.start : indices.stop].astype(np.float64),
     }
-    tables = [_measure_block(block, backgrounds, channels) for block in blocks(nuclei, image)]
+    tables = [
+        _measure_block(block, backgrounds, channels)
+        for block in blocks(nuclei, image, indices=indices)
+    ]
     order = np.argsort(np.concatenate([table.pop("label") for table in tables]))
     for name in tables[0]:
         columns[name] = np.concatenate([table[name] for table in tables])[order]
     columns["circularity"] = _circularity(columns["area"], columns["perimeter"])
-    columns["neighbour_distance"] = _neighbour_distances(columns)
-    columns["at_border"] = np.array([nuclei.at_border(crop) for crop in nuclei.crops], bool)
+    columns["neighbour_distance"] = (
+        part.neighbour_distances if part else _neighbour_distances(columns)
+    )
+    columns["at_border"] = np.array(
+        [nuclei.at_border(nuclei.crops[index]) for index in indices], bool
+    )
     if image.pixel_size:
         edge = float(np.sqrt(np.prod(image.pixel_size)))  # of a square pixel with the same area
         for name, power in LENGTHS.items():
@@ -113,11 +136,11 @@ def summarize_nuclei(
         row["pixel_size_um"] = float(np.sqrt(y * x))
         row["nuclei_per_mm2"] = 1e6 * count / (height * width * y * x)
         row["mean_area_um2"] = row["mean_area"] * y * x
-    for name, values in columns.items():
+    for name in columns:
         if name.startswith("intensity_sum"):
-            row[name.replace("intensity_sum", "integrated_intensity")] = float(values.sum())
+            row[name.replace("intensity_sum", "integrated_intensity")] = float(columns[name].sum())
         if name.startswith("intensity_mean"):
-            mean = float(values.mean()) if count else float("nan")
+            mean = float(columns[name].mean()) if count else float("nan")
             row[name.replace("intensity_mean", "mean_intensity")] = mean
     return row
 
@@ -144,15 +167,50 @@ def background_levels(nuclei: Nuclei, image: MicroscopyImage) -> np.ndarray:
     Returns:
         (C,) float64.
     """
-    step = max(1, int(np.sqrt(np.prod(image.size) / SAMPLE)))
-    all_samples, background_samples = [], []
-    for (y, x), pixels in image.windows(BLOCK // step * step or step).with_positions():
-        sample = pixels[::step, ::step]
-        is_background = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
-        all_samples.append(sample.reshape(-1, sample.shape[2]))
-        background_samples.append(sample[is_background])
-    samples = background_samples if any(map(len, background_samples)) else all_samples
-    return np.median(np.concatenate(samples), axis=0).astype(np.float64)
+    return background_of(
+        [
+            sample_background(nuclei, pixels, y, x, image.size)
+            for (y, x), pixels in image.windows(BLOCK).with_positions()
+        ]
+    )
+
+
+class BackgroundSample(NamedTuple):
+    """Pixels from which the background is estimated.
+
+    Args:
+        background: (N, C) pixels outside of nuclei.
+        all: (M, C) pixels inside and outside of nuclei.
+    """
+
+    background: np.ndarray
+    all: np.ndarray
+
+
+def sample_background(
+    nuclei: Nuclei, pixels: np.ndarray, y: int, x: int, size: tuple[int, int]
+) -> BackgroundSample:
+    """Chooses pixels of a window from which the background of the image is estimated.
+
+    Args:
+        nuclei: at least those with pixels in the window.
+        pixels: (h, w, C) of the window.
+        y, x: position of the window, pixels.
+        size: (H, W) of the image, pixels. The pixels of very large images are subsampled.
+    """
+    step = max(1, int(np.sqrt(np.prod(size) / SAMPLE)))
+    sample = pixels[::step, ::step]
+    is_background = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
+    return BackgroundSample(sample[is_background], sample.reshape(-1, sample.shape[2]))
+
+
+def background_of(samples: Sequence[BackgroundSample]) -> np.ndarray:
+    """Returns the background of an image from the samples of its windows, see
+    `background_levels`.
+    """
+    has_background = any(len(sample.background) for sample in samples)
+    chosen = [sample.background if has_background else sample.all for sample in samples]
+    return np.median(np.concatenate(chosen), axis=0).astype(np.float64)
 
 
 class Block(NamedTuple):
@@ -173,7 +231,9 @@ class Block(NamedTuple):
     targets: list[int]
 
 
-def blocks(nuclei: Nuclei, image: MicroscopyImage, margin: int = 1) -> Iterator[Block]:
+def blocks(
+    nuclei: Nuclei, image: MicroscopyImage, margin: int = 1, indices: range | None = None
+) -> Iterator[Block]:
     """Divides an image into blocks; each nucleus is a target of exactly one block.
 
     The targets of a block are the nuclei whose boxes begin in the same `BLOCK` × `BLOCK` pixels.
@@ -183,27 +243,35 @@ def blocks(nuclei: Nuclei, image: MicroscopyImage, margin: int = 1) -> Iterator[
         nuclei: the nuclei of the image.
         image: the 2-D image with all channels.
         margin: margin of the block around its targets, clipped to the image, pixels.
+        indices: of the nuclei to measure; None: all.
     """
     height, width = nuclei.size
-    by_cell: dict[tuple[int, int], list[int]] = {} if len(nuclei) else {(0, 0): []}
-    for index, crop in enumerate(nuclei.crops):
+    indices = range(len(nuclei)) if indices is None else indices
+    by_cell: dict[tuple[int, int], list[int]] = {} if indices else {(0, 0): []}
+    for index in indices:
+        crop = nuclei.crops[index]
         by_cell.setdefault((crop.y // BLOCK, crop.x // BLOCK), []).append(index)
-    for _, indices in sorted(by_cell.items()):
-        boxes = np.array([nuclei.crops[index].box for index in indices]).reshape(-1, 4)
+    for _, targets in sorted(by_cell.items()):
+        boxes = np.array([nuclei.crops[index].box for index in targets]).reshape(-1, 4)
         left, top = np.maximum(boxes[:, :2].min(axis=0, initial=max(height, width)) - margin, 0)
         right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0, initial=0) + margin
         bottom, right = min(int(bottom), height), min(int(right), width)
         top, left = min(int(top), bottom - 1), min(int(left), right - 1)
         window = top, left, bottom - top, right - left
         labels, pixels = nuclei.window(*window), image.read(*window)
-        yield Block(top, left, labels, pixels, [index + 1 for index in indices])
+        for index in targets:  # parts of a huge nucleus, in two tiles, may overlap
+            crop = nuclei.crops[index]
+            labels[crop.moved(-left, -top).window][crop.mask] = index + 1
+        yield Block(top, left, labels, pixels, [index + 1 for index in targets])
 
 
-def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -> Columns:
+def _measure_block(
+    block: Block, backgrounds: np.ndarray, channels: list[str]
+) -> dict[str, np.ndarray]:
     top, left, labels, pixels, _ = block
     targets = np.array(block.targets, np.int64)
     # Renumber the targets from 1, because the time of `regionprops` grows with the largest label.
-    new_labels = np.zeros(labels.max() + 1, np.int32)
+    new_labels = np.zeros(labels.max() + 1, np.int32)  # 0: other nuclei
     new_labels[targets] = np.arange(1, len(targets) + 1)
     target_labels = new_labels[labels]
     regions = regionprops_table(target_labels, properties=("label", "centroid", "bbox", *SHAPES))
@@ -231,7 +299,7 @@ def _measure_block(block: Block, backgrounds: np.ndarray, channels: list[str]) -
     return columns
 
 
-def _channel_names(image: MicroscopyImage) -> list[str]:
+def channel_suffixes(image: MicroscopyImage) -> list[str]:
     """Returns the suffix of the columns of each channel; "" if there is only one channel."""
     axis = image.channel_axis
     count = image.length(axis) if axis else 1

@@ -48,7 +48,7 @@ class OpenedImage(NamedTuple):
     image: MicroscopyImage
     channel: MicroscopyImage
     grey_range: GreyRange
-    rgb: np.ndarray | None
+    rgb: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
@@ -105,14 +105,18 @@ class Prefetcher:
         return opened, others
 
     def _prepare(self, image: MicroscopyImage) -> OpenedImage:
-        if self._pixel_size:
-            image = replace(image, pixel_size=(self._pixel_size,) * 2)
+        image = with_pixel_size(image, self._pixel_size)
         channel = choose_channel(image, self._channel)
         grey_range = self._predictor.preprocess.grey_range(_AllWindows(channel, self._stopped))
         rgb = None
         if channel.depth is None and max(channel.size) <= self._predictor.tiling.whole:
             rgb = grey_range.to_rgb(channel.read(0, 0, *channel.size))
         return OpenedImage(image, channel, grey_range, rgb)
+
+
+def with_pixel_size(image: MicroscopyImage, edge: float | None) -> MicroscopyImage:
+    """Returns an image with pixels of another edge in micrometers; None: no change."""
+    return replace(image, pixel_size=(edge, edge)) if edge else image
 
 
 class _AllWindows:

@@ -7,22 +7,25 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from dsb2018.images.microscopy_image import MicroscopyImage
+import numpy as np
+
+from dsb2018.images import open_images
+from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportHere, ExportWorker
 from dsb2018.inference.given_nuclei import GivenNuclei
-from dsb2018.inference.large_images import LargeImages, TileJob, channel_reader
-from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher
+from dsb2018.inference.large_images import LargeImage, LargeImages, Share, channel_reader
+from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher, with_pixel_size
 from dsb2018.inference.selection import NO_SELECTION, Selection
-from dsb2018.inference.tiling.cache import delete_caches
+from dsb2018.inference.tiling.array_cache import delete_caches
 from dsb2018.inference.volumes import SliceLinker
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
@@ -33,6 +36,7 @@ logger = logging.getLogger(__name__)
 RECORDS = ".done"  # folder in the output folder
 REVISION = 7  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
+NO_NUCLEI = Nuclei((0, 0), [], np.zeros(0, np.float32))
 
 
 class PredictionRun:
@@ -50,7 +54,7 @@ class PredictionRun:
         gamma: float | None = None,
         *,
         worker: ExportWorker | ExportHere | None = None,
-        share_tiles: Callable[[TileJob, int], None] | None = None,
+        share: Share | None = None,
     ):
         """
         Args:
@@ -63,14 +67,15 @@ class PredictionRun:
             selection: which nuclei are kept.
             gamma: see `draw_overlay`.
             worker: measures and exports the images; None: another process.
-            share_tiles: see `LargeImages`.
+            share: see `LargeImages`.
         """
         self._selection, self._gamma = selection, gamma
         self._predictor, self._tiling = predictor, predictor.tiling
         self._output, self.exporters, self._options = output, exporters, options
         self.done = output / RECORDS
         self._prefetcher = Prefetcher(predictor, channel, pixel_size)
-        self._large_images = LargeImages(predictor, self.done, channel, share_tiles)
+        self._channel, self._pixel_size = channel, pixel_size
+        self.large_images = LargeImages(predictor, self.done, selection, self._open_job, share)
         self._worker = worker or ExportWorker()
 
     def __enter__(self) -> "PredictionRun":
@@ -152,9 +157,7 @@ class PredictionRun:
         for opened in chain([first], self._prefetcher.images(remaining)):
             name = opened.image.name
             if opened.channel.depth is None:
-                nuclei = self._segment_image(file, opened, opened.channel)
-                job = self._export_job(file, opened, name, nuclei)
-                rows[name] = [self._worker.export(replace(job, is_part=bool(others)))]
+                rows[name] = [self._process_image(file, opened, is_part=bool(others))]
             else:
                 rows[name] = self._segment_stack(file, opened)
                 stacks.append(name)
@@ -189,6 +192,46 @@ class PredictionRun:
             exporter.write_stack(job)
         return rows
 
+    def _process_image(
+        self, file: ImageFile, opened: OpenedImage, *, is_part: bool
+    ) -> Future | dict:
+        """Segments, measures and exports a 2-D image; returns its row, or a future of it."""
+        if self._is_large(opened.channel):
+            self._predictor.use_threads()
+            large = self._large_image(file, opened, opened.channel)._replace(is_part=is_part)
+            job = self._export_job(file, opened, opened.image.name, NO_NUCLEI)
+            return self.large_images.export(large, replace(job, is_part=is_part))
+        nuclei = self._segment_image(file, opened, opened.channel)
+        job = self._export_job(file, opened, opened.image.name, nuclei)
+        return self._worker.export(replace(job, is_part=is_part))
+
+    def _is_large(self, channel: MicroscopyImage) -> bool:
+        is_given = isinstance(self._predictor, GivenNuclei)
+        return not is_given and max(channel.size) > self._tiling.whole
+
+    def _large_image(
+        self,
+        file: ImageFile,
+        opened: OpenedImage,
+        channel: MicroscopyImage,
+        zoom: float | None = None,
+    ) -> LargeImage:
+        if zoom is None:
+            read = channel_reader(opened.grey_range, channel)
+            zoom = self._predictor.find_zoom(read, channel.size)
+        return LargeImage(file, opened.image.name, channel.fixed, opened.grey_range, zoom)
+
+    def _open_job(self, large: LargeImage) -> ExportJob:
+        """Opens an image in a worker of a cluster, see `LargeImages`."""
+        images = open_images(large.file.name, large.file.path)
+        image = with_pixel_size(
+            next(image for image in images if image.name == large.image), self._pixel_size
+        )
+        channel = replace(choose_channel(image, self._channel), fixed=large.fixed)
+        opened = OpenedImage(image, channel, large.grey_range)
+        job = self._export_job(large.file, opened, large.image, NO_NUCLEI)
+        return replace(job, is_part=large.is_part)
+
     def _segment_image(
         self,
         file: ImageFile,
@@ -196,12 +239,14 @@ class PredictionRun:
         channel: MicroscopyImage,
         zoom: float | None = None,
     ) -> Nuclei:
-        is_small = max(channel.size) <= self._tiling.whole
+        is_large = self._is_large(channel)
         # With a single fast pass per image, leave one core to the export process. Otherwise, each
         # step of the network waits for the thread that shares a core with it.
-        is_fast = is_small and not self._predictor.estimates_diameter
+        is_fast = not is_large and not self._predictor.estimates_diameter
         self._predictor.use_threads(all_but=1 if is_fast else 0)
-        nuclei = self._find(file, opened, channel, zoom, is_small)
+        if is_large:  # a slice of a stack
+            return self.large_images.find(self._large_image(file, opened, channel, zoom), channel)
+        nuclei = self._find(file, opened, channel, zoom)
         return self._selection.apply(nuclei, channel.pixel_size, str(channel.path))
 
     def _find(
@@ -210,18 +255,13 @@ class PredictionRun:
         opened: OpenedImage,
         channel: MicroscopyImage,
         zoom: float | None,
-        is_small: bool,
     ) -> Nuclei:
         if isinstance(self._predictor, GivenNuclei):
             return self._predictor.read(file.path, channel.size)
         if opened.rgb is not None:
             return self._predictor.find([opened.rgb])[0]
         read = channel_reader(opened.grey_range, channel)
-        if is_small:
-            return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]
-        zoom = zoom or self._predictor.find_zoom(read, channel.size)
-        job = TileJob(file, opened.image.name, channel.fixed, opened.grey_range, zoom)
-        return self._large_images.find(job, channel)
+        return self._predictor.find([read(0, 0, *channel.size)], zoom)[0]
 
     def _export_job(
         self, file: ImageFile, opened: OpenedImage, name: str, nuclei: Nuclei

@@ -17,7 +17,7 @@ import tifffile
 from dsb2018.commands.predict import main
 from dsb2018.errors import UsageError
 from dsb2018.inference import cluster
-from dsb2018.inference.cluster import divide_evenly, open_client, share_files, share_tiles
+from dsb2018.inference.cluster import divide_evenly, open_client, share_files, share_parts
 from tests.inference.test_predictor import micrograph
 
 OUTPUTS = ("nuclei.csv", "images.csv", "labels/i0.tif", "labels/slide.tif", "coco.json")
@@ -106,7 +106,7 @@ class Tiles:
 
     def __call__(self, files, names):
         try:
-            share_tiles(Finder(self.folder), self.count)
+            share_parts(Finder(self.folder), self.count)
         except ValueError as error:
             return [str(error)]
         return []

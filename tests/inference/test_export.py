@@ -19,14 +19,14 @@ from skimage.io import imread
 from dsb2018.draw import PREDICTED
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export import tables as table_module
-from dsb2018.inference.export.coco_json import join_coco, write_coco_part
+from dsb2018.inference.export.base import EXPORTERS, ExportJob
+from dsb2018.inference.export.coco_json import join_coco
 from dsb2018.inference.export.crops import write_crops
 from dsb2018.inference.export.dsb_folder import write_dsb
-from dsb2018.inference.export.geojson import outline, write_geojson
-from dsb2018.inference.export.kaggle import join_kaggle, kaggle_part
+from dsb2018.inference.export.geojson import outline
+from dsb2018.inference.export.kaggle import join_kaggle
 from dsb2018.inference.export.label_images import write_labels, write_volume
-from dsb2018.inference.export.overlay import choose_gamma, draw_overlay
-from dsb2018.inference.export.rois import write_rois
+from dsb2018.inference.export.overlay import choose_gamma, draw_overlay, sample_picture
 from dsb2018.inference.export.tables import join_tables, round_off, write_image_table, write_part
 from dsb2018.inference.measurements import measure_nuclei
 from dsb2018.prepare import Options, prepare
@@ -49,6 +49,19 @@ def make_image(pixels: np.ndarray, axes: str = "YX", **details) -> MicroscopyIma
 
 def make_blank_image(labels: np.ndarray, **details) -> MicroscopyImage:
     return make_image(np.zeros(labels.shape, np.uint8), **details)
+
+
+def make_job(
+    folder: Path, name: str, nuclei: Nuclei, image: MicroscopyImage | None = None, **details
+) -> ExportJob:
+    image = image or make_blank_image(nuclei.labels)
+    grey_range = GreyRange(0, 255)
+    return ExportJob(name, image, image, grey_range, nuclei, [], folder, folder, "", **details)
+
+
+def export(format_name: str, folder: Path, name: str, nuclei: Nuclei) -> None:
+    job = make_job(folder, name, nuclei)
+    EXPORTERS[format_name].write(job, measure_nuclei(nuclei, job.image))
 
 
 @pytest.mark.parametrize("size", [(60, 80), (1025, 700), (700, 2100)])
@@ -126,27 +139,26 @@ def test_outline_of_a_ring():
 
 def test_geojson(tmp_path):
     labels = draw_discs((60, 80), 12)
-    nuclei, image = make_nuclei(labels), make_blank_image(labels)
-    write_geojson(tmp_path / "a.geojson", nuclei, measure_nuclei(nuclei, image))
-    content = json.loads((tmp_path / "a.geojson").read_text())
+    nuclei = make_nuclei(labels)
+    export("geojson", tmp_path, "a", nuclei)
+    content = json.loads((tmp_path / "geojson" / "a.geojson").read_text())
     assert content["type"] == "FeatureCollection"
     assert len(content["features"]) == len(nuclei)
     for number, feature in enumerate(content["features"], start=1):
         assert (rasterize(feature["geometry"], labels.shape) == (labels == number)).all()
         assert feature["properties"]["objectType"] == "detection"
         assert feature["properties"]["measurements"]["area"] == (labels == number).sum()
-    empty = make_nuclei(np.zeros((5, 5), np.int32))
-    columns = measure_nuclei(empty, make_blank_image(empty.labels))
-    write_geojson(tmp_path / "b.geojson", empty, columns)
-    assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
+    export("geojson", tmp_path, "b", make_nuclei(np.zeros((5, 5), np.int32)))
+    assert json.loads((tmp_path / "geojson" / "b.geojson").read_text())["features"] == []
 
 
 def test_rois(tmp_path):
     labels = draw_discs((60, 80), 12)
     labels[2:4, 2:4] = labels[50:58, 70:72] = labels.max() + 1  # a nucleus in two parts
     nuclei = make_nuclei(labels)
-    write_rois(tmp_path / "a.zip", nuclei, np.arange(1, len(nuclei) + 1))
-    outlines = read_rois(tmp_path / "a.zip", [])
+    export("rois", tmp_path, "a", nuclei)
+    path = tmp_path / "rois" / "a.zip"
+    outlines = read_rois(path, [])
     assert len(outlines) == len(nuclei)
     for number, rings in enumerate(outlines, start=1):
         expected = labels == number
@@ -156,11 +168,11 @@ def test_rois(tmp_path):
         mask = np.zeros((y, x), bool)
         mask[crop.window] = crop.mask
         np.testing.assert_array_equal(mask, expected)
-    first = (tmp_path / "a.zip").read_bytes()
-    write_rois(tmp_path / "a.zip", nuclei, np.arange(1, len(nuclei) + 1))
-    assert (tmp_path / "a.zip").read_bytes() == first
-    write_rois(tmp_path / "b.zip", make_nuclei(np.zeros((5, 5), np.int32)), np.zeros(0, int))
-    assert zipfile.ZipFile(tmp_path / "b.zip").namelist() == []
+    first = path.read_bytes()
+    export("rois", tmp_path, "a", nuclei)
+    assert path.read_bytes() == first
+    export("rois", tmp_path, "b", make_nuclei(np.zeros((5, 5), np.int32)))
+    assert zipfile.ZipFile(tmp_path / "rois" / "b.zip").namelist() == []
 
 
 def test_coco(tmp_path):
@@ -172,7 +184,7 @@ def test_coco(tmp_path):
     parts = []
     for name, labels in label_images.items():
         parts.append(tmp_path / f"{name}.coco")
-        write_coco_part(parts[-1], name, f"{name}.png", make_nuclei(labels))
+        export("coco", tmp_path, name, make_nuclei(labels))
     join_coco(tmp_path / "coco.json", parts)
     coco = COCO(str(tmp_path / "coco.json"))
     assert [image["name"] for image in coco.loadImgs(coco.getImgIds())] == list(label_images)
@@ -200,11 +212,11 @@ def decode_run_lengths(code: str, size: tuple[int, int]) -> np.ndarray:
 def test_kaggle(tmp_path):
     labels = draw_discs((60, 80), 12)
     labels[:, 79] = labels.max() + 1  # a whole column
-    (tmp_path / "a").write_text(kaggle_part("a", make_nuclei(labels)))
-    (tmp_path / "b").write_text(
-        kaggle_part("b, with a comma", make_nuclei(np.zeros((3, 3), np.int32)))
-    )
-    join_kaggle(tmp_path / "submission.csv", [tmp_path / "a", tmp_path / "b"])
+    names = ["a", "b, with a comma"]
+    export("kaggle", tmp_path, names[0], make_nuclei(labels))
+    export("kaggle", tmp_path, names[1], make_nuclei(np.zeros((3, 3), np.int32)))
+    parts = [tmp_path / f"{name}.kaggle" for name in names]
+    join_kaggle(tmp_path / "submission.csv", parts)
     with open(tmp_path / "submission.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows.pop() == {"ImageId": "b, with a comma", "EncodedPixels": ""}
@@ -251,6 +263,8 @@ def test_crops(tmp_path):
     labels = np.zeros((40, 50), np.int32)
     labels[10:15, 20:28], labels[0:3, 0:3] = 1, 2
     pixels = np.random.default_rng(0).integers(0, 4096, (40, 50), np.uint16)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
     write_crops(tmp_path / "a", make_nuclei(labels), make_image(pixels), [1, 2])
     assert (imread(tmp_path / "a" / "00001.png") == pixels[6:19, 16:32]).all()
     assert (imread(tmp_path / "a" / "00002.png") == pixels[:7, :7]).all()
@@ -267,7 +281,8 @@ def test_crops(tmp_path):
 def test_overlays(size, expected):
     labels = draw_discs(size, 20, radius=(10, 20))
     pixels = np.where(labels > 0, 200, 20).astype(np.uint8)
-    overlay = draw_overlay(make_nuclei(labels), make_image(pixels), GreyRange(0, 255), 4096)
+    job = make_job(Path(), "a", make_nuclei(labels), make_image(pixels))
+    overlay = draw_overlay(size, 4096, [sample_picture(job, 4096)])
     assert overlay.shape == (*expected, 3)
     assert (overlay == PREDICTED).all(axis=2).sum() > 100  # outlines
     assert (overlay == 200).all(axis=2).sum() > 100  # nuclei
@@ -277,7 +292,8 @@ def test_overlays(size, expected):
 def test_faint_nuclei_are_brightened_on_overlays():
     labels = draw_discs((60, 80), 5, radius=(10, 12))
     pixels = np.where(labels > 0, 26, 3).astype(np.uint8)  # a tenth of the range
-    job = make_nuclei(labels), make_image(pixels), GreyRange(0, 255), 4096
+    sample = sample_picture(make_job(Path(), "a", make_nuclei(labels), make_image(pixels)), 4096)
+    job = labels.shape, 4096, [sample]
     inside = (labels > 0).repeat(2, axis=0).repeat(2, axis=1)
     assert np.median(draw_overlay(*job)[inside]) == pytest.approx(255 * 0.35, abs=4)
     assert np.median(draw_overlay(*job, gamma=1)[inside]) == 26
@@ -293,8 +309,8 @@ def test_other_nuclei_are_not_brightened(inside, outside):
     labels = np.zeros((20, 20), int)
     labels[5:15, 5:15] = 1
     rgb = np.where(labels[..., None] > 0, inside, outside).astype(np.uint8).repeat(3, axis=2)
-    assert choose_gamma([(rgb, labels)]) == 1
-    assert choose_gamma([(rgb, np.zeros_like(labels))]) == 1  # no nuclei
+    assert choose_gamma(rgb, labels) == 1
+    assert choose_gamma(rgb, np.zeros_like(labels)) == 1  # no nuclei
 
 
 def test_tables(tmp_path):
@@ -305,8 +321,8 @@ def test_tables(tmp_path):
     }
     second = {"image": np.array(["b"]), "label": np.array([1]), "intensity_red": np.array([1 / 3])}
     parts = [tmp_path / "1.parquet", tmp_path / "2.parquet"]
-    write_part(parts[0], first)
-    write_part(parts[1], second)
+    write_part(parts[0], [first])
+    write_part(parts[1], [second])
     join_tables(tmp_path / "nuclei", parts, [{}] * len(parts))
     with open(tmp_path / "nuclei.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -327,7 +343,7 @@ def test_many_small_parts_become_few_row_groups(tmp_path, monkeypatch):
     for number in range(60):
         columns = {"label": np.arange(number % 9), "area": np.full(number % 9, number + 0.5)}
         parts.append(tmp_path / f"{number}.parquet")
-        write_part(parts[-1], columns)
+        write_part(parts[-1], [columns])
     join_tables(tmp_path / "nuclei", parts, [{}] * len(parts))
     file = pyarrow.parquet.ParquetFile(tmp_path / "nuclei.parquet")
     assert file.num_row_groups == 3

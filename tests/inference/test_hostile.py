@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from dsb2018.images import tiff as tiff_module
 from dsb2018.images.microscopy_image import AbsentTiles, MicroscopyImage
 from dsb2018.inference import large_images
 from dsb2018.inference.discover import find_images
-from dsb2018.inference.export.crops import write_crops
+from dsb2018.inference.export.base import EXPORTERS
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.structures.contrast import find_range
 from tests.hostile import png_header
@@ -65,10 +66,11 @@ def test_file_names_of_dots_are_safe(folder, tmp_path, capsys):
 
 
 def test_crops_never_replace_a_folder_of_the_user(tmp_path):
-    (tmp_path / "precious.txt").touch()
+    (tmp_path / "crops" / "mine").mkdir(parents=True)
+    (tmp_path / "crops" / "mine" / "precious.txt").touch()
     with pytest.raises(ValueError, match="not deleted, because dsb2018 did not create it"):
-        write_crops(tmp_path, None, None, [])
-    assert (tmp_path / "precious.txt").exists()
+        EXPORTERS["crops"].begin(SimpleNamespace(output=tmp_path, name="mine"))
+    assert (tmp_path / "crops" / "mine" / "precious.txt").exists()
 
 
 def test_file_names_that_are_spreadsheet_formulas_are_quoted(folder, tmp_path):
@@ -133,15 +135,15 @@ def test_a_damaged_tile_is_computed_again(tmp_path, monkeypatch):
     options = ["--format", "labels", "--tile", "256", "--overlap", "40"]
     monkeypatch.setattr(Tiling, "whole", 256)
     assert run(path, tmp_path / "whole", *options) == 0
-    original = large_images.stitch
+    original = large_images.stitch_around
 
-    def damage_and_stitch(size, tiles):
-        paths = sorted((tmp_path / "out" / ".done" / "slide" / "tiles").rglob("*.npz"))
+    def damage_and_stitch(*arguments):
+        paths = sorted((tmp_path / "out" / ".done" / "slide" / "tiles" / "all").glob("*.npz"))
         paths[0].write_bytes(b"noise")
         paths[1].unlink()
-        return original(size, tiles)
+        return original(*arguments)
 
-    monkeypatch.setattr(large_images, "stitch", damage_and_stitch)
+    monkeypatch.setattr(large_images, "stitch_around", damage_and_stitch)
     assert run(path, tmp_path / "out", *options) == 0
     labels = [tifffile.imread(tmp_path / out / "labels" / "slide.tif") for out in ("whole", "out")]
     np.testing.assert_array_equal(*labels)

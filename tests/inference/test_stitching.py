@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from dsb2018.inference.tiling import stitching
-from dsb2018.inference.tiling.cache import TileCache, delete_caches
+from dsb2018.inference.tiling.array_cache import delete_caches
+from dsb2018.inference.tiling.cache import TileCache
 from dsb2018.inference.tiling.stitching import (
     STRIDE,
     TileNucleus,

@@ -5,7 +5,7 @@ Exporters run in a separate process, so that the network does not wait for them.
 not import torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +16,17 @@ from dsb2018.inference.measurements import Columns
 from dsb2018.structures.contrast import GreyRange, find_range
 from dsb2018.structures.nuclei import Nuclei
 
+# What a format keeps of the nuclei of a block, between `encode` and `assemble`.
+Encoded = Mapping[str, np.ndarray]
+
 
 class Exporter:
     """An output format.
 
     Subclasses implement the methods that they need: `write` and `outputs` for one file per image,
     `write_stack` and `outputs` for one file per stack, or `write` and `join`, with `part_suffix`,
-    for one file for all images.
+    for one file for all images. The nuclei of a large image are on disk. A format that would take
+    long for millions of them is a `BlockExporter`.
     """
 
     name = ""  # value of `--format`
@@ -89,6 +93,61 @@ class Exporter:
         return []
 
 
+class BlockExporter(Exporter):
+    """A format that processes the blocks of a large image one by one, perhaps in many processes.
+
+    Subclasses implement `encode` and `assemble`. An image that is not large is a single block.
+    """
+
+    def begin(self, job: "ExportJob") -> None:
+        """Prepares the export of an image, before `encode` is called for its blocks.
+
+        Args:
+            job: the image and all its nuclei.
+        """
+
+    def encode(self, job: "ExportJob", columns: Columns) -> Encoded:
+        """Processes a block.
+
+        Args:
+            job: the image and the nuclei that belong to the block.
+            columns: the measurements of these nuclei.
+
+        Returns:
+            Arrays of any kind except objects.
+
+        Raises:
+            OSError, ValueError: see `Exporter.write`.
+        """
+        raise NotImplementedError
+
+    def assemble(self, job: "ExportJob", blocks: Iterable[Encoded]) -> None:
+        """Writes the files of an image.
+
+        Args:
+            job: the image and all its nuclei.
+            blocks: what `encode` returned for each block.
+
+        Raises:
+            OSError, ValueError: see `Exporter.write`.
+        """
+
+    def write(self, job: "ExportJob", columns: Columns) -> None:
+        """See `Exporter.write`."""
+        self.begin(job)
+        self.assemble(job, [self.encode(job, columns)])
+
+
+def encode_text(text: bytes) -> Encoded:
+    """Returns text as an array, see `decode_text`."""
+    return {"text": np.frombuffer(text, np.uint8)}
+
+
+def decode_text(block: Encoded) -> bytes:
+    """Returns the text that `encode_text` converted."""
+    return block["text"].tobytes()
+
+
 @dataclass(frozen=True)
 class ExportJob:
     """A segmented image, or a slice of a stack, that is to be measured and exported.
@@ -108,6 +167,8 @@ class ExportJob:
         slice_number: index of the slice, from 0; None: not a slice of a stack.
         numbers: (N,) labels of the 3-D nuclei; None: not a slice of a stack.
         gamma: see `draw_overlay`.
+        block: y, x, height and width of the block of which `nuclei` are, pixels; None: the image.
+        all_nuclei: of the image; None: `nuclei`.
     """
 
     name: str
@@ -123,6 +184,18 @@ class ExportJob:
     slice_number: int | None = None
     numbers: np.ndarray | None = None
     gamma: float | None = None
+    block: tuple[int, int, int, int] | None = None
+    all_nuclei: Nuclei | None = None
+
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        """y, x, height and width of the block, or of the image, pixels."""
+        return self.block or (0, 0, *self.image.size)
+
+    def labels(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """Returns a window of the label image, (height, width) int32."""
+        nuclei = self.nuclei if self.all_nuclei is None else self.all_nuclei
+        return nuclei.window(y, x, height, width)
 
     @property
     def picture(self) -> tuple[MicroscopyImage, GreyRange]:

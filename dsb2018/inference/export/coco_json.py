@@ -4,12 +4,19 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
+from dsb2018.inference.export.base import (
+    BlockExporter,
+    Encoded,
+    ExportJob,
+    decode_text,
+    encode_text,
+    register_exporter,
+)
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -18,15 +25,21 @@ from dsb2018.structures.masks import encode_crop
 from dsb2018.structures.nuclei import Nuclei
 
 
-class CocoExporter(Exporter):
+class CocoExporter(BlockExporter):
     """Writes `coco.json`, one file for all images."""
 
     name = "coco"
     part_suffix = ".coco"
 
-    def write(self, job: ExportJob, columns: Columns) -> None:
-        """See `Exporter.write`."""
-        write_coco_part(job.part(self), job.name, printable(job.image.path), job.nuclei)
+    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
+        """See `BlockExporter.encode`."""
+        return encode_text(encode_annotations(job.nuclei))
+
+    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
+        """See `BlockExporter.assemble`."""
+        annotations = (decode_text(block) for block in blocks)
+        file_name = printable(job.image.path)
+        write_coco_part(job.part(self), job.name, file_name, job.nuclei.size, annotations)
 
     def join(
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
@@ -39,31 +52,38 @@ class CocoExporter(Exporter):
 register_exporter(CocoExporter())
 
 
-def write_coco_part(path: Path, name: str, file_name: str, nuclei: Nuclei) -> None:
-    """Writes the part file of one image: a line of JSON for the image and one for each nucleus.
+def encode_annotations(nuclei: Nuclei) -> bytes:
+    """Returns a line of JSON for each nucleus. `join_coco` adds the ids."""
+    lines = []
+    for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
+        annotation = {
+            "category_id": 1,
+            "bbox": crop.box,
+            "area": crop.area,
+            "iscrowd": 0,
+            "score": round(score, 4),
+            "segmentation": encode_crop(crop, *nuclei.size),
+        }
+        lines.append("\n" + json.dumps(annotation))
+    return "".join(lines).encode()
 
-    `join_coco` adds the ids.
+
+def write_coco_part(
+    path: Path, name: str, file_name: str, size: tuple[int, int], annotations: Iterable[bytes]
+) -> None:
+    """Writes the part file of one image: a line of JSON for the image and one for each nucleus.
 
     Args:
         path: the part file.
         name: name of the image's results.
         file_name: path of the image file.
-        nuclei: the nuclei of the image.
+        size: (H, W) of the image, pixels.
+        annotations: the nuclei of each block, see `encode_annotations`.
     """
-    height, width = nuclei.size
-    image = {"file_name": file_name, "name": name, "height": height, "width": width}
+    image = {"file_name": file_name, "name": name, "height": size[0], "width": size[1]}
     with replacing(path) as file:
         file.write(json.dumps(image).encode())
-        for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
-            annotation = {
-                "category_id": 1,
-                "bbox": crop.box,
-                "area": crop.area,
-                "iscrowd": 0,
-                "score": round(score, 4),
-                "segmentation": encode_crop(crop, height, width),
-            }
-            file.write(b"\n" + json.dumps(annotation).encode())
+        file.writelines(annotations)
 
 
 def join_coco(path: Path, parts: Sequence[Path]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from dsb2018.images.microscopy_image import MicroscopyImage
-from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
+from dsb2018.inference.export.base import BlockExporter, Encoded, ExportJob, register_exporter
 from dsb2018.inference.measurements import Columns, blocks
 from dsb2018.io.files import make_empty_folder
 from dsb2018.io.png import encode_png
@@ -16,14 +16,22 @@ from dsb2018.structures.nuclei import Nuclei
 MARGIN = 4  # margin around the bounding box of a nucleus, pixels
 
 
-class CropExporter(Exporter):
+class CropExporter(BlockExporter):
     """Writes `crops/<image>/<label>.png`, or `.tif`."""
 
     name = "crops"
 
-    def write(self, job: ExportJob, columns: Columns) -> None:
-        """See `Exporter.write`."""
-        write_crops(job.output / "crops" / job.name, job.nuclei, job.image, columns["label"])
+    def begin(self, job: ExportJob) -> None:
+        """See `BlockExporter.begin`."""
+        make_empty_folder(self._folder(job))
+
+    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
+        """See `BlockExporter.encode`. The files are final, so that nothing needs to be kept."""
+        write_crops(self._folder(job), job.nuclei, job.image, columns["label"])
+        return {}
+
+    def _folder(self, job: ExportJob) -> Path:
+        return job.output / "crops" / job.name
 
 
 register_exporter(CropExporter())
@@ -37,12 +45,11 @@ def write_crops(
     The format is `<label>.tif` if PNG does not support the pixels.
 
     Args:
-        folder: output folder; its previous content is deleted.
+        folder: output folder.
         nuclei: the nuclei of the image.
         image: the image with all channels.
         labels: the label of each nucleus.
     """
-    make_empty_folder(folder)
     for block in blocks(nuclei, image, MARGIN):
         for number in block.targets:
             crop = nuclei.crops[number - 1]

@@ -1,13 +1,21 @@
 """Outlines as GeoJSON for QuPath: one detection per nucleus."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from skimage.measure import find_contours
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
+from dsb2018.inference.export.base import (
+    BlockExporter,
+    Encoded,
+    ExportJob,
+    decode_text,
+    encode_text,
+    register_exporter,
+)
 from dsb2018.inference.export.tables import round_off
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -18,14 +26,19 @@ from dsb2018.structures.nuclei import Nuclei
 NOT_MEASURED = ("label", "score", "touching", "at_border")
 
 
-class GeoJsonExporter(Exporter):
+class GeoJsonExporter(BlockExporter):
     """Writes `geojson/<image>.geojson`."""
 
     name = "geojson"
 
-    def write(self, job: ExportJob, columns: Columns) -> None:
-        """See `Exporter.write`."""
-        write_geojson(job.output / "geojson" / f"{job.name}.geojson", job.nuclei, columns)
+    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
+        """See `BlockExporter.encode`."""
+        return encode_text(encode_features(job.nuclei, columns))
+
+    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
+        """See `BlockExporter.assemble`."""
+        path = job.output / "geojson" / f"{job.name}.geojson"
+        write_features(path, (decode_text(block) for block in blocks))
 
     def outputs(self, output: Path, record: dict) -> list[Path]:
         """See `Exporter.outputs`."""
@@ -35,27 +48,41 @@ class GeoJsonExporter(Exporter):
 register_exporter(GeoJsonExporter())
 
 
-def write_geojson(path: Path, nuclei: Nuclei, columns: Columns) -> None:
-    """Writes the outlines and measurements of the nuclei as a FeatureCollection.
+def encode_features(nuclei: Nuclei, columns: Columns) -> bytes:
+    """Returns the outlines and measurements of the nuclei as GeoJSON features.
 
     Coordinates are x, y in pixels from the upper left corner of the image.
     """
-    names = [name for name in columns if name not in NOT_MEASURED]
+    names, features = [name for name in columns if name not in NOT_MEASURED], []
+    for index, crop in enumerate(nuclei.crops):
+        numbers = {name: _number(columns[name][index]) for name in names}
+        feature = {
+            "type": "Feature",
+            "geometry": outline(crop),
+            "properties": {
+                "objectType": "detection",
+                "name": str(columns["label"][index]),
+                "classification": {"name": "Nucleus", "color": [213, 94, 0]},
+                "measurements": {"score": _number(nuclei.scores[index]), **numbers},
+            },
+        }
+        features.append(json.dumps(feature))
+    return ",\n".join(features).encode()
+
+
+def write_features(path: Path, blocks: Iterable[bytes]) -> None:
+    """Writes a FeatureCollection.
+
+    Args:
+        path: the file.
+        blocks: the features of each block of the image, see `encode_features`.
+    """
     with replacing(path) as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
-        for index, crop in enumerate(nuclei.crops):
-            numbers = {name: _number(columns[name][index]) for name in names}
-            feature = {
-                "type": "Feature",
-                "geometry": outline(crop),
-                "properties": {
-                    "objectType": "detection",
-                    "name": str(columns["label"][index]),
-                    "classification": {"name": "Nucleus", "color": [213, 94, 0]},
-                    "measurements": {"score": _number(nuclei.scores[index]), **numbers},
-                },
-            }
-            file.write((",\n" if index else "\n").encode() + json.dumps(feature).encode())
+        separator = b"\n"
+        for features in filter(None, blocks):
+            file.write(separator + features)
+            separator = b",\n"
         file.write(b"\n]}\n")
 
 

@@ -5,26 +5,41 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.inference.export.base import Exporter, ExportJob, register_exporter
+from dsb2018.inference.export.base import (
+    BlockExporter,
+    Encoded,
+    ExportJob,
+    decode_text,
+    encode_text,
+    register_exporter,
+)
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.csv_text import quote_cell
-from dsb2018.io.files import replacing, write_atomically
+from dsb2018.io.files import replacing
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
 
 HEADER = "ImageId,EncodedPixels\n"
 
 
-class KaggleExporter(Exporter):
+class KaggleExporter(BlockExporter):
     """Writes `submission.csv`, one file for all images."""
 
     name = "kaggle"
     part_suffix = ".kaggle"
 
-    def write(self, job: ExportJob, columns: Columns) -> None:
-        """See `Exporter.write`."""
-        write_atomically(job.part(self), kaggle_part(job.name, job.nuclei))
+    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
+        """See `BlockExporter.encode`."""
+        return encode_text(kaggle_lines(job.name, job.nuclei).encode())
+
+    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
+        """See `BlockExporter.assemble`."""
+        with replacing(job.part(self)) as file:
+            file.writelines(decode_text(block) for block in blocks)
+            # For an image without nuclei, Kaggle requires one line without run lengths.
+            if not file.tell():
+                file.write(f"{_quote(job.name)},\n".encode())
 
     def join(
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
@@ -37,15 +52,15 @@ class KaggleExporter(Exporter):
 register_exporter(KaggleExporter())
 
 
-def kaggle_part(name: str, nuclei: Nuclei) -> str:
-    """Returns the lines of one image.
+def kaggle_lines(name: str, nuclei: Nuclei) -> str:
+    """Returns a line for each nucleus of an image."""
+    codes = [run_lengths(crop, nuclei.size[0]) for crop in nuclei.crops]
+    return "".join(f"{_quote(name)},{code}\n" for code in codes)
 
-    For an image without nuclei, Kaggle requires one line without run lengths.
-    """
-    codes = [run_lengths(crop, nuclei.size[0]) for crop in nuclei.crops] or [""]
+
+def _quote(name: str) -> str:
     name = quote_cell(name)
-    quoted = '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
-    return "".join(f"{quoted},{code}\n" for code in codes)
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
 
 
 def run_lengths(crop: Crop, height: int) -> str:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dsb2018.inference.appearance import Appearance
 from dsb2018.inference.doubts import find_doubts
 
@@ -24,6 +26,8 @@ from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table
 from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
 from dsb2018.inference.measurements import (
+    Columns,
+    channel_suffixes,
     measure_nuclei,
     summarize_nuclei,
     typical_diameter,
@@ -45,10 +49,20 @@ def export_image(job: ExportJob) -> dict:
     """
     columns = measure_nuclei(job.nuclei, job.image)
     if job.numbers is not None:
-        columns["label"] = job.numbers
+        columns = {**columns, "label": job.numbers}
     for exporter in job.exporters:
         exporter.write(job, columns)
-    appearance = Appearance(job.nuclei, *job.picture)
+    return finish_image(job, columns)
+
+
+def finish_image(job: ExportJob, columns: Columns) -> dict:
+    """Returns the row of an image in `images.csv`, and records it if the file has several images.
+
+    Args:
+        job: the image and its nuclei.
+        columns: their measurements.
+    """
+    appearance = Appearance(job.nuclei, *job.picture, _picture_levels(job, columns))
     doubts = find_doubts(typical_score(columns), typical_diameter(columns), appearance)
     row = {
         "image": job.name,
@@ -60,6 +74,15 @@ def export_image(job: ExportJob) -> dict:
         record = {"fingerprint": job.fingerprint, "row": row}
         write_atomically(job.parts / f"{job.name}.json", json.dumps(record) + "\n")
     return row
+
+
+def _picture_levels(job: ExportJob, columns: Columns) -> np.ndarray:
+    """Returns the background of the channels of the picture that people see."""
+    levels = [columns[f"background{suffix}"][:1] for suffix in channel_suffixes(job.image)]
+    axis = job.image.channel_axis
+    if not job.channel.stain and axis in job.channel.fixed:
+        levels = [levels[job.channel.fixed[axis]]]
+    return np.concatenate(levels)
 
 
 def join_parts(

@@ -1,6 +1,7 @@
 """Tables as CSV and Parquet, joined from part files without loading all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet
 from dsb2018.errors import UsageError
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.export.parts import reading
+from dsb2018.inference.export.stored_columns import StoredColumns
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.volumes import measure_volumes
 from dsb2018.io.csv_text import FORMULA, quote_cell
@@ -28,17 +30,21 @@ class NucleiTableExporter(Exporter):
 
     def write(self, job: ExportJob, columns: Columns) -> None:
         """See `Exporter.write`."""
-        count = len(job.nuclei)
-        names = {"image": np.full(count, job.name, object).astype(str)}
-        if job.slice_number is not None:
-            names["slice"] = np.full(count, job.slice_number)
-        write_part(job.part(self), {**names, **columns})
+        blocks = columns.blocks() if isinstance(columns, StoredColumns) else [columns]
+        write_part(job.part(self), (self._rows(job, block) for block in blocks))
 
     def join(
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
     ) -> list[Path]:
         """See `Exporter.join`."""
         return join_tables(output / "nuclei", parts, fields)
+
+    def _rows(self, job: ExportJob, columns: Columns) -> dict[str, np.ndarray]:
+        count = len(columns["label"])
+        names = {"image": np.full(count, job.name, object).astype(str)}
+        if job.slice_number is not None:
+            names["slice"] = np.full(count, job.slice_number)
+        return {**names, **columns}
 
 
 class VolumeTableExporter(Exporter):
@@ -51,7 +57,7 @@ class VolumeTableExporter(Exporter):
         """See `Exporter.write_stack`."""
         names = {"image": np.full(job.count, job.name, object).astype(str)}
         columns = measure_volumes(job.slices, job.count, job.image)
-        write_part(job.parts / f"{job.name}{self.stack_suffix}", {**names, **columns})
+        write_part(job.parts / f"{job.name}{self.stack_suffix}", [{**names, **columns}])
 
     def join(
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
@@ -64,10 +70,21 @@ register_exporter(NucleiTableExporter(), always=True)
 register_exporter(VolumeTableExporter(), always=True)
 
 
-def write_part(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Writes the rows of one image as a Parquet file."""
-    with replacing(path) as file:
-        pyarrow.parquet.write_table(pa.table(dict(columns)), file)
+def write_part(path: Path, blocks: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """Writes the rows of one image as a Parquet file.
+
+    Args:
+        path: the file.
+        blocks: the columns of each block of the image; at least one.
+    """
+    tables = (pa.table(dict(columns)) for columns in blocks)
+    first = next(tables)
+    with (
+        replacing(path) as file,
+        pyarrow.parquet.ParquetWriter(file, first.schema) as writer,
+    ):
+        for table in chain([first], tables):
+            writer.write_table(table.cast(first.schema))
 
 
 def join_tables(
@@ -97,8 +114,9 @@ def join_tables(
         pyarrow.parquet.ParquetWriter(file, schema) as parquet_writer,
     ):
         tables = (
-            _fill(_add_columns(_read(part), own), schema)
+            _fill(_add_columns(table, own), schema)
             for part, own in zip(parts, fields, strict=True)
+            for table in _read(part)
         )
         for table in _gather(tables):
             csv_writer.write_table(_format_cells(table))
@@ -106,9 +124,11 @@ def join_tables(
     return [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
 
 
-def _read(part: Path) -> pa.Table:
-    with reading(part):
-        return pyarrow.parquet.ParquetFile(part).read()
+def _read(part: Path) -> Iterator[pa.Table]:
+    """Iterates over the blocks of an image."""
+    with reading(part), pyarrow.parquet.ParquetFile(part) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
 
 
 def _add_columns(table: pa.Table, fields: Mapping[str, str]) -> pa.Table:

@@ -1,24 +1,17 @@
-"""A cache on disk of the nuclei of finished tiles, so that an interrupted run can be resumed."""
+"""A cache on disk of the nuclei of finished tiles."""
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from dsb2018.inference.tiling.array_cache import UNREADABLE, ArrayCache
 from dsb2018.inference.tiling.stitching import Tile, TileNucleus
-from dsb2018.io.files import delete_folder, make_empty_folder, replacing, write_atomically
 from dsb2018.structures.masks import Crop
 
 logger = logging.getLogger(__name__)
-# Errors that NumPy raises for damaged files.
-UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(NotImplementedError, RuntimeError, MemoryError, IndexError, TypeError),
-)
 
 
 class TileCache:
@@ -27,14 +20,9 @@ class TileCache:
     def __init__(self, folder: Path, fingerprint: str):
         """
         Args:
-            folder: created if it does not exist, and emptied if its fingerprint differs.
-            fingerprint: hash of the image file, the model and the options.
+            folder, fingerprint: see `ArrayCache`.
         """
-        self._folder = folder
-        mark = folder / "fingerprint"
-        if not mark.is_file() or mark.read_bytes() != fingerprint.encode():
-            make_empty_folder(folder)
-            write_atomically(mark, fingerprint)
+        self._cache = ArrayCache(folder, fingerprint)
 
     def keep(self, number: int, find: Callable[[], list[TileNucleus]]) -> None:
         """Stores the nuclei of a tile.
@@ -43,11 +31,7 @@ class TileCache:
             number: index of the tile.
             find: computes the nuclei; not called if they are already stored.
         """
-        path = self._path(number)
-        if not path.exists():
-            nuclei = find()
-            with replacing(path) as file:
-                np.savez(file, **_pack(nuclei))
+        self._cache.keep(f"{number:06d}", lambda: _pack(find()))
 
     def read(self, number: int, find: Callable[[], list[TileNucleus]]) -> list[TileNucleus]:
         """Reads the nuclei of a tile.
@@ -57,13 +41,10 @@ class TileCache:
             find: computes the nuclei again if their file is missing or damaged.
         """
         try:
-            return read_tile(self._path(number))
+            return read_tile(self._cache.path(f"{number:06d}"))
         except ValueError as error:
             logger.warning("%s; the tile is computed again", error)
             return find()
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.npz"
 
 
 class CachedTiles:
@@ -81,38 +62,48 @@ class CachedTiles:
             find: finds the nuclei of a tile.
             cache: keeps them.
         """
-        self._tiles, self._find, self._cache = tiles, find, cache
+        self.tiles, self._find, self._cache = tiles, find, cache
 
     def __len__(self) -> int:
-        return len(self._tiles)
+        return len(self.tiles)
 
     def keep(self, number: int) -> None:
         """Finds and stores the nuclei of a tile if they are not stored yet."""
-        self._cache.keep(number, partial(self._find, self._tiles[number]))
+        self._cache.keep(number, partial(self._find, self.tiles[number]))
 
     def read(self, number: int) -> list[TileNucleus]:
         """Returns the nuclei of a tile."""
-        return self._cache.read(number, partial(self._find, self._tiles[number]))
+        return self._cache.read(number, partial(self._find, self.tiles[number]))
 
 
-def delete_caches(folder: Path) -> None:
-    """Deletes a folder and all caches in it, if the folder exists."""
-    if folder.is_dir():
-        for cache in folder.iterdir():
-            delete_folder(cache)
-        folder.rmdir()
+def pack_crops(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
+    """Returns masks as arrays, a bit for each pixel; see `unpack_crops`."""
+    masks = [crop.mask.ravel() for crop in crops]
+    return {
+        "boxes": np.array([crop.box for crop in crops], np.int64).reshape(-1, 4),
+        "bits": np.packbits(np.concatenate(masks) if masks else np.zeros(0, bool)),
+    }
+
+
+def unpack_crops(packed: Mapping[str, np.ndarray]) -> list[Crop]:
+    """Returns the masks that `pack_crops` converted.
+
+    Raises:
+        Exception: any error of NumPy if the arrays are damaged.
+    """
+    bits, crops, begin = np.unpackbits(packed["bits"]).astype(bool), [], 0
+    for x, y, w, h in packed["boxes"].tolist():
+        crops.append(Crop(x, y, bits[begin : begin + w * h].reshape(h, w)))
+        begin += w * h
+    return crops
 
 
 def _pack(nuclei: list[TileNucleus]) -> dict[str, np.ndarray]:
-    boxes = np.array([nucleus.crop.box for nucleus in nuclei], np.int64).reshape(-1, 4)
-    masks = [nucleus.crop.mask.ravel() for nucleus in nuclei]
+    places = [(nucleus.distance, nucleus.cut) for nucleus in nuclei]
     return {
-        "boxes": boxes,
-        "bits": np.packbits(np.concatenate(masks) if masks else np.zeros(0, bool)),
+        **pack_crops([nucleus.crop for nucleus in nuclei]),
         "scores": np.array([nucleus.score for nucleus in nuclei], np.float64),
-        "places": np.array(
-            [(nucleus.distance, nucleus.cut) for nucleus in nuclei], np.int64
-        ).reshape(-1, 2),
+        "places": np.array(places, np.int64).reshape(-1, 2),
     }
 
 
@@ -124,18 +115,15 @@ def read_tile(path: Path) -> list[TileNucleus]:
     """
     try:
         with np.load(path) as packed:
-            return _unpack(packed)
+            rows = zip(
+                unpack_crops(packed),
+                packed["scores"].tolist(),
+                packed["places"].tolist(),
+                strict=True,
+            )
+            return [
+                TileNucleus(crop, score, distance, bool(cut))
+                for crop, score, (distance, cut) in rows
+            ]
     except UNREADABLE as error:
         raise ValueError(f"{path}: damaged ({error})") from error
-
-
-def _unpack(packed: Mapping[str, np.ndarray]) -> list[TileNucleus]:
-    boxes, scores, places = packed["boxes"].tolist(), packed["scores"], packed["places"]
-    bits = np.unpackbits(packed["bits"]).astype(bool)
-    nuclei, begin = [], 0
-    rows = zip(boxes, scores.tolist(), places.tolist(), strict=True)
-    for (x, y, w, h), score, (distance, cut) in rows:
-        mask = bits[begin : begin + w * h].reshape(h, w)
-        begin += w * h
-        nuclei.append(TileNucleus(Crop(x, y, mask), score, distance, bool(cut)))
-    return nuclei

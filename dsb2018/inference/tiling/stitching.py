@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.errors import UsageError
+from dsb2018.inference.tiling.blocks import Window, blocks_of
 from dsb2018.structures.grid_index import GridIndex
 from dsb2018.structures.masks import Crop, common_pixels, shared_part, union, union_size
 from dsb2018.structures.nuclei import Nuclei
@@ -27,7 +28,7 @@ STRIDE = 32
 CELL = 64  # edge of the grid cells of the spatial index, pixels
 # Largest edge of a nucleus that is merged from parts, pixels. Without this limit, the background of
 # an inverted slide would become one nucleus.
-LARGEST = 4096
+LARGEST = 1024
 
 # Reads a window (y, x, height, width) as an array (height, width, 3) uint8.
 WindowReader = Callable[[int, int, int, int], np.ndarray]
@@ -87,8 +88,8 @@ class Tile(NamedTuple):
         window: the core and its margin, which the model segments.
     """
 
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
+    core: Window
+    window: Window
 
 
 class TileNucleus(NamedTuple):
@@ -193,6 +194,50 @@ def stitch(size: tuple[int, int], tiles: Iterable[list[TileNucleus]]) -> Nuclei:
     return merged.nuclei(size)
 
 
+def stitch_around(
+    size: tuple[int, int],
+    number: int,
+    tiles: Sequence[Tile],
+    read: Callable[[int], list[TileNucleus]],
+) -> Nuclei:
+    """Merges the nuclei of the tiles in and around a block.
+
+    Nuclei near the block are the same as if all tiles of the image were merged, since a nucleus
+    that is merged from parts has at most `LARGEST` pixels in each direction.
+
+    Args:
+        size: (H, W) of the image, pixels.
+        number: of the block.
+        tiles: all tiles of the image.
+        read: returns the nuclei of a tile, by its number.
+
+    Returns:
+        The nuclei of the block and of its surroundings.
+    """
+    window = blocks_of(size).window(number, LARGEST)
+    return stitch(
+        size, (read(index) for index, tile in enumerate(tiles) if _overlap(tile.core, window))
+    )
+
+
+def in_block(nuclei: Nuclei, number: int) -> Nuclei:
+    """Returns the nuclei that belong to a block."""
+    blocks = blocks_of(nuclei.size)
+    top, left, height, width = blocks.window(number)
+    kept = [
+        index
+        for index, crop in enumerate(nuclei.crops)
+        if top <= crop.y < top + height and left <= crop.x < left + width
+    ]
+    return Nuclei(nuclei.size, [nuclei.crops[index] for index in kept], nuclei.scores[kept])
+
+
+def _overlap(a: Window, b: Window) -> bool:
+    return all(
+        a[axis] < b[axis] + b[axis + 2] and b[axis] < a[axis] + a[axis + 2] for axis in (0, 1)
+    )
+
+
 class _MergedNuclei:
     """Nuclei of several tiles, without overlaps, with a grid as spatial index."""
 
@@ -231,8 +276,9 @@ class _MergedNuclei:
         self._index.add(len(self._all) - 1, new.crop)
 
     def nuclei(self, size: tuple[int, int]) -> Nuclei:
-        """Returns all nuclei, from top to bottom."""
-        ordered = sorted(self._all, key=lambda nucleus: (nucleus.crop.y, nucleus.crop.x))
+        """Returns all nuclei: block by block, and from top to bottom in each block."""
+        blocks = blocks_of(size)
+        ordered = sorted(self._all, key=lambda n: blocks.order(n.crop.y, n.crop.x))
         scores = np.array([nucleus.score for nucleus in ordered], np.float32)
         return Nuclei(size, [nucleus.crop for nucleus in ordered], scores)
 
