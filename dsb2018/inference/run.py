@@ -18,6 +18,7 @@ import numpy as np
 
 from dsb2018.images import open_images
 from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.images.remote import is_remote, remote_state
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportHere, ExportWorker
@@ -304,10 +305,13 @@ class PredictionRun:
     def _fingerprint(self, path: Path) -> str:
         """Returns a hash of everything that the results depend on: file, options and model.
 
-        The state of a Zarr store is that of all its files.
+        The state of a Zarr store is that of all its files, or of its metadata if it is remote.
         """
-        files = [path, *(path.rglob("*") if path.is_dir() else ())]
-        states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+        if is_remote(path):
+            states = [printable(path), remote_state(path)]
+        else:
+            files = [path, *(path.rglob("*") if path.is_dir() else ())]
+            states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
         content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
         return hashlib.sha256(content.encode()).hexdigest()
 

@@ -145,3 +145,8 @@ def opencv_without_ipp() -> Iterator[None]:
         yield
     finally:
         cv2.ipp.setUseIPP(uses_ipp)
+
+
+def label_type(count: int) -> np.dtype:
+    """Returns the dtype of a label image: 16 bits, or 32 bits for more than 65,535 nuclei."""
+    return np.dtype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)

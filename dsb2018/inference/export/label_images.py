@@ -13,6 +13,7 @@ from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob, register_exporter
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
+from dsb2018.structures.labels import label_type
 from dsb2018.structures.nuclei import Nuclei
 
 TILE = 512  # edge of a tile of large images, pixels
@@ -59,7 +60,7 @@ def write_labels(path: Path, nuclei: Nuclei, image: MicroscopyImage) -> None:
     The file has 16 bits, or 32 bits for more than 65,535 nuclei. Large files are tiled, so that
     viewers can read parts of them.
     """
-    dtype = _dtype(len(nuclei))
+    dtype = label_type(len(nuclei))
     height, width = nuclei.size
     if max(height, width) <= 2 * TILE:
         _write(path, image, nuclei.labels.astype(dtype))
@@ -79,7 +80,7 @@ def write_volume(
         count: number of 3-D nuclei.
         image: the stack.
     """
-    dtype = _dtype(count)
+    dtype = label_type(count)
     options = {"shape": (image.depth, *image.size), "metadata": {"axes": "ZYX"}, "dtype": dtype}
     # Each table maps the labels of a slice to the labels of the 3-D nuclei.
     tables = ((nuclei, np.concatenate([[0], labels]).astype(dtype)) for nuclei, labels in slices)
@@ -88,10 +89,6 @@ def write_volume(
         return
     tiles = (table[tile] for nuclei, table in tables for tile in _tiles(nuclei, np.int32))
     _write(path, image, tiles, tile=(TILE, TILE), **options)
-
-
-def _dtype(count: int) -> np.dtype:
-    return np.dtype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
 
 
 def _write(path: Path, image: MicroscopyImage, data, **options) -> None:

@@ -21,6 +21,7 @@ from dsb2018.inference.export import (  # noqa: F401
     overlay,
     page,
     rois,
+    zarr_labels,
 )
 from dsb2018.inference.export.base import Exporter, ExportJob
 from dsb2018.inference.export.tables import write_image_table
