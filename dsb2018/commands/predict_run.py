@@ -89,7 +89,8 @@ def process_files(
 
 
 def _share(args: argparse.Namespace, step: str, large: LargeImage, count: int) -> None:
-    share_parts(partial(process_parts, args, step, large), count)
+    work = partial(process_parts, args, step, large)
+    share_parts(work, count, f"{large.image}: {step}")
 
 
 def process_parts(

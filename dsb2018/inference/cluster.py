@@ -6,6 +6,7 @@ path.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dsb2018.cli import report
 from dsb2018.cores import usable_cores
 from dsb2018.errors import UsageError
 from dsb2018.io.names import printable
-from dsb2018.progress import progress
+from dsb2018.progress import PERIOD, progress
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,6 +31,7 @@ LARGEST_TASK = 32  # files, or parts of a large image
 SHARES = 4  # tasks for each worker, if there are enough files, so that all end at the same time
 PATIENCE = 20  # for the connection to a scheduler, seconds
 NOISY = ("distributed", "distributed.client", "distributed.utils", "tornado.application", "asyncio")
+TOPIC = "dsb2018-parts"  # of the events that report progress
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KILLED = "its worker was killed twice, perhaps because memory ran out"
 
@@ -113,6 +116,7 @@ def share_files(
 
     if not _workers(client):
         logger.warning("waiting for a worker of Dask")
+    client.subscribe_topic(TOPIC, PartProgress())
     names = client.submit(frozenset, [name for name, _ in images], pure=False)
     tasks = {
         client.submit(work, part, names, pure=False): part
@@ -138,18 +142,20 @@ def share_files(
     return failed
 
 
-def share_parts(work: Callable[[Sequence[int]], None], count: int) -> None:
+def share_parts(work: Callable[[Sequence[int]], None], count: int, label: str) -> None:
     """Processes the parts of an image on all workers. It is called in a task, which waits.
 
     Args:
         work: processes the parts of the given numbers, and stores their results.
         count: number of parts.
+        label: what is processed, for the progress.
 
     Raises:
         ValueError: the same parts killed two workers.
     """
-    from distributed import KilledWorker, worker_client
+    from distributed import KilledWorker, get_worker, worker_client
 
+    done, worker = 0, get_worker()
     with worker_client() as client:
         parts = divide_evenly(range(count), max(1, _workers(client)))
         # An image that is in work goes first.
@@ -162,6 +168,23 @@ def share_parts(work: Callable[[Sequence[int]], None], count: int) -> None:
                     client.submit(work, part, pure=False, priority=1).result()
                 except KilledWorker as error:
                     raise ValueError(KILLED) from error
+            done += len(part)
+            worker.log_event(TOPIC, (label, done, count))
+
+
+class PartProgress:
+    """Reports the progress of large images, which workers send to the command."""
+
+    def __init__(self):
+        self._reported = time.monotonic()
+
+    def __call__(self, event: tuple[float, tuple[str, int, int]]) -> None:
+        """Reports an event now and then: its time, and the arguments of its report."""
+        label, done, count = event[1]
+        now = time.monotonic()
+        if now - self._reported >= PERIOD and done < count:
+            self._reported = now
+            report(f"{label} {done} of {count} done")
 
 
 def divide_evenly(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:

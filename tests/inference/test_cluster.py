@@ -1,6 +1,7 @@
 """Tests of predictions that workers of Dask share. The workers are real processes."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
     (folder / "in").mkdir()
     for seed in range(5):
         cv2.imwrite(str(folder / "in" / f"i{seed}.png"), micrograph((96, 128), seed)[0])
-    slide = np.tile(micrograph((160, 160), 7)[0][..., 0], (2, 3))
+    slide = np.tile(micrograph((160, 160), 7)[0], (1, 14))  # two blocks
     tifffile.imwrite(folder / "in" / "slide.tif", slide)
     (folder / "in" / "z_damaged.png").write_bytes(b"no image")
     assert main(arguments(folder, "alone")) == 1
@@ -106,7 +107,7 @@ class Tiles:
 
     def __call__(self, files, names):
         try:
-            share_parts(Finder(self.folder), self.count)
+            share_parts(Finder(self.folder), self.count, "slide: tile")
         except ValueError as error:
             return [str(error)]
         return []
@@ -155,26 +156,59 @@ def workers_of(process) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_command_is_continued(folder):
-    process = start(folder, "killed")
-    wait_for(lambda: list((folder / "killed").glob(".done/*/record.json")))
+# Files that appear while the tiles and the blocks of an image are processed.
+MOMENTS = {
+    "tiles": ".done/slide/tiles/all/000001.npz",
+    "blocks": ".done/slide/tiles/all_blocks/000000.*.npz",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_command_is_continued(folder, moment):
+    output = f"killed_{moment}"
+    process = start(folder, output)
+    wait_for(lambda: list((folder / output).glob(MOMENTS[moment])))
     workers = workers_of(process)
     process.kill()
     process.wait()
     wait_for(lambda: not any(worker.is_running() for worker in workers))  # they do not linger
-    assert main(arguments(folder, "killed")) == 1
-    assert_same(folder, "killed")
+    assert main(arguments(folder, output)) == 1
+    assert_same(folder, output)
 
 
-def test_a_killed_worker_is_replaced(folder):
-    process = start(folder, "survived")
-    wait_for(lambda: list((folder / "survived").glob(".done/*/record.json")))
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_worker_is_replaced(folder, moment):
+    output = f"survived_{moment}"
+    process = start(folder, output)
+    wait_for(lambda: list((folder / output).glob(MOMENTS[moment])))
     for worker in workers_of(process)[:1]:
         worker.kill()
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 1
     assert errors.count("failed:") == 1  # the damaged file
-    assert_same(folder, "survived")
+    assert_same(folder, output)
+
+
+def limit_files(size: int) -> None:
+    """Makes this process fail, as on a full disk, when it writes a file beyond a size in bytes."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size if size else hard, hard))
+
+
+def test_a_full_disk_of_one_worker(folder, client, capsys):
+    address, *_ = client.scheduler_info()["workers"]
+    client.run(limit_files, 1500, workers=[address])
+    options = arguments(folder, "full", "--dask", client.scheduler_info()["address"])
+    try:
+        assert main(options) == 1
+    finally:
+        client.run(limit_files, 0, workers=[address])
+    errors = capsys.readouterr().err
+    assert "File too large" in errors
+    assert 1 < errors.count("failed:") < 7  # the damaged file, and those of that worker
+    assert main(options) == 1
+    assert capsys.readouterr().err.count("failed:") == 1
+    assert_same(folder, "full")
 
 
 def test_no_scheduler(folder, monkeypatch, capsys):
