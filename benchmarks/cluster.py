@@ -10,13 +10,29 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import dask
 from distributed import Client, LocalCluster
 
 from benchmarks.timing import Row, seconds
 from dsb2018.inference.cluster import NamedPath, share_files
 
 # Workers, fields, and seconds that a field takes one worker: 0.2 for 256×256 pixels.
-RUNS = ((1, 100, 0.2), (10, 2_000, 0.2), (10, 100_000, 0.0))
+RUNS = (
+    (1, 100, 0.2),
+    (10, 2_000, 0.2),
+    (100, 20_000, 0.2),
+    (10, 100_000, 0.0),
+    (100, 100_000, 0.0),
+)
+# A hundred workers in one process would otherwise mostly watch themselves.
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+}
 
 
 def measure() -> list[Row]:
@@ -26,6 +42,7 @@ def measure() -> list[Row]:
         images = [(f"field{n:06d}", Path(f"plate/A01/{n:06d}.tif")) for n in range(fields)]
         before = _peak_memory()
         with (
+            dask.config.set(QUIET),
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0"
             ) as cluster,

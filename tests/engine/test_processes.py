@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from argparse import Namespace
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -20,7 +22,8 @@ from tests.configs import CONFIGS
 from tests.engine.test_training import arguments, losses_of
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run"]
+TORCHRUN = [*LAUNCHER, "--standalone"]
 # All crops have the same size. Losses are means over pixels, so with different sizes they would
 # depend on how a batch is divided between processes.
 OPTIONS = ["INPUT.ZOOM_TRAIN", "[1.0,1.0]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.PRECISION", "fp32"]
@@ -189,6 +192,46 @@ def test_torchrun_restarts_killed_process(sample_root, tmp_path, start):
     assert first == 0
     assert second >= 4
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
+
+
+def test_two_machines_survive_the_failure_of_one(sample_root, tmp_path, start, monkeypatch):
+    """The commands of the script for Slurm in docs/distributed.md, as two launchers."""
+    monkeypatch.setitem(ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    options = ["--resume", "SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
+    command = train_net(sample_root, tmp_path, *options)
+    port = free_port()
+    elastic = ["--nnodes=2", "--nproc-per-node=1", "--max-restarts=3", "--rdzv-id=job"]
+    elastic += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    launchers = [start(*LAUNCHER, *elastic, *command)]
+    wait_until_open(port)  # the first one is the meeting point
+    launchers.append(start(*LAUNCHER, *elastic, *command))
+    wait_for(tmp_path / "model_0000003.pth", launchers[0])
+    (child,) = psutil.Process(launchers[1].pid).children()
+    launchers[1].kill()
+    child.kill()
+    launchers[1] = start(*LAUNCHER, *elastic, *command)  # the machine comes back
+    for launcher in launchers:
+        finish(launcher)
+    log = (tmp_path / "log.txt").read_text()
+    starts = [line for line in log.splitlines() if "Starting training from iteration" in line]
+    assert int(starts[0].split()[-1]) == 0
+    assert int(starts[-1].split()[-1]) >= 4
+    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_until_open(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("nothing listens")
 
 
 def test_error_in_one_process_ends_the_command(sample_root, tmp_path, start):
