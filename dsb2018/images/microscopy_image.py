@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsb2018.images.false_color import only_stain
 from dsb2018.images.stains import STAINS, unmix
 
 SMALL = 1 << 26  # bytes; arrays up to this size are read as a whole and sent to other processes
@@ -227,9 +226,8 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     Args:
         image: an image with any number of channels.
         channel: index, from 0, or name of the nuclear channel; for RGB images also one of `STAINS`;
-            None: only for images that have a single channel or that are RGB images. Those are
-            returned with all three channels, except fluorescence of one false color, see
-            `only_stain`.
+            None: only for images that have a single channel or that are RGB images, which are
+            returned with all three channels.
 
     Raises:
         ValueError: the channel does not exist, or `channel` is None and the image has several.
@@ -237,10 +235,7 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     axis = image.channel_axis
     count = image.length(axis) if axis else image.copies
     if channel is None:
-        if axis == "S" and count == 3:
-            stain = only_stain(image.sample())
-            return image if stain is None else image.at(S=stain)
-        if axis is None or (axis == "S" and count == 1):
+        if axis is None or (axis == "S" and count in (1, 3)):
             return image
         if count == 1:
             return image.at(**{axis: 0})

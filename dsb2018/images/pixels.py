@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.images import open_images
+from dsb2018.images.false_color import only_stain
 from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.io.png import MOST_PIXELS
 from dsb2018.structures.contrast import stretch_contrast
@@ -62,6 +63,8 @@ def read_pixels(path: str | os.PathLike, channel: str | None = None) -> np.ndarr
 def read_dataset_image(dataset_dict: Mapping) -> np.ndarray:
     """Reads the image of a dataset dict, see `read_pixels`.
 
+    Fluorescence of a single stain in false color becomes gray, as in `choose_nuclear_channel`.
+
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file cannot be read, or its size is not that of the dict.
@@ -73,7 +76,8 @@ def read_dataset_image(dataset_dict: Mapping) -> np.ndarray:
             f"{dataset_dict['file_name']}: {pixels.shape[:2]} pixels, expected {expected}; "
             "prepare the dataset again"
         )
-    return pixels
+    stain = only_stain(pixels) if pixels.shape[2] == 3 else None
+    return pixels if stain is None else pixels[..., [stain]]
 
 
 def read_picture(dataset_dict: Mapping) -> np.ndarray:

@@ -52,7 +52,7 @@ class Appearance:
     def has_several_stains(self) -> bool:
         """Returns whether this is fluorescence of several stains, in as many colors.
 
-        Images with a single stain have been reduced to one channel, see `choose_channel`.
+        Images with a single stain have been reduced to one channel, see `choose_nuclear_channel`.
         """
         return self._is_color and is_false_color(self._picture.sample())
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dsb2018.images import open_images
-from dsb2018.images.microscopy_image import SMALL, MicroscopyImage, Windows, choose_channel
+from dsb2018.images.microscopy_image import SMALL, MicroscopyImage, Windows
+from dsb2018.images.nuclear_channel import choose_nuclear_channel
 from dsb2018.inference.byte_budget import ByteBudget
 from dsb2018.structures.contrast import GreyRange
 
@@ -64,7 +65,7 @@ class Prefetcher:
         """
         Args:
             predictor: a `Predictor`.
-            channel: see `choose_channel`.
+            channel: see `choose_nuclear_channel`.
             pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
         """
         self._predictor, self._channel, self._pixel_size = predictor, channel, pixel_size
@@ -106,7 +107,7 @@ class Prefetcher:
 
     def _prepare(self, image: MicroscopyImage) -> OpenedImage:
         image = with_pixel_size(image, self._pixel_size)
-        channel = choose_channel(image, self._channel)
+        channel = choose_nuclear_channel(image, self._channel)
         grey_range = self._predictor.preprocess.grey_range(_AllWindows(channel, self._stopped))
         rgb = None
         if channel.depth is None and max(channel.size) <= self._predictor.tiling.whole:

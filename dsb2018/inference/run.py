@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.images import open_images
-from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.nuclear_channel import choose_nuclear_channel
 from dsb2018.images.remote import is_remote, remote_state
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
 from dsb2018.inference.export.run_records import read_part_record, read_record
@@ -62,7 +63,7 @@ class PredictionRun:
             predictor: a `Predictor` or `GivenNuclei`.
             output: output folder of the run.
             exporters: the selected output formats.
-            channel: see `choose_channel`.
+            channel: see `choose_nuclear_channel`.
             pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
             options: everything that the results depend on, except the file and the model.
             selection: which nuclei are kept.
@@ -228,7 +229,7 @@ class PredictionRun:
         image = with_pixel_size(
             next(image for image in images if image.name == large.image), self._pixel_size
         )
-        channel = replace(choose_channel(image, self._channel), fixed=large.fixed)
+        channel = replace(choose_nuclear_channel(image, self._channel), fixed=large.fixed)
         opened = OpenedImage(image, channel, large.grey_range)
         job = self._export_job(large.file, opened, large.image, NO_NUCLEI)
         return replace(job, is_part=large.is_part)

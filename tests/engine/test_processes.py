@@ -105,7 +105,8 @@ def test_two_processes_match_one(sample_root, tmp_path, start, family):
         assert scores.keys() == results[task].keys()
     options = ["--eval-only", "MODEL.WEIGHTS", str(together / "model_final.pth")]
     run(arguments(sample_root, evaluated, *OPTIONS, *options, family=family))
-    assert results_of(evaluated) == results_of(together)
+    for task, scores in results_of(together).items():  # other threads may round differently
+        assert results_of(evaluated)[task] == pytest.approx(scores, abs=0.01, nan_ok=True)
     folder = together / "inference" / "dsb2018_sample_val"
     assert len((folder / "images.csv").read_text().splitlines()) == 1 + 8
     assert len(list((folder / "overlays").glob("*.png"))) == 3

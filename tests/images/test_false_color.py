@@ -8,7 +8,9 @@ import pytest
 
 from dsb2018 import Predictor
 from dsb2018.images.false_color import is_false_color, only_stain
-from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.nuclear_channel import choose_nuclear_channel
+from dsb2018.images.pixels import read_dataset_image
 from dsb2018.inference.appearance import Appearance
 from dsb2018.inference.doubts import find_doubts
 from dsb2018.structures.contrast import GreyRange
@@ -74,19 +76,28 @@ def test_blue_is_the_same_as_gray():
     expected = predictor(gray).labels
     assert expected.max() == 9
     assert np.array_equal(predictor(BLUE).labels, expected)
-    chosen = choose_channel(MicroscopyImage("a", Path("a"), BLUE, "YXS"), None)
+    chosen = choose_nuclear_channel(MicroscopyImage("a", Path("a"), BLUE, "YXS"), None)
     assert chosen.fixed == {"S": 2}
     stack = MicroscopyImage("a", Path("a"), np.stack([BLUE * 0, BLUE, BLUE * 0]), "ZYXS")
-    assert choose_channel(stack, None).fixed == {"S": 2}  # by the middle slice
+    assert choose_nuclear_channel(stack, None).fixed == {"S": 2}  # by the middle slice
+
+
+def test_training_sees_the_same_gray_values(tmp_path):
+    path = tmp_path / "blue.png"
+    cv2.imwrite(str(path), BLUE[..., ::-1])
+    dataset_dict = {"file_name": str(path), "height": 128, "width": 128}
+    assert np.array_equal(read_dataset_image(dataset_dict), BLUE[..., 2:])
+    cv2.imwrite(str(path), SECTION[..., ::-1])
+    assert np.array_equal(read_dataset_image(dataset_dict), SECTION)
 
 
 def test_several_stains_are_reported():
     labels = (cv2.threshold(disks(), 0.5, 1, cv2.THRESH_BINARY)[1] > 0).astype(np.int32)
     image = MicroscopyImage("a", Path("a"), TWO_STAINS.astype(np.uint8), "YXS")
-    assert choose_channel(image, None) is image
+    assert choose_nuclear_channel(image, None) is image
     for channel, warning in (
         (image, "several colors on black: name the nuclear channel with --channel"),
-        (choose_channel(image, "2"), ""),
+        (choose_nuclear_channel(image, "2"), ""),
     ):
         appearance = Appearance(Nuclei.from_labels(labels), channel, GreyRange(0, 255))
         assert find_doubts(0.95, 20, appearance) == warning
