@@ -7,7 +7,7 @@ path.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from dsb2018.io.names import printable
 from dsb2018.progress import PERIOD, progress
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 NamedPath = tuple[str, Path]  # name of the results and path of an image file
 Item = TypeVar("Item")
@@ -109,9 +109,9 @@ def share_files(
         An error message for each file that failed.
 
     Raises:
-        ConnectionError: the scheduler has ended.
+        ConnectionError: the scheduler has ended, or all workers that the command started.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
     if not _workers(client):
@@ -124,13 +124,14 @@ def share_files(
     }
     failed, suspects = [], []
     try:
-        for task in progress(as_completed(tasks), "task", len(tasks)):
+        for task in progress(_finished(client, tasks), "task", len(tasks)):
             try:
                 failed += task.result()
             except KilledWorker:
                 suspects += tasks[task]
         for name, path in suspects:
-            task = client.submit(work, [(name, path)], names, pure=False)
+            single = client.submit(work, [(name, path)], names, pure=False)
+            (task,) = _finished(client, [single])
             try:
                 failed += task.result()
             except KilledWorker:
@@ -140,6 +141,29 @@ def share_files(
             "the scheduler of Dask has ended; the same command continues"
         ) from error
     return failed
+
+
+def _finished(client: "Client", tasks: Iterable["Future"]) -> Iterator["Future"]:
+    """Iterates over tasks as they finish.
+
+    Raises:
+        ConnectionError: all workers that the command started have ended. Workers of other clusters
+            may come back.
+    """
+    from distributed import wait
+
+    waiting = list(tasks)
+    while waiting:
+        try:
+            done, rest = wait(waiting, timeout=PATIENCE, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            if client.cluster is not None and not _workers(client):
+                raise ConnectionError(
+                    "all workers have ended; the same command continues"
+                ) from None
+            continue
+        yield from done
+        waiting = list(rest)
 
 
 def share_parts(work: Callable[[Sequence[int]], None], count: int, label: str) -> None:

@@ -23,7 +23,6 @@ from tests.engine.test_training import arguments, losses_of
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run"]
-TORCHRUN = [*LAUNCHER, "--standalone"]
 # All crops have the same size. Losses are means over pixels, so with different sizes they would
 # depend on how a batch is divided between processes.
 OPTIONS = ["INPUT.ZOOM_TRAIN", "[1.0,1.0]", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.PRECISION", "fp32"]
@@ -175,28 +174,11 @@ def test_killed_run_can_be_resumed(sample_root, tmp_path, start):
     assert not list(tmp_path.glob(".model_*"))
 
 
-def test_torchrun_restarts_killed_process(sample_root, tmp_path, start):
-    """SIGKILL cannot be handled, so torchrun restarts both processes, and the training resumes."""
-    options = ["SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
-    command = train_net(sample_root, tmp_path, *options)
-    elastic = ["--nproc-per-node=2", "--max-restarts=1"]
-    process = start(*TORCHRUN, *elastic, *command)
-    wait_for(tmp_path / "model_0000003.pth", process)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    finish(process)
-    log = (tmp_path / "log.txt").read_text()
-    starts = [line for line in log.splitlines() if "Starting training from iteration" in line]
-    first, second = (int(line.split()[-1]) for line in starts)
-    assert first == 0
-    assert second >= 4
-    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 15
-
-
 def test_two_machines_survive_the_failure_of_one(sample_root, tmp_path, start, monkeypatch):
-    """The commands of the script for Slurm in docs/distributed.md, as two launchers."""
+    """The commands of the script for Slurm in docs/distributed.md, as two launchers.
+
+    SIGKILL cannot be handled, so torchrun restarts all processes, and the training resumes.
+    """
     monkeypatch.setitem(ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     options = ["--resume", "SOLVER.MAX_ITER", "16", "DATASETS.TEST", "()"]
     command = train_net(sample_root, tmp_path, *options)
