@@ -138,14 +138,27 @@ class BlockExporter(Exporter):
         self.assemble(job, [self.encode(job, columns)])
 
 
-def encode_text(text: bytes) -> Encoded:
-    """Returns text as an array, see `decode_text`."""
-    return {"text": np.frombuffer(text, np.uint8)}
+class TextExporter(BlockExporter):
+    """A text format in which each block of an image is a piece of text.
 
+    Subclasses implement `encode_text` and `assemble_text`, see `encode` and `assemble`.
+    """
 
-def decode_text(block: Encoded) -> bytes:
-    """Returns the text that `encode_text` converted."""
-    return block["text"].tobytes()
+    def encode_text(self, job: "ExportJob", columns: Columns) -> bytes:
+        """Returns the text of a block."""
+        raise NotImplementedError
+
+    def assemble_text(self, job: "ExportJob", blocks: Iterable[bytes]) -> None:
+        """Writes the files of an image from the text of each block."""
+        raise NotImplementedError
+
+    def encode(self, job: "ExportJob", columns: Columns) -> Encoded:
+        """See `BlockExporter.encode`."""
+        return {"text": np.frombuffer(self.encode_text(job, columns), np.uint8)}
+
+    def assemble(self, job: "ExportJob", blocks: Iterable[Encoded]) -> None:
+        """See `BlockExporter.assemble`."""
+        self.assemble_text(job, (block["text"].tobytes() for block in blocks))
 
 
 @dataclass(frozen=True)

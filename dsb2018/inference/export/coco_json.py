@@ -9,14 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from dsb2018.inference.export.base import (
-    BlockExporter,
-    Encoded,
-    ExportJob,
-    decode_text,
-    encode_text,
-    register_exporter,
-)
+from dsb2018.inference.export.base import ExportJob, TextExporter, register_exporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -25,21 +18,20 @@ from dsb2018.structures.masks import encode_crop
 from dsb2018.structures.nuclei import Nuclei
 
 
-class CocoExporter(BlockExporter):
+class CocoExporter(TextExporter):
     """Writes `coco.json`, one file for all images."""
 
     name = "coco"
     part_suffix = ".coco"
 
-    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
-        """See `BlockExporter.encode`."""
-        return encode_text(encode_annotations(job.nuclei))
+    def encode_text(self, job: ExportJob, columns: Columns) -> bytes:
+        """See `TextExporter`."""
+        return encode_annotations(job.nuclei)
 
-    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
-        """See `BlockExporter.assemble`."""
-        annotations = (decode_text(block) for block in blocks)
+    def assemble_text(self, job: ExportJob, blocks: Iterable[bytes]) -> None:
+        """See `TextExporter`."""
         file_name = printable(job.image.path)
-        write_coco_part(job.part(self), job.name, file_name, job.nuclei.size, annotations)
+        write_coco_part(job.part(self), job.name, file_name, job.nuclei.size, blocks)
 
     def join(
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]

@@ -8,14 +8,7 @@ import cv2
 import numpy as np
 from skimage.measure import find_contours
 
-from dsb2018.inference.export.base import (
-    BlockExporter,
-    Encoded,
-    ExportJob,
-    decode_text,
-    encode_text,
-    register_exporter,
-)
+from dsb2018.inference.export.base import ExportJob, TextExporter, register_exporter
 from dsb2018.inference.export.tables import round_off
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.files import replacing
@@ -26,19 +19,19 @@ from dsb2018.structures.nuclei import Nuclei
 NOT_MEASURED = ("label", "score", "touching", "at_border")
 
 
-class GeoJsonExporter(BlockExporter):
+class GeoJsonExporter(TextExporter):
     """Writes `geojson/<image>.geojson`."""
 
     name = "geojson"
 
-    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
-        """See `BlockExporter.encode`."""
-        return encode_text(encode_features(job.nuclei, columns))
+    def encode_text(self, job: ExportJob, columns: Columns) -> bytes:
+        """See `TextExporter`."""
+        return encode_features(job.nuclei, columns)
 
-    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
-        """See `BlockExporter.assemble`."""
+    def assemble_text(self, job: ExportJob, blocks: Iterable[bytes]) -> None:
+        """See `TextExporter`."""
         path = job.output / "geojson" / f"{job.name}.geojson"
-        write_features(path, (decode_text(block) for block in blocks))
+        write_features(path, blocks)
 
     def outputs(self, output: Path, record: dict) -> list[Path]:
         """See `Exporter.outputs`."""

@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsb2018.inference.export.base import (
-    BlockExporter,
-    Encoded,
-    ExportJob,
-    decode_text,
-    encode_text,
-    register_exporter,
-)
+from dsb2018.inference.export.base import ExportJob, TextExporter, register_exporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.measurements import Columns
 from dsb2018.io.csv_text import quote_cell
@@ -23,20 +16,20 @@ from dsb2018.structures.nuclei import Nuclei
 HEADER = "ImageId,EncodedPixels\n"
 
 
-class KaggleExporter(BlockExporter):
+class KaggleExporter(TextExporter):
     """Writes `submission.csv`, one file for all images."""
 
     name = "kaggle"
     part_suffix = ".kaggle"
 
-    def encode(self, job: ExportJob, columns: Columns) -> Encoded:
-        """See `BlockExporter.encode`."""
-        return encode_text(kaggle_lines(job.name, job.nuclei).encode())
+    def encode_text(self, job: ExportJob, columns: Columns) -> bytes:
+        """See `TextExporter`."""
+        return kaggle_lines(job.name, job.nuclei).encode()
 
-    def assemble(self, job: ExportJob, blocks: Iterable[Encoded]) -> None:
-        """See `BlockExporter.assemble`."""
+    def assemble_text(self, job: ExportJob, blocks: Iterable[bytes]) -> None:
+        """See `TextExporter`."""
         with replacing(job.part(self)) as file:
-            file.writelines(decode_text(block) for block in blocks)
+            file.writelines(blocks)
             # For an image without nuclei, Kaggle requires one line without run lengths.
             if not file.tell():
                 file.write(f"{_quote(job.name)},\n".encode())
