@@ -5,6 +5,7 @@ files by itself. The results land in the output folder, which all workers must s
 path.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,25 @@ THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KILLED = "its worker was killed twice, perhaps because memory ran out"
 
 
+def read_address(file: Path) -> str:
+    """The address in the JSON file that a scheduler writes when it starts.
+
+    Waits for a file that is missing or incomplete: a shared file system may show it before its
+    content.
+
+    Raises:
+        ValueError: the file is not there, or has no address, after `PATIENCE` seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return json.loads(file.read_text())["address"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            if time.monotonic() > end:
+                raise ValueError("the file does not name a scheduler") from None
+        time.sleep(0.1)
+
+
 @contextmanager
 def open_client(address: str | None, workers: int | None) -> Iterator["Client"]:
     """Connects to a Dask cluster, or starts one on this machine.
@@ -59,8 +79,8 @@ def open_client(address: str | None, workers: int | None) -> Iterator["Client"]:
 
     if address:
         try:
-            place = {"scheduler_file" if address.endswith(".json") else "address": address}
-            client = Client(**place, timeout=PATIENCE)
+            place = read_address(Path(address)) if address.endswith(".json") else address
+            client = Client(place, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise UsageError(f"--dask {address}: no scheduler of Dask there ({error})") from error
         with client:

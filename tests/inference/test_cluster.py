@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -218,6 +219,28 @@ def test_no_scheduler(folder, monkeypatch, capsys):
         pass
 
 
+@pytest.mark.parametrize("text", [None, "", '{"address"', "{}", "[]"])
+def test_a_scheduler_file_that_stays_incomplete(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    file = tmp_path / "scheduler.json"
+    if text is not None:
+        file.write_text(text)
+    with (
+        pytest.raises(UsageError, match="does not name a scheduler"),
+        open_client(str(file), None),
+    ):
+        pass
+
+
+def test_a_scheduler_file_that_is_written_late(tmp_path):
+    file = tmp_path / "scheduler.json"
+    file.touch()
+    writer = Timer(0.5, lambda: file.write_text('{"address": "tcp://10.0.0.1:8786"}'))
+    writer.start()
+    assert cluster.read_address(file) == "tcp://10.0.0.1:8786"
+    writer.join()
+
+
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_a_scheduler_that_writes_a_file(folder, tmp_path, capsys, is_killed):
     """The commands of the script for Slurm in docs/distributed.md."""
@@ -249,6 +272,16 @@ def test_a_scheduler_that_writes_a_file(folder, tmp_path, capsys, is_killed):
         for process in processes:
             process.terminate()
             process.wait()
+
+
+def test_all_workers_have_ended(monkeypatch):
+    def wait(*args, **kwargs):
+        raise TimeoutError
+
+    monkeypatch.setattr("distributed.wait", wait)
+    client = SimpleNamespace(cluster=object(), scheduler_info=lambda **kwargs: {"workers": {}})
+    with pytest.raises(ConnectionError, match="all workers have ended; the same command"):
+        list(cluster._finished(client, [object()]))
 
 
 def test_no_dask(folder, monkeypatch, capsys):
