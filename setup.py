@@ -57,6 +57,9 @@ TRAIN = [
 DASK = ["distributed>=2024.8"]
 CLOUD = ["universal-pathlib>=0.2", "s3fs>=2024.6", "aiohttp>=3.9"]
 ANNDATA = ["anndata>=0.11", "pandas>=2"]
+NAPARI = ["napari[pyqt6]>=0.6.4"]  # the first with a table of features
+VENDOR = ["bioio>=3", "bioio-czi>=3", "bioio-nd2>=2", "bioio-lif>=2"]
+BIOIMAGEIO = ["bioimageio.core>=0.11", "pydantic<2.13"]  # 0.11 fails with pydantic 2.13
 
 DEVELOPMENT = [
     "pytest>=8",
@@ -70,9 +73,13 @@ DEVELOPMENT = [
     "wandb>=0.16",
     "moto[s3]>=5",
     "flask-cors>=5",
+    "pylibCZIrw>=5",  # writes the CZI file of a test
     *ANNDATA,
+    *BIOIMAGEIO,
     *CLOUD,
     *DASK,
+    *NAPARI,
+    *VENDOR,
 ]
 
 setup(
@@ -84,8 +91,13 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["dsb2018", "dsb2018.*"]),
-    package_data={"dsb2018": ["py.typed", "weights/*", "pages/templates/*"]},
-    entry_points={"console_scripts": ["dsb2018 = dsb2018.commands.main:main"]},
+    package_data={
+        "dsb2018": ["py.typed", "weights/*", "pages/templates/*", "napari_plugin/*.yaml"]
+    },
+    entry_points={
+        "console_scripts": ["dsb2018 = dsb2018.commands.main:main"],
+        "napari.manifest": ["dsb2018 = dsb2018.napari_plugin:napari.yaml"],
+    },
     install_requires=BASE,
     extras_require={
         "train": TRAIN,
@@ -94,6 +106,9 @@ setup(
         "anndata": ANNDATA,
         "cloud": [*CLOUD, "gcsfs>=2024.6"],
         "dask": DASK,
+        "napari": NAPARI,
+        "vendor": VENDOR,
+        "bioimageio": BIOIMAGEIO,
         "dev": [*TRAIN, *DEVELOPMENT],
     },
 )

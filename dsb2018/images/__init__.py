@@ -1,8 +1,8 @@
 """Readers of image files.
 
 PNG, JPEG, BMP and other formats that OpenCV supports are decoded as a whole. TIFF files (also OME,
-ImageJ, BigTIFF and pyramids) are read in windows by `tifffile`, and OME-Zarr by `zarr`. Training
-and prediction read images alike, see `pixels`.
+ImageJ, BigTIFF and pyramids) are read in windows by `tifffile`, and OME-Zarr by `zarr`. `bioio`
+reads the files of microscope vendors. Training and prediction read images alike, see `pixels`.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from dsb2018.images.numpy_file import open_numpy
 from dsb2018.images.raster import RASTER, open_raster
 from dsb2018.images.remote import is_remote
 from dsb2018.images.tiff import TIFF, open_tiff
+from dsb2018.images.vendor import PLUGINS, open_vendor_file
 from dsb2018.io.files import check_regular_file
 
 Reader = Callable[[str, Path], list[MicroscopyImage]]
@@ -23,6 +24,7 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(RASTER, open_raster),
     **dict.fromkeys(TIFF, open_tiff),
     ".npy": open_numpy,
+    **dict.fromkeys(PLUGINS, open_vendor_file),
 }
 MAX_TIME_POINTS = 100_000  # of one file
 
@@ -39,6 +41,7 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        ImportError: the file needs a library that is not installed.
         ValueError: the file cannot be read as an image, or an image is empty.
     """
     is_store = is_remote(path) or path.is_dir()
@@ -49,7 +52,7 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
         if not is_store:
             check_regular_file(path)
         images = reader(name, path)
-    except (MemoryError, KeyboardInterrupt):
+    except (ImportError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # readers raise errors of any type
         if str(error).startswith(f"{path}: "):

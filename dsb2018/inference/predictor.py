@@ -1,7 +1,7 @@
 """The Python interface of a trained model."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -11,8 +11,20 @@ import numpy as np
 
 from dsb2018.errors import UsageError
 from dsb2018.images.false_color import only_stain
+from dsb2018.inference.adjustable import (
+    AdjustableNuclei,
+    StoredDetections,
+    StoredMaps,
+    StoredOutput,
+)
 from dsb2018.inference.model_files import open_model
-from dsb2018.inference.tiling.stitching import Tiling, WindowReader, find_in_tiles
+from dsb2018.inference.tiling.stitching import (
+    Tile,
+    Tiling,
+    WindowReader,
+    divide,
+    find_in_tiles,
+)
 from dsb2018.inference.tiling.windows import choose_windows, window_reader
 from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.preprocessing import Preprocessing
@@ -93,6 +105,60 @@ class Predictor:
     def model(self):
         """The network, a torch module. Only the backend "torch" has it."""
         return self._model.model
+
+    @property
+    def threshold(self) -> float:
+        """Minimum probability of a nucleus, 0 to 1."""
+        options = self.spec.instances
+        return options.nucleus_thresh if self._model.has_maps else options.score_thresh
+
+    def adjustable(self, image: np.ndarray) -> AdjustableNuclei:
+        """Runs the network on an image, so that nuclei can be found with any threshold.
+
+        Args:
+            image: see `__call__`.
+
+        Raises:
+            ValueError: see `__call__`.
+        """
+        prepared = self.prepare(image)
+        read, size = window_reader(prepared), prepared.shape[:2]
+        zoom = self.choose_zoom(read, size)
+        tiles = self.tiles(size, zoom)
+        return AdjustableNuclei(size, tiles, list(self.outputs(read, tiles, zoom)))
+
+    def choose_zoom(self, read: WindowReader, size: tuple[int, int]) -> float:
+        """Returns the zoom at which `__call__` processes an image, see `find_zoom`."""
+        if self._zoom is None and self.is_scaled and max(size) <= self.tiling.whole:
+            return self._model.search(self._inputs([read(0, 0, *size)]))[0]
+        return self.find_zoom(read, size)
+
+    def tiles(self, size: tuple[int, int], zoom: float) -> list[Tile]:
+        """Returns the tiles of an image of (H, W) pixels; a single one is the whole image."""
+        tiling = self.tiling.at(zoom)
+        if max(size) > tiling.whole:
+            return divide(*size, tiling)
+        return [Tile((0, 0, *size), (0, 0, *size))]
+
+    def outputs(
+        self, read: WindowReader, tiles: Sequence[Tile], zoom: float
+    ) -> Iterator[StoredOutput]:
+        """Runs the network on the tiles of an image.
+
+        Args:
+            read: reads a window of the image as `prepare` returns it.
+            tiles: see `tiles`.
+            zoom: see `choose_zoom`.
+        """
+        options = {"zoom": zoom} if self.is_scaled else {}
+        for tile in tiles:
+            inputs = self._inputs([read(*tile.window)], **options)
+            if self._model.has_maps:
+                (maps,) = self._model.predict_maps(inputs)
+                yield StoredMaps(maps, self.spec.instances, tile.window[2:])
+            else:
+                detections = self._model(inputs)[0].detections
+                yield StoredDetections(detections, self.threshold)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Converts an image to the model's input: (H, W, 3) uint8 RGB, with stretched contrast.

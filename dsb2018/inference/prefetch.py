@@ -108,7 +108,7 @@ class Prefetcher:
     def _prepare(self, image: MicroscopyImage) -> OpenedImage:
         image = with_pixel_size(image, self._pixel_size)
         channel = choose_nuclear_channel(image, self._channel)
-        grey_range = self._predictor.preprocess.grey_range(_AllWindows(channel, self._stopped))
+        grey_range = self._predictor.preprocess.grey_range(AllWindows(channel, self._stopped))
         rgb = None
         if channel.depth is None and max(channel.size) <= self._predictor.tiling.whole:
             rgb = grey_range.to_rgb(channel.read(0, 0, *channel.size))
@@ -120,10 +120,15 @@ def with_pixel_size(image: MicroscopyImage, edge: float | None) -> MicroscopyIma
     return replace(image, pixel_size=(edge, edge)) if edge else image
 
 
-class _AllWindows:
-    """The windows of an image, or of all slices of a stack. Can be iterated several times."""
+class AllWindows:
+    """The windows of an image, or of all slices of a stack. Can be iterated several times.
 
-    def __init__(self, image: MicroscopyImage, stopped: threading.Event):
+    Args:
+        image: has one time point.
+        stopped: ends the iteration with an `InterruptedError`; None: nothing does.
+    """
+
+    def __init__(self, image: MicroscopyImage, stopped: threading.Event | None = None):
         depth = image.depth
         slices = [image] if depth is None else [image.at(Z=z) for z in range(depth)]
         self._windows: list[Windows] = [slice_image.windows() for slice_image in slices]
@@ -131,7 +136,7 @@ class _AllWindows:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for window in chain.from_iterable(self._windows):
-            if self._stopped.is_set():  # the run has ended
+            if self._stopped and self._stopped.is_set():  # the run has ended
                 raise InterruptedError
             yield window
 

@@ -52,13 +52,18 @@ class TrainedModel:
             outputs = self.model(batched_inputs)
             return [read_output(output, self._score_thresh) for output in outputs]
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether it is a dense model, which `predict_maps` needs."""
+        return hasattr(self.model, "predict_maps")
+
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
         """Returns the probability maps of each image.
 
         Raises:
             UsageError: the model is not a dense model, so it has no probability maps.
         """
-        if not hasattr(self.model, "predict_maps"):
+        if not self.has_maps:
             raise UsageError(
                 f"{type(self.model).__name__} has no probability maps; expected a dense model"
             )

@@ -10,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from dsb2018.runtime.finite import check_finite_output
 from dsb2018.runtime.model_spec import ModelSpec
-from dsb2018.runtime.postprocess import output_size, postprocess, read_maps
+from dsb2018.runtime.postprocess import Maps, output_size, postprocess, read_maps
 from dsb2018.structures.nuclei import Prediction
 
 LOAD_ERRORS = (
@@ -23,6 +23,8 @@ MAP_COUNTS = (2, 3, 5)
 
 class OnnxModel:
     """A dense model in ONNX Runtime, with the same inputs and predictions as `TrainedModel`."""
+
+    has_maps = True
 
     def __init__(
         self,
@@ -92,19 +94,25 @@ class OnnxModel:
             raise ValueError(f"outputs of {shapes}, expected {MAP_COUNTS} maps")
 
     def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """Returns the nuclei of each image. Consecutive images of one size form a batch.
+        """Returns the nuclei of each image, see `predict_maps`."""
+        return [
+            postprocess(maps, self.spec.instances, output_size(sample))
+            for sample, maps in zip(batched_inputs, self.predict_maps(batched_inputs), strict=True)
+        ]
+
+    def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
+        """Returns the maps of each image. Consecutive images of one size form a batch.
 
         Raises:
             FloatingPointError: the output of the network has NaN or infinite values.
         """
-        predictions = []
-        for size, group in groupby(batched_inputs, key=lambda sample: sample["image"].shape[1:]):
-            samples = list(group)
-            height, width = size
-            for sample, padded in zip(samples, self._logits(samples), strict=True):
-                maps = read_maps(padded[:, :height, :width])
-                predictions.append(postprocess(maps, self.spec.instances, output_size(sample)))
-        return predictions
+        return [
+            read_maps(padded[:, :height, :width])
+            for (height, width), group in groupby(
+                batched_inputs, key=lambda sample: sample["image"].shape[1:]
+            )
+            for padded in self._logits(list(group))
+        ]
 
     def _logits(self, samples: list[dict]) -> np.ndarray:
         """Returns the (N, maps, H, W) float32 logits of N images of one size, padding included."""

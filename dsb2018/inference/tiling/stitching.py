@@ -150,8 +150,18 @@ def find_in_tile(
     tile: Tile, read: WindowReader, size: tuple[int, int], find: Finder
 ) -> list[TileNucleus]:
     """Segments one tile, see `find_in_tiles`; returns its nuclei in image coordinates."""
+    return place_in_image(tile, find([read(*tile.window)])[0], size)
+
+
+def place_in_image(tile: Tile, nuclei: Nuclei, size: tuple[int, int]) -> list[TileNucleus]:
+    """Returns the nuclei of a tile in image coordinates.
+
+    Args:
+        tile: the tile.
+        nuclei: the nuclei of its window.
+        size: (H, W) of the image, pixels.
+    """
     top, left, height, width = tile.window
-    nuclei = find([read(*tile.window)])[0]
     tile_nuclei = []
     for crop, score in zip(nuclei.crops, nuclei.scores.tolist(), strict=True):
         cut = (
