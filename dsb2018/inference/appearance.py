@@ -1,17 +1,37 @@
 """How the picture of an image looks, for a comparison with the images of the training."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dsb2018.images.false_color import is_false_color
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.stains import STAINS, unmix
 from dsb2018.inference.measurements import background_levels
-from dsb2018.structures.contrast import GreyRange
+from dsb2018.structures.contrast import GreyRange, find_range
 from dsb2018.structures.nuclei import Nuclei
 
 MOST_COLOR = 0.02  # difference between the channels of a gray pixel, 0 to 1
 BROWN = 0.1  # optical density of DAB in a brown pixel
 LEAST_BROWN = 0.05  # share of the pixels in a section with brown stain
+
+
+def picture_of(
+    channel: MicroscopyImage, grey_range: GreyRange
+) -> tuple[MicroscopyImage, GreyRange]:
+    """Returns the image that people see, and its gray values that become 0 and 255.
+
+    It is the nuclear channel, but tissue sections keep their colors if the model's input is the
+    amount of a stain.
+
+    Args:
+        channel: the nuclear channel, which is the model's input.
+        grey_range: its gray values that become 0 and 255.
+    """
+    if not channel.stain:
+        return channel, grey_range
+    colors = replace(channel, stain="")
+    return colors, find_range(colors.windows(), None)
 
 
 class Appearance:

@@ -1,5 +1,6 @@
 """The three groups of controls of the widget. They know neither layers nor models."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -43,8 +44,7 @@ class ImagePanel(QGroupBox):
         self.image, self.axes, self.channel = QComboBox(), QComboBox(), QComboBox()
         self.axes.setToolTip("T: time, Z: slices, C: channels, S: red, green and blue")
         self.model = QComboBox()
-        names = [name for name in packaged_names() if (FOLDER / f"{name}.onnx").exists()]
-        self.model.addItems(sorted(names, key=lambda name: (not name.startswith(DEFAULT), name)))
+        self.model.addItems(usable_models())
         self.other = QPushButton("Other…")
         self.other.setToolTip("A model of your own: an ONNX file, or the folder of a training")
         self.diameter = QDoubleSpinBox()
@@ -196,7 +196,8 @@ class CorrectionPanel(QGroupBox):
         rows = QFormLayout(self)
         rows.addRow("Folder", in_a_row(self.folder, browse))
         rows.addRow(self.save)
-        rows.addRow(in_a_row(self.train, self.iterations))
+        rows.addRow("Training", self.iterations)
+        rows.addRow(self.train)
         browse.clicked.connect(self._browse)
         self.save.clicked.connect(self.save_clicked)
         self.train.clicked.connect(self.train_clicked)
@@ -207,6 +208,13 @@ class CorrectionPanel(QGroupBox):
         if folder:
             self.folder.setText(folder)
             self.folder_changed.emit()
+
+
+def usable_models() -> list[str]:
+    """Returns the names of the packaged models that can run here, the default one first."""
+    has_torch = all(map(find_spec, ("torch", "detectron2")))
+    names = [name for name in packaged_names() if has_torch or (FOLDER / f"{name}.onnx").exists()]
+    return sorted(names, key=lambda name: (not name.startswith(DEFAULT), name))
 
 
 def in_a_row(*widgets: QWidget) -> QWidget:

@@ -11,43 +11,43 @@ import tifffile
 from dsb2018.inference.measurements import Columns
 from dsb2018.napari_plugin.features import to_features
 
-TABLE, VOLUMES, LABELS = "nuclei.csv", "volumes.csv", "labels"
+TABLE, VOLUMES, LABELS = "nuclei", "volumes", "labels"
 Layer = tuple[Any, dict[str, Any], str]
 
 
-def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Layer]] | None:
-    """Returns the reader of a `nuclei.csv` or of label images; None if a file is neither."""
-    paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
-    is_known = all(one.name == TABLE or one.parent.name == LABELS for one in paths)
-    return read if paths and is_known else None
+def get_reader(path: str | list[str]) -> Callable[[str], list[Layer]] | None:
+    """Returns the reader of a table `nuclei.csv` or `nuclei.parquet`; None for other files."""
+    is_table = isinstance(path, str) and Path(path).stem == TABLE
+    return read_results if is_table else None
 
 
-def read(path: str | list[str]) -> list[Layer]:
-    """Reads label images and their measurements.
+def read_results(path: str) -> list[Layer]:
+    """Reads the label images of a folder of results, and their measurements.
 
     Args:
-        path: `nuclei.csv`, which means all label images beside it, or label images.
+        path: the table `nuclei` in the folder.
 
     Returns:
-        For each label image a layer in units of pixels, whose features are its rows of `nuclei`,
-        or of `volumes` for a stack.
+        For each label image a layer in units of pixels, whose features are its rows of the table,
+        or of the table `volumes` for a stack. Only the first layer is visible.
 
     Raises:
         ValueError: there are no label images.
     """
-    paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
-    if paths[0].name == TABLE:
-        paths = sorted((paths[0].parent / LABELS).glob("*.tif"))
-        if not paths:
-            raise ValueError(f"{path}: no label images beside it; run predict with --format labels")
-    return [_read_labels(file) for file in paths]
+    files = sorted((Path(path).parent / LABELS).glob("*.tif"))
+    if not files:
+        raise ValueError(f"{path}: no label images beside it; run predict with --format labels")
+    layers = [_read_labels(file) for file in files]
+    for _, options, _ in layers[1:]:
+        options["visible"] = False
+    return layers
 
 
 def _read_labels(file: Path) -> Layer:
     labels = tifffile.imread(file).astype(np.int32)
     options: dict[str, Any] = {"name": file.stem}
-    table = file.parents[1] / (VOLUMES if labels.ndim == 3 else TABLE)
-    columns = _read_columns(table.with_suffix(".parquet"), file.stem)
+    name = VOLUMES if labels.ndim == 3 else TABLE
+    columns = _read_columns(file.parents[1] / f"{name}.parquet", file.stem)
     if columns:
         options["features"] = to_features([columns])
     return labels, options, "labels"

@@ -9,12 +9,20 @@ import numpy as np
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.adjustable import AdjustableNuclei, StoredMaps
+from dsb2018.inference.appearance import Appearance, picture_of
+from dsb2018.inference.doubts import find_doubts
 from dsb2018.inference.large_images import channel_reader
-from dsb2018.inference.measurements import Columns, measure_nuclei
+from dsb2018.inference.measurements import (
+    Columns,
+    measure_nuclei,
+    typical_diameter,
+    typical_score,
+)
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.prefetch import AllWindows
 from dsb2018.inference.selection import Selection
 from dsb2018.inference.volumes import SliceLinker, measure_volumes
+from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
 
@@ -36,10 +44,12 @@ class Frame(NamedTuple):
     Args:
         labels: (Y, X), or (Z, Y, X) for a stack, int32.
         columns: the measurements of the nuclei, in the order of their labels.
+        doubts: see `find_doubts`; "" for a stack.
     """
 
     labels: np.ndarray
     columns: Columns
+    doubts: str = ""
 
 
 class Segmentation:
@@ -57,6 +67,7 @@ class Segmentation:
         self._channels = [channel if time is None else channel.at(T=time) for time in times]
         self._folder = TemporaryDirectory(prefix="dsb2018-", ignore_cleanup_errors=True)
         self._planes: list[list[AdjustableNuclei]] = []  # of each time point
+        self._grey_ranges: list[GreyRange] = []  # of each time point
 
     @property
     def frame_count(self) -> int:
@@ -78,6 +89,7 @@ class Segmentation:
         done = 0
         for channel in self._channels:
             grey_range = predictor.preprocess.grey_range(AllWindows(channel))
+            self._grey_ranges.append(grey_range)
             planes = [channel]
             zoom = None
             if channel.depth is not None:
@@ -125,12 +137,18 @@ class Segmentation:
         first_label = 1
         for time, image in enumerate(self._images):
             slices = [self.find_plane(time, z, criteria) for z in range(len(self._planes[time]))]
-            frame = _link(slices, image) if self.depth is not None else _measure(slices[0], image)
-            labels, columns = frame
-            shift = first_label - 1
-            labels = np.where(labels > 0, labels + shift, 0).astype(np.int32) if shift else labels
-            yield Frame(labels, {**columns, "label": columns["label"] + shift})
-            first_label += len(columns["label"])
+            is_plane = self.depth is None
+            frame = self._measure(time, slices[0]) if is_plane else _link(slices, image)
+            yield _shift_labels(frame, first_label - 1)
+            first_label += len(frame.columns["label"])
+
+    def _measure(self, time: int, nuclei: Nuclei) -> Frame:
+        columns = measure_nuclei(nuclei, self._images[time])
+        picture = picture_of(self._channels[time], self._grey_ranges[time])
+        doubts = find_doubts(
+            typical_score(columns), typical_diameter(columns), Appearance(nuclei, *picture)
+        )
+        return Frame(nuclei.labels, columns, doubts)
 
     def measure(self, labels: np.ndarray) -> Iterator[Columns]:
         """Iterates over the time points: measures nuclei that may have been changed by hand.
@@ -153,8 +171,13 @@ class Segmentation:
             yield {**columns, "label": names.astype(np.int64)}
 
 
-def _measure(nuclei: Nuclei, image: MicroscopyImage) -> Frame:
-    return Frame(nuclei.labels, measure_nuclei(nuclei, image))
+def _shift_labels(frame: Frame, shift: int) -> Frame:
+    if not shift:
+        return frame
+    labels = np.where(frame.labels > 0, frame.labels + shift, 0).astype(np.int32)
+    return frame._replace(
+        labels=labels, columns={**frame.columns, "label": frame.columns["label"] + shift}
+    )
 
 
 def _link(slices: list[Nuclei], image: MicroscopyImage) -> Frame:

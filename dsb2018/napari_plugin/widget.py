@@ -8,8 +8,8 @@ import napari
 import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.images.nuclear_channel import choose_nuclear_channel
@@ -26,6 +26,7 @@ from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
 from dsb2018.napari_plugin.training import TrainingProcess
 
 COLORS, MEASUREMENTS = "colors", "Features table widget"
+PLACED = "placed by dsb2018"  # property of the dock of the table
 PAUSE = 40  # after the last move of a slider, milliseconds
 LARGEST_LIVE = 4_000_000  # pixels of a plane whose nuclei are found while a slider moves
 
@@ -66,8 +67,10 @@ class SegmentNuclei(QWidget):
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setWidget(content)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bar = area.verticalScrollBar().sizeHint().width()
+        area.setMinimumWidth(content.minimumSizeHint().width() + bar)
         QVBoxLayout(self).addWidget(area)
-        self.setMinimumWidth(340)
 
     def _connect(self) -> None:
         layers = self.viewer.layers
@@ -164,7 +167,7 @@ class SegmentNuclei(QWidget):
             return
         model = self.image_panel.model.currentText()
         result = Result(image, channel, Segmentation(image, channel), model)
-        self._worker = create_worker(self._run_network, result)
+        self._worker = create_worker(self._run_network, result, _ignore_errors=True)
         self._worker.yielded.connect(self.image_panel.show_progress)
         self._worker.returned.connect(lambda frames: self._show_result(result, layer, frames))
         self._worker.errored.connect(self._show_error)
@@ -214,7 +217,7 @@ class SegmentNuclei(QWidget):
             features=to_features([frame.columns for frame in frames]),
             **place_labels(layer, axes, channel),
         )
-        result.labels.contour = 1
+        result.labels.contour = 2
         result.labels.mouse_drag_callbacks.append(self._pick)
         result.labels.events.paint.connect(lambda _: self._mark_corrected(result))
         result.labels.events.selected_label.connect(lambda _: self._go_to_selected(result))
@@ -226,11 +229,12 @@ class SegmentNuclei(QWidget):
         self._enable_panels()
 
     def _show_table(self) -> None:
-        """Opens napari's table of the measurements."""
-        try:
-            self.viewer.window.add_plugin_dock_widget("napari", MEASUREMENTS, tabify=False)
-        except (KeyError, ValueError):  # a version of napari without it
-            self.status.setText(f"{self.status.text()} This version of napari has no table.")
+        """Opens napari's table of the measurements below the image."""
+        dock, _ = self.viewer.window.add_plugin_dock_widget("napari", MEASUREMENTS)
+        window = dock.window()
+        if isinstance(window, QMainWindow) and not dock.property(PLACED):
+            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+            dock.setProperty(PLACED, True)  # the user may move it then
 
     def _report(self, frames: list[Frame]) -> None:
         columns = [frame.columns for frame in frames]
@@ -240,7 +244,8 @@ class SegmentNuclei(QWidget):
         if count and areas:
             diameter = np.median(2 * np.sqrt(np.concatenate(areas) / np.pi))
             text += f", median diameter {diameter:.1f} px"
-        self.status.setText(text)
+        doubts = dict.fromkeys(frame.doubts for frame in frames if frame.doubts)
+        self.status.setText(f"{text}. Check: {'; '.join(doubts)}" if doubts else text)
 
     def adjust(self) -> None:
         """Finds the nuclei for other criteria from the stored maps: at once in the shown plane."""
@@ -252,9 +257,10 @@ class SegmentNuclei(QWidget):
             self._finder.quit()
         if result.image.size[0] * result.image.size[1] <= LARGEST_LIVE:
             self._adjust_shown_plane(result, criteria)
-        finder = create_worker(self._find_all, result, criteria)
+        finder = create_worker(self._find_all, result, criteria, _ignore_errors=True)
         finder.returned.connect(lambda frames: self._show_found(finder, result, frames))
         finder.errored.connect(self._show_error)
+        finder.finished.connect(lambda: self._end_finder(finder))
         self._finder = finder
         finder.start()
 
@@ -272,6 +278,10 @@ class SegmentNuclei(QWidget):
             frames.append(frame)
             yield
         return frames
+
+    def _end_finder(self, finder: Any) -> None:
+        if finder is self._finder:
+            self._finder = None
 
     def _show_found(self, finder: Any, result: Result, frames: list[Frame]) -> None:
         if finder is self._finder and result is self.result and not result.is_corrected:

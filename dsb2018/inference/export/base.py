@@ -6,14 +6,15 @@ not import torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.inference.appearance import picture_of
 from dsb2018.inference.measurements import Columns
-from dsb2018.structures.contrast import GreyRange, find_range
+from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei
 
 # What a format keeps of the nuclei of a block, between `encode` and `assemble`.
@@ -212,15 +213,8 @@ class ExportJob:
 
     @property
     def picture(self) -> tuple[MicroscopyImage, GreyRange]:
-        """The image that people see, and its gray values that become 0 and 255.
-
-        It is the nuclear channel, but tissue sections keep their colors if the model's input is the
-        amount of a stain.
-        """
-        if not self.channel.stain:
-            return self.channel, self.grey_range
-        colors = replace(self.channel, stain="")
-        return colors, find_range(colors.windows(), None)
+        """The image that people see, and its gray values that become 0 and 255."""
+        return picture_of(self.channel, self.grey_range)
 
     def part(self, exporter: Exporter) -> Path:
         """Returns the path of the exporter's part file for this image."""

@@ -1,0 +1,131 @@
+"""Trainings that the widget starts."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from dsb2018 import Predictor
+from dsb2018.errors import UsageError
+from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.napari_plugin import finetune
+from dsb2018.napari_plugin.corrections import count_corrections, save_correction
+from tests.inference.test_predictor import micrograph
+
+pytest.importorskip("napari")
+
+
+def save_corrections(folder, count):
+    for seed in range(count):
+        pixels, labels = micrograph((128, 128), seed)
+        name = f"image {seed}"
+        save_correction(folder, name, MicroscopyImage(name, folder, pixels, "YX"), labels)
+    return folder
+
+
+def option(command, key):
+    return command[command.index(key) + 1]
+
+
+def test_commands(tmp_path):
+    save_corrections(tmp_path, 2)
+    prepare, train = finetune.training_commands(tmp_path, "nuclei_fast", tmp_path / "model_1", 7)
+    assert "--val-fraction" not in prepare
+    assert option(train, "MODEL.WEIGHTS") == "dsb2018://nuclei_fast"
+    assert option(train, "DATASETS.TEST") == "()"
+    save_corrections(tmp_path, 5)
+    prepare, train = finetune.training_commands(tmp_path, "mask_rcnn_lite0_FPN", tmp_path, 7)
+    assert option(prepare, "--val-fraction") == "0.2"
+    assert option(train, "MODEL.WEIGHTS") == "dsb2018://nuclei"  # not a dense model
+    assert option(train, "DATASETS.TEST") == "('dsb2018_corrections_val',)"
+    assert option(train, "SOLVER.MAX_ITER") == "7"
+
+
+def test_each_model_has_a_folder(tmp_path):
+    assert finetune.new_model_folder(tmp_path).name == "model_1"
+    (tmp_path / "model_1").mkdir()
+    assert finetune.new_model_folder(tmp_path).name == "model_2"
+
+
+def test_what_training_needs(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="no corrections; save some first"):
+        finetune.check_can_train(tmp_path)
+    monkeypatch.setattr(finetune, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'torch, detectron2: pip install "dsb2018\[train\]"'):
+        finetune.check_can_train(tmp_path)
+
+
+def test_names_of_corrections_are_safe(tmp_path):
+    pixels, labels = micrograph((128, 128))
+    image = MicroscopyImage("a", tmp_path, pixels, "YX")
+    for path in save_correction(tmp_path / "mine", "../../a b", image, labels):
+        assert path.parents[1] == tmp_path / "mine"
+    assert count_corrections(tmp_path / "mine") == 1
+
+
+def test_fine_tuning(viewer, widget, wait, tmp_path):
+    folder = save_corrections(tmp_path / "mine", 5)
+    panel = widget.correction_panel
+    panel.folder.setText(str(folder))
+    panel.iterations.setValue(2)
+    panel.train.click()
+    assert panel.train.text() == "Stop the training"
+    messages = set()
+    wait(lambda: messages.add(widget.status.text()) or not widget._training.is_running, 300)
+    assert widget.status.text() == "The training has ended; its model is chosen above."
+    model = widget.image_panel.model.currentText()
+    assert model == str(folder / "model_1")
+    pixels, _ = micrograph((128, 128), 9)
+    viewer.add_image(pixels, name="new")
+    widget.image_panel.run.click()
+    wait(lambda: widget.result is not None and widget._worker is None)
+    assert np.array_equal(widget.result.labels.data, Predictor(model)(pixels).labels)
+    _, train = finetune.training_commands(folder, model, tmp_path, 1)  # goes on from it
+    assert option(train, "MODEL.WEIGHTS").startswith(model)
+
+
+def test_training_is_stopped(widget, wait, tmp_path):
+    widget.correction_panel.folder.setText(str(save_corrections(tmp_path, 1)))
+    widget.correction_panel.train.click()
+    wait(lambda: widget._training.is_running)
+    widget.correction_panel.train.click()
+    wait(lambda: not widget._training.is_running)
+    assert widget.status.text() == "The training ended: stopped"
+    assert widget.correction_panel.train.text() == "Fine-tune on my corrections"
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("print('x'); raise SystemExit('no disk')", "no disk"),
+        ("raise SystemExit(3)", "exit status 3"),
+    ],
+)
+def test_failure_of_a_command(screen, wait, code, problem):
+    from qtpy.QtCore import QObject
+    from qtpy.QtWidgets import QApplication
+
+    from dsb2018.napari_plugin.training import TrainingProcess
+
+    app = QApplication.instance() or QApplication([])
+    parent = QObject()
+    process, ended, advanced = TrainingProcess(parent), [], []
+    process.ended.connect(ended.append)
+    process.advanced.connect(advanced.append)
+    first = [sys.executable, "-c", "print('iter: 20', flush=True)"]
+    process.start([first, [sys.executable, "-c", code], ["never"]])
+    wait(lambda: ended)
+    assert ended == [problem]
+    assert set(advanced) == {20}
+    process.start([["/no/such/program"]])
+    wait(lambda: len(ended) == 2)
+    assert ended[1]
+    assert app is not None
+
+
+def test_messages_without_corrections(widget, tmp_path):
+    widget.correction_panel.train.click()
+    assert widget.status.text() == "Choose a folder with corrections first."
+    widget.correction_panel.folder.setText(str(tmp_path))
+    widget.correction_panel.train.click()
+    assert "no corrections; save some first" in widget.status.text()
