@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 DEMO := output/demo
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test coverage fuzz lint format bench clean FORCE
+.PHONY: install demo test coverage fuzz lint site format bench clean FORCE
 
 MINUTES := 5
 
@@ -54,6 +54,12 @@ lint: $(INSTALLED)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(MAKE) --no-print-directory site
+
+# The documents and the API reference as web pages: site/index.html. Fails at broken links. All pages
+# are built each time (-E), because Sphinx would not repeat the warnings of unchanged ones.
+site: $(INSTALLED)
+	@$(PY) -W ignore -m sphinx -E -W --keep-going -q -c docs . site
 
 format: $(INSTALLED)
 	@$(PY) -m ruff check --fix .
@@ -63,4 +69,4 @@ bench: $(INSTALLED)
 	@$(PY) -W ignore -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site

@@ -59,6 +59,7 @@ CLOUD = ["universal-pathlib>=0.2", "s3fs>=2024.6", "aiohttp>=3.9"]
 ANNDATA = ["anndata>=0.11", "pandas>=2"]
 NAPARI = ["napari[pyqt6]>=0.6.4"]  # the first with a table of features
 VENDOR = ["bioio>=3", "bioio-czi>=3", "bioio-nd2>=2", "bioio-lif>=2"]
+DOCS = ["sphinx>=8.1", "myst-parser>=4", "furo>=2024.8"]
 BIOIMAGEIO = ["bioimageio.core>=0.11", "pydantic<2.13"]  # 0.11 fails with pydantic 2.13
 
 DEVELOPMENT = [
@@ -78,6 +79,7 @@ DEVELOPMENT = [
     *BIOIMAGEIO,
     *CLOUD,
     *DASK,
+    *DOCS,
     *NAPARI,
     *VENDOR,
 ]
@@ -106,6 +108,7 @@ setup(
         "anndata": ANNDATA,
         "cloud": [*CLOUD, "gcsfs>=2024.6"],
         "dask": DASK,
+        "docs": DOCS,
         "napari": NAPARI,
         "vendor": VENDOR,
         "bioimageio": BIOIMAGEIO,

@@ -16,11 +16,11 @@ class Show(Flag):
     """Where a metric is shown, besides results.json and images.csv, which contain all metrics."""
 
     NOWHERE = 0
-    LOG = auto()  # scores that are logged at the end of an evaluation
-    TABLE = auto()  # table of all models in a comparison
-    MODALITY = auto()  # table and chart by modality in a comparison
-    DIFFERENCE = auto()  # table of differences between models in a comparison
-    IMAGE = auto()  # gallery of images in a comparison
+    LOG = auto()  #: scores that are logged at the end of an evaluation
+    TABLE = auto()  #: table of all models in a comparison
+    MODALITY = auto()  #: table and chart by modality in a comparison
+    DIFFERENCE = auto()  #: table of differences between models in a comparison
+    IMAGE = auto()  #: gallery of images in a comparison
     EVERYWHERE = LOG | TABLE | MODALITY | DIFFERENCE | IMAGE
 
 

@@ -19,7 +19,7 @@ from dsb2018.io.files import check_regular_file
 
 Reader = Callable[[str, Path], list[MicroscopyImage]]
 
-# {file extension: reader}. A reader takes the name of the results and the path.
+#: The reader of each file extension. It takes the name of the results and the path.
 READERS: dict[str, Reader] = {
     **dict.fromkeys(RASTER, open_raster),
     **dict.fromkeys(TIFF, open_tiff),

@@ -34,7 +34,7 @@ BATCH = 8  # maximum batch size, images
 
 
 class Predictor:
-    """Segments the nuclei of microscopy images.
+    """Segments the nuclei of microscopy images::
 
         from dsb2018 import Predictor
         nuclei = Predictor()(image)          # image: (H, W) or (H, W, 3), any dtype

@@ -46,7 +46,7 @@ class Crop(NamedTuple):
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Index of the box in an array of the image's size: rows, columns."""
+        """Rows and columns of the box, as an index into an array of the image's size."""
         return slice(self.y, self.bottom), slice(self.x, self.right)
 
     @property

@@ -30,10 +30,10 @@ class Exporter:
     long for millions of them is a `BlockExporter`.
     """
 
-    name = ""  # value of `--format`
-    # Suffixes of the part files of images and of stacks, which `join` reads; "": no part files.
+    name = ""  #: value of `--format`
+    #: Suffix of the part files of images, which `join` reads; empty if there are none.
     part_suffix = ""
-    stack_suffix = ""
+    stack_suffix = ""  #: the same for stacks
 
     def check(self) -> None:
         """Checks that the format can be written.

@@ -12,7 +12,7 @@ from dsb2018.prepare.input_files import InputFiles, open_files
 
 __all__ = ["FORMS", "Form", "FormOptions", "SourceImage", "open_form"]
 
-# {value of --form: class}, in the order in which the form of an input is recognized.
+#: The class of each value of `--form`, in the order in which the form of an input is recognized.
 FORMS: dict[str, type[Form]] = {
     form.name: form for form in (DsbForm, CocoForm, LabelForm, RoiForm, GeoJsonForm)
 }

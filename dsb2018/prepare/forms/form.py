@@ -63,8 +63,8 @@ class Form(ABC):
         options: how to understand the input.
     """
 
-    name = ""  # value of `--form`
-    has_categories = False  # whether its nuclei have categories that `--category` selects
+    name = ""  #: value of `--form`
+    has_categories = False  #: whether its nuclei have categories that `--category` selects
 
     def __init__(self, files: InputFiles, truth_files: InputFiles, options: FormOptions):
         self.files, self.truth_files, self.options = files, truth_files, options
