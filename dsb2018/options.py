@@ -25,7 +25,7 @@ def add_model(parser: Options) -> None:
         "--model",
         metavar="MODEL",
         help="packaged model (nuclei, fast, light, mask_rcnn, …), config (YAML), folder of a "
-        "training, or ONNX file (default: nuclei)",
+        "training, ONNX file, or package of bioimage.io (default: nuclei)",
     )
     parser.add_argument("--config-file", dest="model", help=argparse.SUPPRESS)  # as in train_net.py
 

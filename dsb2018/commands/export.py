@@ -1,12 +1,12 @@
-"""Exports a trained dense model to ONNX, for inference with ONNX Runtime instead of torch.
+"""Exports a trained dense model to ONNX, or as a package of bioimage.io.
 
     dsb2018 export --output nuclei.onnx
     dsb2018 export --output nuclei_int8.onnx --int8 --images FOLDER
+    dsb2018 export --format bioimageio --output nuclei.zip
     dsb2018 predict --input … --output … --model nuclei.onnx
 
---int8 quantizes the network to 8-bit integers. The calibration uses --images, which should be a few
-dozen images like those that the model will be used on. Install the dependencies first:
-`pip install onnx onnxruntime`.
+Both need no torch to run. --int8 quantizes the network to 8-bit integers. The calibration uses
+--images, which should be a few dozen images like those that the model will be used on.
 """
 
 import argparse
@@ -15,18 +15,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dsb2018.cli import output_file, run_command
 from dsb2018.errors import UsageError
-from dsb2018.io.files import write_atomically
+from dsb2018.io.files import read_json, write_atomically
 from dsb2018.options import add_model, add_weights_and_opts, make_parser
 
 if TYPE_CHECKING:  # imports torch
     from dsb2018.inference.predictor import Predictor
 
+LICENSE = "Apache-2.0"
+SCORES = (("sem_seg", "IoU"), ("nuclei", "mAP"), ("nuclei", "AP50"), ("nuclei", "PQ"))
 MAX_CALIBRATION_IMAGES = 48
 CALIBRATION_EDGE = 320  # pixels
 
@@ -34,9 +36,16 @@ CALIBRATION_EDGE = 320  # pixels
 def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__ or "")
     add = parser.add_argument
-    add("--output", type=output_file, required=True, metavar="FILE", help="the ONNX file to write")
-    add("--int8", action="store_true", help="quantize the network to 8-bit integers")
+    add("--output", type=output_file, required=True, metavar="FILE", help="the file to write")
+    add("--format", choices=("onnx", "bioimageio"), default="onnx", help="(default: onnx)")
+    add("--int8", action="store_true", help="quantize the network to 8-bit integers (onnx)")
     add("--images", nargs="+", metavar="PATH", help="images for the calibration of --int8")
+    package = parser.add_argument_group("for --format bioimageio")
+    add = package.add_argument
+    add("--name", help="name of the model (default: that of the file)")
+    add("--author", nargs="+", metavar="NAME", help="authors of the model")
+    add("--license", default=LICENSE, help=f"identifier of SPDX (default: {LICENSE})")
+    add("--gray", action="store_true", help="input of one channel instead of red, green and blue")
     add_model(parser)
     add_weights_and_opts(parser)
     return run_command(parser, export_and_report, arguments)
@@ -45,8 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
 def export_and_report(args: argparse.Namespace) -> None:
     if args.int8 and not args.images:
         raise UsageError("--int8 needs --images for the calibration")
+    if args.format == "bioimageio":
+        if args.int8:
+            raise UsageError("--int8 is not for --format bioimageio")
+        if args.output.suffix != ".zip":
+            raise UsageError(f"--output {args.output}: a package of bioimage.io ends in .zip")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    export_model(args)
+    if args.format == "bioimageio":
+        export_package(args)
+    else:
+        export_model(args)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 
 
@@ -79,6 +96,49 @@ def export_model(args: argparse.Namespace) -> None:
         exported = Path(folder) / "model.onnx"
         export(predictor.model, predictor.spec, exported)
         quantise(exported, path, images, predictor.model)
+
+
+def export_package(args: argparse.Namespace) -> None:
+    """Exports the model as a package of bioimage.io."""
+    from dsb2018.inference.predictor import Predictor
+    from dsb2018.modeling.bioimageio_export import PackageDetails, write_package
+
+    options = [*args.opts, "MODEL.DEVICE", "cpu"]
+    predictor = Predictor(args.model, args.weights, options=options, backend="torch")
+    details = PackageDetails(
+        name=args.name or args.output.stem,
+        authors=args.author or ("The dsb2018 contributors",),
+        license=args.license,
+        scores={} if args.weights or args.opts else known_scores(args.model),
+        is_gray=args.gray,
+    )
+    write_package(predictor, details, args.output)
+
+
+def known_scores(model: str | None) -> dict[str, dict[str, float]]:
+    """Returns the scores of a packaged model, or of the folder of a training.
+
+    Returns:
+        {dataset: {name: percent}} with the names in `SCORES`; {} if none are known.
+    """
+    from dsb2018.inference.opened_model import DEFAULT, is_config
+    from dsb2018.runtime.packaged import FOLDER, find_packaged
+
+    if is_config(model):
+        files = sorted(Path(str(model)).glob("inference/*/results.json"))
+        results = {file.parent.name: read_json(file) for file in files}
+    else:
+        record: Any = read_json(FOLDER / f"{find_packaged(model or DEFAULT)}.json")
+        results = {record["evaluated_on"]: record["scores"]}
+    return {
+        dataset: {
+            score: values[task][score]
+            for task, score in SCORES
+            if isinstance(values.get(task, {}).get(score), (int, float))
+        }
+        for dataset, values in results.items()
+        if isinstance(values, dict)
+    }
 
 
 def calibration_window(predictor: "Predictor", image: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from dsb2018.runtime.packaged import FOLDER, check_packaged, find_packaged
 from dsb2018.runtime.scaling import ScaledModel
 
 BACKENDS = ("auto", "torch", "onnxruntime")
-SUFFIX, WEIGHTS_SUFFIX = ".onnx", ".safetensors"
+SUFFIX, PACKAGE_SUFFIX, WEIGHTS_SUFFIX = ".onnx", ".zip", ".safetensors"
 
 
 def open_model(
@@ -34,12 +34,13 @@ def open_model(
     """Opens a model.
 
     Args:
-        model: name of a packaged model, see `find_packaged`; an ONNX file; a config (YAML); or the
-            OUTPUT_DIR of a training. None: `DEFAULT`.
+        model: name of a packaged model, see `find_packaged`; an ONNX file; a package of bioimage.io
+            (a zip file); a config (YAML); or the OUTPUT_DIR of a training. None: `DEFAULT`.
         weights: file or address, as for `MODEL.WEIGHTS`, instead of those that belong to the model.
         options: KEY, VALUE, … that override the config, such as `MODEL.DEVICE`, `cuda`.
-        backend: "onnxruntime", "torch" or "auto": ONNX Runtime for an ONNX file, and for a packaged
-            model without other weights and options unless there is a GPU.
+        backend: "onnxruntime", "torch" or "auto": ONNX Runtime for an ONNX file or a package of
+            bioimage.io, and for a packaged model without other weights and options unless there is
+            a GPU.
         threshold: minimum probability of a nucleus, 0 to 1; None: that of the model.
 
     Raises:
@@ -74,12 +75,13 @@ def _find_onnx(
     options: Sequence,
     backend: str,
 ) -> Path | None:
-    """Returns the ONNX file to run; None for torch."""
-    files = [Path(file) for file in (model, weights) if file and Path(file).suffix == SUFFIX]
+    """Returns the ONNX file, or the package of bioimage.io, to run; None for torch."""
+    given = [Path(file) for file in (model, weights) if file]
+    files = [file for file in given if file.suffix in (SUFFIX, PACKAGE_SUFFIX)]
     if files:
         if backend == "torch" or options or (model and weights):
             raise UsageError(
-                f"{files[0]}: an ONNX file contains its config; leave out other models, options "
+                f"{files[0]}: this file contains its config; leave out other models, options "
                 "and the backend torch"
             )
         return files[0]
@@ -100,7 +102,12 @@ def has_gpu() -> bool:
 
 def _open_onnx(path: Path, threshold: float | None) -> OpenedModel:
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or usable_cores()
-    network = OnnxModel(path, threads=threads, threshold=threshold)
+    if path.suffix == PACKAGE_SUFFIX:
+        from dsb2018.inference.bioimageio_models import open_package  # few users need it
+
+        network = open_package(path, threads, threshold)
+    else:
+        network = OnnxModel(path, threads=threads, threshold=threshold)
     run: Any = network
     if network.spec.diameter:
         run = ScaledModel(network, network.spec.diameter, network.spec.max_size)

@@ -1,14 +1,17 @@
 """Writes a dense model as a package of bioimage.io, which other programs run.
 
-The package describes the model in the format of bioimage.io, version 0.5, and contains its weights
-as ONNX and as TorchScript. The scale at which a model works, and the step from maps to nuclei,
-cannot be expressed in this format; the documentation in the package describes both.
+The package describes the model in the format of bioimage.io, version 0.5, and contains its network
+as ONNX and as TorchScript. Its input is the image as it is; the description says how it is
+preprocessed. Two steps cannot be expressed in this format, so the documentation in the package
+describes them: the scale at which the model works, and the step from maps to nuclei.
 """
 
+import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +19,31 @@ import cv2
 import numpy as np
 import onnxruntime
 import torch
+import yaml
 
-from dsb2018.draw import side_by_side
-from dsb2018.io.files import replacing
-from dsb2018.modeling.onnx_export import add_properties, trace_to_onnx
+from dsb2018 import __version__
+from dsb2018.draw import PREDICTED, draw_outlines
+from dsb2018.inference.predictor import Predictor
+from dsb2018.io.files import replacing, sha256
+from dsb2018.modeling.onnx_export import OPSET, add_properties, check_dense, trace_to_onnx
 from dsb2018.modeling.probabilities import Probabilities
 from dsb2018.prepare.sample import draw_image
 from dsb2018.runtime.model_spec import ModelSpec
+from dsb2018.runtime.package_file import DESCRIPTION, NETWORK, SPEC_KEY
 
-NETWORK, SCRIPT = "network.onnx", "network.torchscript"
-HALO = 32  # pixels at the border of a tile whose output is inaccurate
-DATASET = (
-    "Caicedo et al. (2019): Nucleus segmentation across imaging experiments: the 2018 Data Science "
-    "Bowl",
-    "10.1038/s41592-019-0612-7",
-)
+SCRIPT, DOCUMENT, COVER, INPUT = "network.pt", "README.md", "cover.png", "input.npy"
+FORMAT = "0.5.3"  # the oldest one that has all that is used
+HALO = 32  # pixels at the border of a tile where the output is inaccurate
+EPSILON = 1e-6  # of `scale_range`, the default
+CHANNELS = {  # of the outputs, and their descriptions
+    "probabilities": (["nucleus", "interior"], "probabilities of nuclei and of their interior"),
+    "offsets": (["down", "right"], "vectors from each pixel to the center of its nucleus, pixels"),
+}
+DATA_SCIENCE_BOWL = {
+    "text": "Caicedo et al.: Nucleus segmentation across imaging experiments: the 2018 Data "
+    "Science Bowl. Nature Methods 16, 2019",
+    "doi": "10.1038/s41592-019-0612-7",
+}
 
 
 @dataclass(frozen=True)
@@ -39,97 +52,247 @@ class PackageDetails:
 
     Args:
         name: of the model.
-        authors: names.
-        license: identifier of SPDX.
-        scores: {dataset: {score: percent}} of its validation.
-        gray: whether the input has one channel instead of three.
+        authors: their names.
+        license: identifier of SPDX, such as "Apache-2.0".
+        scores: {dataset: {score: percent}} of the validation.
+        is_gray: whether the input has one channel instead of red, green and blue.
     """
 
     name: str
-    authors: Sequence[str]
-    license: str
-    scores: dict[str, dict[str, float]]
-    gray: bool = False
+    authors: Sequence[str] = ("The dsb2018 contributors",)
+    license: str = "Apache-2.0"
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    is_gray: bool = False
 
 
-def check_can_package() -> None:
-    """Checks that packages can be written.
-
-    Raises:
-        ImportError: a library is missing.
-    """
-    if find_spec("bioimageio") is None or find_spec("bioimageio.core") is None:
-        raise ImportError('packages of bioimage.io need: pip install "dsb2018[bioimageio]"')
-
-
-def write_package(predictor: Any, details: PackageDetails, path: Path) -> None:
+def write_package(predictor: Predictor, details: PackageDetails, path: Path) -> None:
     """Writes a package.
 
     Args:
-        predictor: a `Predictor` with a dense model in torch, on the CPU.
+        predictor: a dense model in torch, on the CPU.
         details: see `PackageDetails`.
         path: the zip file.
 
     Raises:
-        ImportError: a library is missing.
-        ValueError: the model is not dense, or the input shall be gray but the channels are
-            normalized differently.
+        ValueError: the model is not dense, or the input shall be gray, but the model normalizes
+            red, green and blue differently.
     """
-    check_can_package()
-    from bioimageio.spec import save_bioimageio_package
-
     spec = predictor.spec
-    if details.gray and len(set(zip(spec.pixel_mean, spec.pixel_std, strict=True))) > 1:
-        raise ValueError("--gray: the model normalizes red, green and blue differently")
+    check_dense(predictor.model)
+    if details.is_gray and len(set(zip(spec.pixel_mean, spec.pixel_std, strict=True))) > 1:
+        raise ValueError("this model normalizes red, green and blue differently; leave out --gray")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        network = Probabilities(predictor.model, spec.channel_order).eval()
-        channels, divisor = (1 if details.gray else 3), predictor.model.size_divisibility
-        outputs = _write_networks(network, spec, channels, divisor, folder)
-        _write_examples(predictor, spec, details, folder)
-        (folder / "README.md").write_text(_document(spec, details, outputs))
-        description = _describe(spec, details, divisor, outputs, folder)
-        with replacing(path) as file:
-            written = save_bioimageio_package(description, output_path=folder / "package.zip")
-            file.write(written.read_bytes())
+        channels = 1 if details.is_gray else 3
+        outputs = _write_networks(predictor, channels, folder)
+        tensors = _write_examples(predictor, channels, outputs, folder)
+        (folder / DOCUMENT).write_text(_document(spec, details, outputs))
+        description = _describe(predictor, details, channels, tensors, folder)
+        text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+        (folder / DESCRIPTION).write_text(text)
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member in sorted(folder.iterdir()):
+                archive.write(member, member.name)
 
 
-def _write_networks(
-    network: Probabilities, spec: ModelSpec, channels: int, divisor: int, folder: Path
-) -> list[str]:
+def _write_networks(predictor: Predictor, channels: int, folder: Path) -> list[str]:
     """Writes the network in both formats; returns the names of its outputs."""
-    edge = 4 * divisor
+    network = Probabilities(predictor.model, predictor.spec.channel_order).eval()
+    edge = 4 * predictor.model.size_divisibility
     example = torch.zeros(1, channels, edge, 2 * edge)
     with torch.no_grad():
-        count = len(network(example))
+        outputs = list(CHANNELS)[: len(network(example))]
         torch.jit.save(torch.jit.trace(network, example), str(folder / SCRIPT))
-    outputs = ["probabilities", "offsets"][:count]
     trace_to_onnx(network, example, outputs, folder / NETWORK)
-    add_properties(folder / NETWORK, divisor, spec, are_probabilities=True)
+    add_properties(folder / NETWORK, predictor.model.size_divisibility, predictor.spec)
     return outputs
 
 
-def _write_examples(predictor: Any, spec: ModelSpec, details: PackageDetails, folder: Path) -> None:
-    """Writes the input and the outputs by which the package is tested, and its cover."""
+def _write_examples(
+    predictor: Predictor, channels: int, outputs: Sequence[str], folder: Path
+) -> dict[str, np.ndarray]:
+    """Writes the input and the outputs by which the package is tested, and its cover.
+
+    Returns:
+        {name of the output: (1, maps, H, W) float32}.
+    """
     drawn, _ = draw_image("fluorescence", np.random.default_rng(0))
-    image = np.ascontiguousarray(drawn[..., :3])
-    raw = image.transpose(2, 0, 1)[None, : 1 if details.gray else 3].astype(np.float32)
-    np.save(folder / "input.npy", raw)
+    image = np.ascontiguousarray(drawn[..., 2::-1])
+    pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None, :channels].astype(np.float32))
+    np.save(folder / INPUT, pixels)
     session = onnxruntime.InferenceSession(str(folder / NETWORK))
-    outputs = session.run(None, {"image": _preprocess(raw, spec)})
-    for number, output in enumerate(outputs):
-        np.save(folder / f"output_{number}.npy", output)
-    cover = side_by_side(image, None, predictor(image).labels)
-    cv2.imwrite(str(folder / "cover.png"), cover[:, :, ::-1])
+    values = session.run(None, {"image": _preprocess(pixels, predictor.spec)})
+    tensors = dict(zip(outputs, values, strict=True))
+    for name, tensor in tensors.items():
+        np.save(folder / f"{name}.npy", tensor)
+    cover = draw_outlines(image, predictor(image).labels, PREDICTED)
+    cv2.imwrite(str(folder / COVER), cover[:, :, ::-1])
+    return tensors
 
 
-def _preprocess(raw: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Preprocesses the (1, C, H, W) input of a package as its description says."""
-    percent = spec.stretch_percent
-    low, high = (0.0, 255.0) if percent is None else np.percentile(raw, [percent, 100 - percent])
-    scaled = (raw - low) / (high - low + EPSILON)
+def _preprocess(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Preprocesses (1, C, H, W) pixels as the description says."""
+    low, high = np.percentile(pixels, _percentiles(spec))
+    scaled = ((pixels - low) / (high - low + EPSILON)).clip(0, 1)
     mean, std = (
-        np.array(values, np.float32)[: raw.shape[1], None, None] / 255
+        np.array(values, np.float32)[: pixels.shape[1], None, None] / 255
         for values in (spec.pixel_mean, spec.pixel_std)
     )
     return ((scaled - mean) / std).astype(np.float32)
+
+
+def _percentiles(spec: ModelSpec) -> tuple[float, float]:
+    percent = spec.stretch_percent or 0.0
+    return percent, 100 - percent
+
+
+def _describe(
+    predictor: Predictor,
+    details: PackageDetails,
+    channels: int,
+    tensors: Mapping[str, np.ndarray],
+    folder: Path,
+) -> dict[str, Any]:
+    """Returns the description of the package, the content of `bioimageio.yaml`."""
+
+    def file(name: str) -> dict[str, str]:
+        return {"source": name, "sha256": sha256(folder / name)}
+
+    spec, divisor = predictor.spec, predictor.model.size_divisibility
+    smallest = -(-4 * HALO // divisor) * divisor
+    low, high = _percentiles(spec)
+    names = ["gray"] if channels == 1 else ["red", "green", "blue"]
+    normalization = {
+        "axis": "channel",
+        "mean": [value / 255 for value in spec.pixel_mean[:channels]],
+        "std": [value / 255 for value in spec.pixel_std[:channels]],
+    }
+    if channels == 1:  # numbers instead of lists, which must be longer
+        normalization = {name: normalization[name][0] for name in ("mean", "std")}
+    scaling = {"axes": ["channel", "y", "x"], "min_percentile": low, "max_percentile": high}
+    return {
+        "type": "model",
+        "format_version": FORMAT,
+        "name": details.name,
+        "description": "Segments the nuclei of cells in microscopy images"
+        + (f", at a scale where they are {spec.diameter:g} pixels wide" if spec.diameter else ""),
+        "authors": [{"name": name} for name in details.authors],
+        "cite": [DATA_SCIENCE_BOWL],
+        "license": details.license,
+        "tags": ["nuclei", "segmentation", "instance-segmentation", "2d", "microscopy", "unet"],
+        "covers": [COVER],
+        "documentation": DOCUMENT,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "inputs": [
+            {
+                "id": "image",
+                "axes": [
+                    {"type": "batch"},
+                    {"type": "channel", "channel_names": names},
+                    *(
+                        {"type": "space", "id": axis, "size": {"min": smallest, "step": divisor}}
+                        for axis in "yx"
+                    ),
+                ],
+                "data": {"type": "float32"},
+                "preprocessing": [
+                    {"id": "scale_range", "kwargs": scaling},
+                    {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}},
+                    {"id": "fixed_zero_mean_unit_variance", "kwargs": normalization},
+                ],
+                "test_tensor": file(INPUT),
+            }
+        ],
+        "outputs": [
+            {
+                "id": name,
+                "description": CHANNELS[name][1],
+                "axes": [
+                    {"type": "batch"},
+                    {"type": "channel", "channel_names": CHANNELS[name][0][: tensor.shape[1]]},
+                    *(
+                        {
+                            "type": "space",
+                            "id": axis,
+                            "size": {"tensor_id": "image", "axis_id": axis},
+                            "halo": HALO,
+                        }
+                        for axis in "yx"
+                    ),
+                ],
+                "data": {"type": "float32"},
+                "test_tensor": file(f"{name}.npy"),
+            }
+            for name, tensor in tensors.items()
+        ],
+        "weights": {
+            "torchscript": {**file(SCRIPT), "pytorch_version": torch.__version__.split("+")[0]},
+            "onnx": {**file(NETWORK), "opset_version": OPSET, "parent": "torchscript"},
+        },
+        "config": {"dsb2018": {"version": __version__, SPEC_KEY: json.loads(spec.to_json())}},
+    }
+
+
+def _document(spec: ModelSpec, details: PackageDetails, outputs: Sequence[str]) -> str:
+    """Returns the documentation of the package."""
+    scale = (
+        f"The model works on images in which nuclei have a diameter of about {spec.diameter:g} "
+        "pixels. Resize images of another magnification before they enter the model, and the "
+        "result afterwards. `dsb2018 predict` estimates the diameter and does this by itself."
+        if spec.diameter
+        else "The model processes images at the scale of the file."
+    )
+    center = (
+        "`offsets` are vectors from each pixel to the center of its nucleus, downwards and to the "
+        "right, in pixels. Pixels of `nucleus` above the threshold whose vectors end at the same "
+        "place form one nucleus."
+        if "offsets" in outputs
+        else "Connected pixels of `nucleus` above the threshold form a nucleus; touching nuclei "
+        "are divided by a watershed whose seeds are the peaks of `interior`, if it exists."
+    )
+    options = json.dumps(asdict(spec.instances))
+    rows = [
+        f"| {dataset} | {name} | {value:.1f} |"
+        for dataset, values in details.scores.items()
+        for name, value in values.items()
+    ]
+    table = "\n".join(["| dataset | score | percent |", "|---|---|---|", *rows])
+    source = (
+        table
+        if rows
+        else "No scores are known. Compare the result with some images of your own whose nuclei "
+        "you outlined by hand."
+    )
+    return f"""# {details.name}
+
+Segments the nuclei of cells in microscopy images: fluorescence, stained sections and bright field.
+Written by dsb2018 {__version__}.
+
+## Use
+
+```bash
+dsb2018 predict --input my_images --output results --model {details.name.replace(" ", "_")}.zip
+```
+
+finds and measures the nuclei with this package. Programs that run models of bioimage.io get the
+maps below.
+
+## Input
+
+{"One channel" if details.is_gray else "Red, green and blue; a gray image three times"}, of any
+range of gray values. {scale}
+
+## Output
+
+`probabilities` has the probability that a pixel is part of a nucleus (`nucleus`) and, if the model
+has this map, one that is low where two nuclei touch (`interior`). {center}
+
+The options of the step from maps to nuclei in `dsb2018 predict` are `{options}`.
+
+## Validation
+
+{source}
+
+Before you use it for a new kind of image, look at the outlines of at least 20 images, and count
+the nuclei that are missing, false, joined and split.
+"""

@@ -6,7 +6,7 @@ and postprocessing use the same code with torch and with ONNX Runtime.
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,30 +52,66 @@ def export(model: DenseModel, spec: ModelSpec, path: Path, *, keep_weights: bool
         ValueError: the model is not a dense model but, for example, a Mask R-CNN, whose operators
             ONNX lacks.
     """
+    check_dense(model)
+    options = {}
+    if keep_weights:
+        options = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+    edge = 4 * model.size_divisibility
+    network = _Maps(model.to(memory_format=torch.contiguous_format)).eval()
+    trace_to_onnx(network, torch.zeros(1, 3, edge, 2 * edge), ["logits"], path, **options)
+    add_properties(path, model.size_divisibility, spec)
+
+
+def check_dense(model: nn.Module) -> None:
+    """Checks that a model can be exported.
+
+    Raises:
+        ValueError: it is not a dense model.
+    """
     if not isinstance(model, DenseModel):
         raise ValueError(
             f"{type(model).__name__} cannot be exported to ONNX, expected a dense model such as "
             "the U-Net"
         )
-    options = {}
-    if keep_weights:
-        options = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
-    edge = 4 * model.size_divisibility
+
+
+def trace_to_onnx(
+    network: nn.Module, example: torch.Tensor, outputs: Sequence[str], path: Path, **options
+) -> None:
+    """Exports a network, for any number and size of images.
+
+    Args:
+        network: in evaluation mode.
+        example: (1, C, H, W) input.
+        outputs: their names.
+        path: file to write.
+        options: of `torch.onnx.export`.
+    """
     sizes = {0: "images", 2: "height", 3: "width"}
     with torch.no_grad():
         torch.onnx.export(
-            _Maps(model.to(memory_format=torch.contiguous_format)).eval(),
-            (torch.zeros(1, 3, edge, 2 * edge),),
+            network,
+            (example,),
             str(path),
             input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": sizes, "logits": sizes},
+            output_names=list(outputs),
+            dynamic_axes=dict.fromkeys(["image", *outputs], sizes),
             opset_version=OPSET,
             dynamo=False,
             **options,
         )
+
+
+def add_properties(path: Path, divisor: int, spec: ModelSpec) -> None:
+    """Adds what prediction needs to know to an exported network.
+
+    Args:
+        path: the exported network.
+        divisor: height and width of its input are multiples of this number of pixels.
+        spec: specification of the model.
+    """
     content = onnx.load(str(path))
-    details = {DIVISOR_KEY: str(model.size_divisibility), SPEC_KEY: spec.to_json()}
+    details = {DIVISOR_KEY: str(divisor), SPEC_KEY: spec.to_json()}
     onnx.helper.set_model_props(content, details)
     onnx.save(content, str(path))
 

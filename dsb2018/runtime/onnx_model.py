@@ -1,5 +1,6 @@
 """Runs dense models that were exported to ONNX, with ONNX Runtime on the CPU."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from dsb2018.runtime.finite import check_finite_output
 from dsb2018.runtime.model_spec import ModelSpec
-from dsb2018.runtime.postprocess import Maps, output_size, postprocess, read_maps
+from dsb2018.runtime.postprocess import (
+    Maps,
+    output_size,
+    postprocess,
+    read_maps,
+    read_probabilities,
+)
 from dsb2018.structures.nuclei import Prediction
 
 LOAD_ERRORS = (
@@ -18,7 +25,11 @@ LOAD_ERRORS = (
     *(states.NotImplemented, states.RuntimeException),
 )
 DIVISOR_KEY, SPEC_KEY = "size_divisibility", "dsb2018"  # keys in the metadata of the file
-MAP_COUNTS = (2, 3, 5)
+# {name of the first output: how the maps are read, the possible numbers of maps}
+READERS: dict[str, tuple[Callable[[np.ndarray], Maps], tuple[int, ...]]] = {
+    "logits": (read_maps, (2, 3, 5)),
+    "probabilities": (read_probabilities, (1, 2, 4)),  # in packages of bioimage.io
+}
 
 
 class OnnxModel:
@@ -32,12 +43,14 @@ class OnnxModel:
         *,
         threads: int = 0,
         threshold: float | None = None,
+        content: bytes | None = None,
     ):
         """
         Args:
             path: file of `tools/export_model.py`.
             threads: number of threads of the network; 0: one for each core.
             threshold: minimum probability of a nucleus, 0 to 1; None: that in the file.
+            content: the network, if it is only a part of the file.
 
         Raises:
             FileNotFoundError: the file does not exist.
@@ -47,13 +60,15 @@ class OnnxModel:
             raise FileNotFoundError(
                 f"{path}: no such file; tools/export_model.py writes networks for ONNX Runtime"
             )
-        self._path = path
+        self._source = str(path) if content is None else content
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         try:
             self.use_threads(threads)
             details = self._session.get_modelmeta().custom_metadata_map
             self._divisor = int(details[DIVISOR_KEY])
             self.spec = ModelSpec.from_json(details[SPEC_KEY])
+            self._channels = self._session.get_inputs()[0].shape[1]
+            self._read, self._map_counts = READERS[self._session.get_outputs()[0].name]
             self._check_output()
             if threshold is not None:
                 instances = replace(self.spec.instances, nucleus_thresh=threshold)
@@ -75,7 +90,7 @@ class OnnxModel:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             self._sessions[threads] = onnxruntime.InferenceSession(
-                str(self._path), options, providers=["CPUExecutionProvider"]
+                self._source, options, providers=["CPUExecutionProvider"]
             )
         self._session = self._sessions[threads]
 
@@ -87,11 +102,12 @@ class OnnxModel:
         """
         if not 1 <= self._divisor <= 1024:
             raise ValueError(f"{DIVISOR_KEY} {self._divisor}")
+        if self._channels not in (1, 3):
+            raise ValueError(f"{self._channels} channels")
         edge = 2 * self._divisor
-        outputs = self._session.run(None, {"image": np.zeros((1, 3, edge, edge), np.float32)})
-        shapes = [output.shape for output in outputs]
-        if shapes not in [[(1, count, edge, edge)] for count in MAP_COUNTS]:
-            raise ValueError(f"outputs of {shapes}, expected {MAP_COUNTS} maps")
+        shape = self._run(np.zeros((1, self._channels, edge, edge), np.float32)).shape
+        if shape not in [(1, count, edge, edge) for count in self._map_counts]:
+            raise ValueError(f"outputs of {shape}, expected {self._map_counts} maps")
 
     def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
         """Returns the nuclei of each image, see `predict_maps`."""
@@ -107,20 +123,23 @@ class OnnxModel:
             FloatingPointError: the output of the network has NaN or infinite values.
         """
         return [
-            read_maps(padded[:, :height, :width])
+            self._read(padded[:, :height, :width])
             for (height, width), group in groupby(
                 batched_inputs, key=lambda sample: sample["image"].shape[1:]
             )
-            for padded in self._logits(list(group))
+            for padded in self._outputs(list(group))
         ]
 
-    def _logits(self, samples: list[dict]) -> np.ndarray:
-        """Returns the (N, maps, H, W) float32 logits of N images of one size, padding included."""
+    def _outputs(self, samples: list[dict]) -> np.ndarray:
+        """Returns the (N, maps, H, W) float32 output for N images of one size, with padding."""
         batch = np.stack([np.asarray(sample["image"]) for sample in samples]).astype(np.float32)
         batch = pad((batch - self._mean) / self._std, self._divisor)
-        (logits,) = self._session.run(None, {"image": batch})
-        check_finite_output(bool(np.isfinite(logits).all()))
-        return logits
+        maps = self._run(batch[:, : self._channels])
+        check_finite_output(bool(np.isfinite(maps).all()))
+        return maps
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        return np.concatenate(self._session.run(None, {"image": batch}), axis=1)
 
 
 def pad(batch: np.ndarray, divisor: int) -> np.ndarray:

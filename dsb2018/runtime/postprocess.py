@@ -100,6 +100,15 @@ def read_maps(logits: np.ndarray) -> Maps:
     )
 
 
+def read_probabilities(values: np.ndarray) -> Maps:
+    """Converts the (1, 2 or 4, H, W) float32 output of `Probabilities` for one image to maps."""
+    return Maps(
+        values[0],
+        values[1] if len(values) > 1 else None,
+        values[2:] if len(values) > 2 else None,
+    )
+
+
 def output_size(sample: dict) -> tuple[int, int]:
     """Returns the height and width of the output for an input of a model."""
     height, width = sample["image"].shape[1:]

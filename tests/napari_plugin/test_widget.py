@@ -66,7 +66,7 @@ def stop_network(widget, monkeypatch):
 
     model = widget._predictor[1]._model
     monkeypatch.setattr(model._model, "predict_maps", fail)
-    monkeypatch.setattr(model._model, "_logits", fail)
+    monkeypatch.setattr(model._model, "_outputs", fail)
 
 
 def test_nuclei_are_those_of_predict(viewer, widget, wait):
