@@ -11,6 +11,7 @@ COMMANDS = {
     "predict": ("predict", [], "find and measure the nuclei in images"),
     "prepare": ("prepare", [], "prepare images and their ground truth for training"),
     "train": ("train", [], "train a model"),
+    "finetune": ("finetune", [], "train a model further on a few images of your own"),
     "evaluate": ("train", ["--eval-only"], "compute the scores of a trained model"),
     "benchmark": ("benchmark", [], "compare models and other tools"),
     "tune": ("tune_instances", [], "choose the thresholds of a model"),

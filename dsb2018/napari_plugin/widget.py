@@ -15,15 +15,19 @@ from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.images.nuclear_channel import choose_nuclear_channel
 from dsb2018.images.stains import STAINS
 from dsb2018.inference.predictor import Predictor
-from dsb2018.napari_plugin import finetune
-from dsb2018.napari_plugin.corrections import count_corrections, save_correction
 from dsb2018.napari_plugin.diameter_line import draw_line
 from dsb2018.napari_plugin.features import to_features
 from dsb2018.napari_plugin.layer_images import open_layer, place_labels, possible_axes
 from dsb2018.napari_plugin.panels import AdjustPanel, CorrectionPanel, ImagePanel
 from dsb2018.napari_plugin.result import Result
 from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
-from dsb2018.napari_plugin.training import TrainingProcess
+from dsb2018.napari_plugin.training import (
+    TrainingProcess,
+    check_can_train,
+    finetune_command,
+    new_model_folder,
+)
+from dsb2018.prepare.corrections import count_corrections, save_correction
 
 COLORS, MEASUREMENTS = "colors", "Features table widget"
 PLACED = "placed by dsb2018"  # property of the dock of the table
@@ -370,16 +374,14 @@ class SegmentNuclei(QWidget):
             self.status.setText("Choose a folder with corrections first.")
             return
         try:
-            finetune.check_can_train(self.folder)
+            check_can_train(self.folder)
         except (ImportError, ValueError) as error:
             self._show_error(error)
             return
-        self._new_model = finetune.new_model_folder(self.folder)
+        self._new_model = new_model_folder(self.folder)
         iterations = self.correction_panel.iterations.value()
         model = self.image_panel.model.currentText()
-        self._training.start(
-            finetune.training_commands(self.folder, model, self._new_model, iterations)
-        )
+        self._training.start(finetune_command(self.folder, model, self._new_model, iterations))
         self.correction_panel.train.setText("Stop the training")
         self.status.setText("The training starts …")
 
