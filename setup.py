@@ -75,6 +75,9 @@ DEVELOPMENT = [
     "moto[s3]>=5",
     "flask-cors>=5",
     "pylibCZIrw>=5",  # writes the CZI file of a test
+    "nbclient>=0.10",
+    "nbformat>=5",
+    "ipykernel>=6",
     *ANNDATA,
     *BIOIMAGEIO,
     *CLOUD,

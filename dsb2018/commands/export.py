@@ -100,8 +100,8 @@ def export_model(args: argparse.Namespace) -> None:
 
 def export_package(args: argparse.Namespace) -> None:
     """Exports the model as a package of bioimage.io."""
+    from dsb2018.inference.bioimageio_export import PackageDetails, write_package
     from dsb2018.inference.predictor import Predictor
-    from dsb2018.modeling.bioimageio_export import PackageDetails, write_package
 
     options = [*args.opts, "MODEL.DEVICE", "cpu"]
     predictor = Predictor(args.model, args.weights, options=options, backend="torch")

@@ -9,8 +9,8 @@ from pathlib import Path
 from qtpy.QtCore import QObject, QProcess, Signal
 
 from dsb2018.errors import UsageError
+from dsb2018.inference.corrections import IMAGES, MASKS, count_corrections
 from dsb2018.inference.opened_model import DEFAULT
-from dsb2018.prepare.corrections import IMAGES, MASKS, count_corrections
 from dsb2018.runtime.packaged import FOLDER
 
 NEEDED = ("torch", "detectron2")

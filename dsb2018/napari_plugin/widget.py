@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
 from dsb2018.images.nuclear_channel import choose_nuclear_channel
 from dsb2018.images.stains import STAINS
+from dsb2018.inference.corrections import count_corrections, save_correction
 from dsb2018.inference.predictor import Predictor
 from dsb2018.napari_plugin.diameter_line import draw_line
 from dsb2018.napari_plugin.features import to_features
@@ -27,7 +28,6 @@ from dsb2018.napari_plugin.training import (
     finetune_command,
     new_model_folder,
 )
-from dsb2018.prepare.corrections import count_corrections, save_correction
 
 COLORS, MEASUREMENTS = "colors", "Features table widget"
 PLACED = "placed by dsb2018"  # property of the dock of the table

@@ -22,14 +22,13 @@ def write_images(folder, count):
     return folder
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_model_is_trained_further(tmp_path, count):
-    images = write_images(tmp_path / "mine", count)
+def test_model_is_trained_further(tmp_path):
+    images = write_images(tmp_path / "mine", 5)
     # In a process of its own, because a dataset is registered once.
     command = [sys.executable, "-W", "ignore", "-m", "dsb2018", "finetune", "--input", str(images)]
     options = ["--output", str(tmp_path / "model"), "--model", "fast", "--iterations", "2"]
     subprocess.run([*command, *options], check=True)
-    assert (tmp_path / "model" / "inference").exists() == (count == 5)
+    assert (tmp_path / "model" / "inference" / "dsb2018_mine_val" / "results.json").exists()
     pixels, labels = micrograph((128, 128), 9)
     nuclei = Predictor(tmp_path / "model")(pixels)
     assert len(nuclei) == pytest.approx(labels.max(), abs=3)

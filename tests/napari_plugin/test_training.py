@@ -8,7 +8,7 @@ import pytest
 from dsb2018 import Predictor
 from dsb2018.errors import UsageError
 from dsb2018.images.microscopy_image import MicroscopyImage
-from dsb2018.prepare.corrections import save_correction
+from dsb2018.inference.corrections import save_correction
 from tests.inference.test_predictor import micrograph
 
 pytest.importorskip("napari")
@@ -50,7 +50,7 @@ def test_what_training_needs(tmp_path, monkeypatch):
 
 
 def test_fine_tuning(viewer, widget, wait, tmp_path):
-    folder = save_corrections(tmp_path / "mine", 5)
+    folder = save_corrections(tmp_path / "mine", 1)
     panel = widget.correction_panel
     panel.folder.setText(str(folder))
     panel.iterations.setValue(2)

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from dsb2018.images.microscopy_image import MicroscopyImage
-from dsb2018.prepare.corrections import count_corrections, save_correction
+from dsb2018.inference.corrections import count_corrections, save_correction
 from dsb2018.prepare.forms import open_form
 from tests.inference.test_predictor import micrograph
 
