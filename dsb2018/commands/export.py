@@ -100,7 +100,8 @@ def export_model(args: argparse.Namespace) -> None:
 
 def export_package(args: argparse.Namespace) -> None:
     """Exports the model as a package of bioimage.io."""
-    from dsb2018.inference.bioimageio_export import PackageDetails, write_package
+    from dsb2018.inference.bioimageio_document import PackageDetails
+    from dsb2018.inference.bioimageio_export import write_package
     from dsb2018.inference.predictor import Predictor
 
     options = [*args.opts, "MODEL.DEVICE", "cpu"]

@@ -10,7 +10,6 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import yaml
 
 from dsb2018 import __version__
 from dsb2018.draw import PREDICTED, draw_outlines
+from dsb2018.inference.bioimageio_document import PackageDetails, document
 from dsb2018.inference.predictor import Predictor
 from dsb2018.io.files import replacing, sha256
 from dsb2018.modeling.onnx_export import OPSET, add_properties, check_dense, trace_to_onnx
@@ -46,25 +46,6 @@ DATA_SCIENCE_BOWL = {
 }
 
 
-@dataclass(frozen=True)
-class PackageDetails:
-    """What the model itself does not know.
-
-    Args:
-        name: of the model.
-        authors: their names.
-        license: identifier of SPDX, such as "Apache-2.0".
-        scores: {dataset: {score: percent}} of the validation.
-        is_gray: whether the input has one channel instead of red, green and blue.
-    """
-
-    name: str
-    authors: Sequence[str] = ("The dsb2018 contributors",)
-    license: str = "Apache-2.0"
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    is_gray: bool = False
-
-
 def write_package(predictor: Predictor, details: PackageDetails, path: Path) -> None:
     """Writes a package.
 
@@ -86,7 +67,7 @@ def write_package(predictor: Predictor, details: PackageDetails, path: Path) -> 
         channels = 1 if details.is_gray else 3
         outputs = _write_networks(predictor, channels, folder)
         tensors = _write_examples(predictor, channels, outputs, folder)
-        (folder / DOCUMENT).write_text(_document(spec, details, outputs))
+        (folder / DOCUMENT).write_text(document(spec, details, outputs))
         description = _describe(predictor, details, channels, tensors, folder)
         text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
         (folder / DESCRIPTION).write_text(text)
@@ -154,22 +135,8 @@ def _describe(
     folder: Path,
 ) -> dict[str, Any]:
     """Returns the description of the package, the content of `bioimageio.yaml`."""
-
-    def file(name: str) -> dict[str, str]:
-        return {"source": name, "sha256": sha256(folder / name)}
-
-    spec, divisor = predictor.spec, predictor.model.size_divisibility
-    smallest = -(-4 * HALO // divisor) * divisor
-    low, high = _percentiles(spec)
-    names = ["gray"] if channels == 1 else ["red", "green", "blue"]
-    normalization = {
-        "axis": "channel",
-        "mean": [value / 255 for value in spec.pixel_mean[:channels]],
-        "std": [value / 255 for value in spec.pixel_std[:channels]],
-    }
-    if channels == 1:  # numbers instead of lists, which must be longer
-        normalization = {name: normalization[name][0] for name in ("mean", "std")}
-    scaling = {"axes": ["channel", "y", "x"], "min_percentile": low, "max_percentile": high}
+    spec = predictor.spec
+    networks = {name: _file(folder / name) for name in (SCRIPT, NETWORK)}
     return {
         "type": "model",
         "format_version": FORMAT,
@@ -186,113 +153,64 @@ def _describe(
         "inputs": [
             {
                 "id": "image",
-                "axes": [
-                    {"type": "batch"},
-                    {"type": "channel", "channel_names": names},
-                    *(
-                        {"type": "space", "id": axis, "size": {"min": smallest, "step": divisor}}
-                        for axis in "yx"
-                    ),
-                ],
+                "axes": _input_axes(channels, predictor.model.size_divisibility),
                 "data": {"type": "float32"},
-                "preprocessing": [
-                    {"id": "scale_range", "kwargs": scaling},
-                    {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}},
-                    {"id": "fixed_zero_mean_unit_variance", "kwargs": normalization},
-                ],
-                "test_tensor": file(INPUT),
+                "preprocessing": _preprocessing_steps(spec, channels),
+                "test_tensor": _file(folder / INPUT),
             }
         ],
         "outputs": [
             {
                 "id": name,
                 "description": CHANNELS[name][1],
-                "axes": [
-                    {"type": "batch"},
-                    {"type": "channel", "channel_names": CHANNELS[name][0][: tensor.shape[1]]},
-                    *(
-                        {
-                            "type": "space",
-                            "id": axis,
-                            "size": {"tensor_id": "image", "axis_id": axis},
-                            "halo": HALO,
-                        }
-                        for axis in "yx"
-                    ),
-                ],
+                "axes": _output_axes(CHANNELS[name][0][: tensor.shape[1]]),
                 "data": {"type": "float32"},
-                "test_tensor": file(f"{name}.npy"),
+                "test_tensor": _file(folder / f"{name}.npy"),
             }
             for name, tensor in tensors.items()
         ],
         "weights": {
-            "torchscript": {**file(SCRIPT), "pytorch_version": torch.__version__.split("+")[0]},
-            "onnx": {**file(NETWORK), "opset_version": OPSET, "parent": "torchscript"},
+            "torchscript": {**networks[SCRIPT], "pytorch_version": torch.__version__.split("+")[0]},
+            "onnx": {**networks[NETWORK], "opset_version": OPSET, "parent": "torchscript"},
         },
         "config": {"dsb2018": {"version": __version__, SPEC_KEY: json.loads(spec.to_json())}},
     }
 
 
-def _document(spec: ModelSpec, details: PackageDetails, outputs: Sequence[str]) -> str:
-    """Returns the documentation of the package."""
-    scale = (
-        f"The model works on images in which nuclei have a diameter of about {spec.diameter:g} "
-        "pixels. Resize images of another magnification before they enter the model, and the "
-        "result afterwards. `dsb2018 predict` estimates the diameter and does this by itself."
-        if spec.diameter
-        else "The model processes images at the scale of the file."
-    )
-    center = (
-        "`offsets` are vectors from each pixel to the center of its nucleus, downwards and to the "
-        "right, in pixels. Pixels of `nucleus` above the threshold whose vectors end at the same "
-        "place form one nucleus."
-        if "offsets" in outputs
-        else "Connected pixels of `nucleus` above the threshold form a nucleus; touching nuclei "
-        "are divided by a watershed whose seeds are the peaks of `interior`, if it exists."
-    )
-    options = json.dumps(asdict(spec.instances))
-    rows = [
-        f"| {dataset} | {name} | {value:.1f} |"
-        for dataset, values in details.scores.items()
-        for name, value in values.items()
+def _file(path: Path) -> dict[str, str]:
+    return {"source": path.name, "sha256": sha256(path)}
+
+
+def _input_axes(channels: int, divisor: int) -> list[dict[str, Any]]:
+    names = ["gray"] if channels == 1 else ["red", "green", "blue"]
+    size = {"min": -(-4 * HALO // divisor) * divisor, "step": divisor}
+    space = [{"type": "space", "id": axis, "size": dict(size)} for axis in "yx"]
+    return [{"type": "batch"}, {"type": "channel", "channel_names": names}, *space]
+
+
+def _output_axes(names: Sequence[str]) -> list[dict[str, Any]]:
+    space = [
+        {
+            "type": "space",
+            "id": axis,
+            "size": {"tensor_id": "image", "axis_id": axis},
+            "halo": HALO,
+        }
+        for axis in "yx"
     ]
-    table = "\n".join(["| dataset | score | percent |", "|---|---|---|", *rows])
-    source = (
-        table
-        if rows
-        else "No scores are known. Compare the result with some images of your own whose nuclei "
-        "you outlined by hand."
-    )
-    return f"""# {details.name}
+    return [{"type": "batch"}, {"type": "channel", "channel_names": list(names)}, *space]
 
-Segments the nuclei of cells in microscopy images: fluorescence, stained sections and bright field.
-Written by dsb2018 {__version__}.
 
-## Use
-
-```bash
-dsb2018 predict --input my_images --output results --model {details.name.replace(" ", "_")}.zip
-```
-
-finds and measures the nuclei with this package. Programs that run models of bioimage.io get the
-maps below.
-
-## Input
-
-{"One channel" if details.is_gray else "Red, green and blue; a gray image three times"}, of any
-range of gray values. {scale}
-
-## Output
-
-`probabilities` has the probability that a pixel is part of a nucleus (`nucleus`) and, if the model
-has this map, one that is low where two nuclei touch (`interior`). {center}
-
-The options of the step from maps to nuclei in `dsb2018 predict` are `{options}`.
-
-## Validation
-
-{source}
-
-Before you use it for a new kind of image, look at the outlines of at least 20 images, and count
-the nuclei that are missing, false, joined and split.
-"""
+def _preprocessing_steps(spec: ModelSpec, channels: int) -> list[dict[str, Any]]:
+    low, high = _percentiles(spec)
+    scaling = {"axes": ["channel", "y", "x"], "min_percentile": low, "max_percentile": high}
+    mean, std = ([value / 255 for value in values] for values in (spec.pixel_mean, spec.pixel_std))
+    # A single channel has numbers instead of lists, which must be longer.
+    normalization: dict[str, Any] = {"mean": mean[0], "std": std[0]}
+    if channels > 1:
+        normalization = {"axis": "channel", "mean": mean, "std": std}
+    return [
+        {"id": "scale_range", "kwargs": scaling},
+        {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}},
+        {"id": "fixed_zero_mean_unit_variance", "kwargs": normalization},
+    ]

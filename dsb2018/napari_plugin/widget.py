@@ -9,19 +9,18 @@ import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
-from dsb2018.images.nuclear_channel import choose_nuclear_channel
-from dsb2018.images.stains import STAINS
 from dsb2018.inference.corrections import count_corrections, save_correction
 from dsb2018.inference.predictor import Predictor
 from dsb2018.napari_plugin.diameter_line import draw_line
 from dsb2018.napari_plugin.features import to_features
-from dsb2018.napari_plugin.layer_images import open_layer, place_labels, possible_axes
+from dsb2018.napari_plugin.image_source import ImageSource
+from dsb2018.napari_plugin.layer_images import place_labels
 from dsb2018.napari_plugin.panels import AdjustPanel, CorrectionPanel, ImagePanel
 from dsb2018.napari_plugin.result import Result
 from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
+from dsb2018.napari_plugin.selection import select_on_click, show_selected, show_table
 from dsb2018.napari_plugin.training import (
     TrainingProcess,
     check_can_train,
@@ -29,8 +28,6 @@ from dsb2018.napari_plugin.training import (
     new_model_folder,
 )
 
-COLORS, MEASUREMENTS = "colors", "Features table widget"
-PLACED = "placed by dsb2018"  # property of the dock of the table
 PAUSE = 40  # after the last move of a slider, milliseconds
 LARGEST_LIVE = 4_000_000  # pixels of a plane whose nuclei are found while a slider moves
 
@@ -57,9 +54,9 @@ class SegmentNuclei(QWidget):
         self._pause.setSingleShot(True)
         self._training = TrainingProcess(self)
         self._new_model: Path | None = None
+        self._source = ImageSource(viewer, self.image_panel, self.status.setText)
         self._lay_out()
         self._connect()
-        self._list_images()
         self._enable_panels()
 
     def _lay_out(self) -> None:
@@ -77,12 +74,8 @@ class SegmentNuclei(QWidget):
         QVBoxLayout(self).addWidget(area)
 
     def _connect(self) -> None:
-        layers = self.viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
-            event.connect(self._list_images)
-        layers.selection.events.active.connect(self._follow_active_layer)
-        self.image_panel.image.currentTextChanged.connect(lambda _: self._offer_axes())
-        self.image_panel.axes_changed.connect(self._offer_channels)
+        self.viewer.layers.events.inserted.connect(self._forget_removed)
+        self.viewer.layers.events.removed.connect(self._forget_removed)
         self.image_panel.draw_clicked.connect(self._draw_diameter)
         self.image_panel.run_clicked.connect(self.segment)
         self.image_panel.cancel_clicked.connect(self.cancel)
@@ -95,77 +88,20 @@ class SegmentNuclei(QWidget):
         self._training.advanced.connect(self._show_iteration)
         self._training.ended.connect(self._end_training)
 
-    # The image and its channel
-
-    @property
-    def layer(self) -> Image | None:
-        """The chosen image layer."""
-        name = self.image_panel.image.currentText()
-        images = (layer for layer in self.viewer.layers if isinstance(layer, Image))
-        return next((layer for layer in images if layer.name == name), None)
-
-    def _list_images(self, _: Any = None) -> None:
-        names = [layer.name for layer in self.viewer.layers if isinstance(layer, Image)]
-        for layer in self.viewer.layers:
-            layer.events.name.disconnect(self._list_images)
-            layer.events.name.connect(self._list_images)
-        box, chosen = self.image_panel.image, self.image_panel.image.currentText()
-        box.blockSignals(True)
-        box.clear()
-        box.addItems(names)
-        box.setCurrentText(chosen if chosen in names else (names or [""])[-1])
-        box.blockSignals(False)
-        if box.currentText() != chosen:
-            self._offer_axes()
+    def _forget_removed(self, _: Any = None) -> None:
         if self.result and self.result.labels not in self.viewer.layers:
             self.result = None
         self._enable_panels()
-
-    def _follow_active_layer(self, _: Any = None) -> None:
-        active = self.viewer.layers.selection.active
-        if isinstance(active, Image):
-            self.image_panel.image.setCurrentText(active.name)
-
-    def _offer_axes(self) -> None:
-        choices: tuple[str, ...] = ()
-        if self.layer is not None:
-            try:
-                choices = possible_axes(self.layer)
-            except ValueError as error:
-                self.status.setText(str(error))
-        self.image_panel.offer_axes(choices)
-
-    def _offer_channels(self) -> None:
-        axes, layer = self.image_panel.axes.currentText(), self.layer
-        choices = []
-        if layer is not None and "S" in axes:
-            choices = [COLORS, *STAINS, "red", "green", "blue"]
-        elif layer is not None and "C" in axes:
-            count = open_layer(layer, axes).length("C")
-            choices = [str(number) for number in range(count)]
-        self.image_panel.offer_channels(choices)
-
-    def _open_channel(self, image: MicroscopyImage) -> MicroscopyImage:
-        name = self.image_panel.channel.currentText()
-        if image.channel_axis is None:
-            return image
-        if name in ("red", "green", "blue"):
-            return image.at(S=("red", "green", "blue").index(name))
-        if name == COLORS:
-            return choose_nuclear_channel(image, None)
-        return choose_channel(image, name)
 
     # The network
 
     def segment(self) -> None:
         """Runs the network on the chosen layer, in a thread."""
-        layer = self.layer
+        layer, axes = self._source.layer, self._source.axes
         if layer is None or self._worker is not None:
             return
         try:
-            axes = self.image_panel.axes.currentText()
-            image = open_layer(layer, axes)
-            channel = self._open_channel(image)
+            image, channel = self._source.open()
         except ValueError as error:
             self.status.setText(str(error))
             return
@@ -173,7 +109,7 @@ class SegmentNuclei(QWidget):
         result = Result(image, channel, Segmentation(image, channel), model)
         self._worker = create_worker(self._run_network, result, _ignore_errors=True)
         self._worker.yielded.connect(self.image_panel.show_progress)
-        self._worker.returned.connect(lambda frames: self._show_result(result, layer, frames))
+        self._worker.returned.connect(lambda frames: self._show_result(result, layer, axes, frames))
         self._worker.errored.connect(self._show_error)
         self._worker.finished.connect(self._end_network)
         self.image_panel.show_running(True)
@@ -213,32 +149,23 @@ class SegmentNuclei(QWidget):
 
     # The nuclei
 
-    def _show_result(self, result: Result, layer: Image, frames: list[Frame]) -> None:
-        axes, channel = self.image_panel.axes.currentText(), result.channel.fixed.get("C")
+    def _show_result(self, result: Result, layer: Image, axes: str, frames: list[Frame]) -> None:
         result.labels = self.viewer.add_labels(
             result.to_layer(frames),
             name=f"nuclei of {layer.name}",
             features=to_features([frame.columns for frame in frames]),
-            **place_labels(layer, axes, channel),
+            **place_labels(layer, axes, result.channel.fixed.get("C")),
         )
         result.labels.contour = 2
-        result.labels.mouse_drag_callbacks.append(self._pick)
+        result.labels.mouse_drag_callbacks.append(select_on_click)
         result.labels.events.paint.connect(lambda _: self._mark_corrected(result))
-        result.labels.events.selected_label.connect(lambda _: self._go_to_selected(result))
+        result.labels.events.selected_label.connect(lambda _: show_selected(self.viewer, result))
         self.result = result
         if self._predictor is not None:
             self.adjust_panel.set_threshold(self._predictor[1].threshold)
         self._report(frames)
-        self._show_table()
+        show_table(self.viewer)
         self._enable_panels()
-
-    def _show_table(self) -> None:
-        """Opens napari's table of the measurements below the image."""
-        dock, _ = self.viewer.window.add_plugin_dock_widget("napari", MEASUREMENTS)
-        window = dock.window()
-        if isinstance(window, QMainWindow) and not dock.property(PLACED):
-            window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
-            dock.setProperty(PLACED, True)  # the user may move it then
 
     def _report(self, frames: list[Frame]) -> None:
         columns = [frame.columns for frame in frames]
@@ -306,39 +233,9 @@ class SegmentNuclei(QWidget):
         count = sum(len(table["label"]) for table in columns)
         self.status.setText(f"{count} nuclei, measured as they are now")
 
-    def _pick(self, layer: Any, event: Any) -> Iterator[None]:
-        """Selects the nucleus that is clicked on while the layer is moved and zoomed."""
-        is_click = layer.mode == "pan_zoom"
-        yield
-        while event.type == "mouse_move":
-            is_click = False
-            yield
-        value = layer.get_value(event.position, world=True)
-        if is_click and value:
-            layer.selected_label = int(value)
-
-    def _go_to_selected(self, result: Result) -> None:
-        """Moves the view to the selected nucleus if it is not shown."""
-        label = result.labels.selected_label
-        position = result.world_position(label)
-        if position is None or result.labels.mode != "pan_zoom":
-            return
-        shape = result.labels.data.shape
-        index = np.round(result.labels.world_to_data(position)).astype(int)
-        plane = result.labels.world_to_data(self.viewer.dims.point)
-        is_other_plane = any(round(plane[axis]) != index[axis] for axis in range(len(shape) - 2))
-        corners = result.labels.corner_pixels[:, -2:]
-        is_outside = (index[-2:] < corners[0]).any() or (index[-2:] > corners[1]).any()
-        if is_other_plane:
-            offset = self.viewer.dims.ndim - len(position)
-            for axis in range(len(position) - 2):
-                self.viewer.dims.set_point(axis + offset, position[axis])
-        if is_outside:
-            self.viewer.camera.center = tuple(position[-2:])
-
     def _draw_diameter(self) -> None:
-        if self.layer is not None:
-            draw_line(self.viewer, self.layer, self.image_panel.diameter.setValue)
+        if self._source.layer is not None:
+            draw_line(self.viewer, self._source.layer, self.image_panel.diameter.setValue)
 
     # Corrections and training
 
@@ -399,7 +296,7 @@ class SegmentNuclei(QWidget):
 
     def _enable_panels(self) -> None:
         has_result = self.result is not None
-        self.image_panel.run.setEnabled(self.layer is not None and self._worker is None)
+        self.image_panel.run.setEnabled(self._source.layer is not None and self._worker is None)
         self.adjust_panel.setEnabled(has_result)
         self.adjust_panel.allow_changes(has_result and not self.result.is_corrected)
         self.correction_panel.save.setEnabled(has_result)
