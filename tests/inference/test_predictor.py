@@ -113,10 +113,10 @@ def test_tiles_give_the_same_nuclei_as_the_whole_image(diameter):
 
 def test_diameter_of_a_large_image_is_that_of_its_windows():
     image, ground_truth = micrograph((700, 900), seed=4)
-    tiled = Predictor(tiling=Tiling(512, 96, whole=512))(image)
+    tiled = Predictor("fast", tiling=Tiling(512, 96, whole=512))(image)
     assert len(tiled) == pytest.approx(ground_truth.max(), rel=0.05)
     small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    tiled = Predictor(tiling=Tiling(256, 96, whole=256))(small)
+    tiled = Predictor("fast", tiling=Tiling(256, 96, whole=256))(small)
     assert len(tiled) == pytest.approx(ground_truth.max(), rel=0.1)
 
 
