@@ -1,9 +1,11 @@
 // Segments the nuclei of the open image with dsb2018 and adds them as detections.
 //
 // For QuPath: Automate, Script editor. The whole image is segmented, slides too. Run it for a
-// project to segment all of its images.
+// project to segment all of its images. The files must be of a format that dsb2018 reads. Delete
+// the detections of an earlier run first. For an image with several channels, add "--channel",
+// "DAPI" (its name or index) to the arguments.
 
-def command = "dsb2018" // or the whole path, such as /home/me/dsb2018/.venv/bin/dsb2018
+def command = "dsb2018" // or the full path, such as /home/me/dsb2018/.venv/bin/dsb2018
 def model = "nuclei" // "fast" takes half of the time
 
 def server = getCurrentServer()

@@ -1,9 +1,10 @@
 // Segments the nuclei of the open image with dsb2018 and shows them in the ROI Manager.
 //
 // For ImageJ and Fiji: Plugins, Macros, Run. Of an image with several channels, the channel that
-// is shown is segmented; of a stack, the slice that is shown.
+// is shown is segmented; of a stack, the slice that is shown. The ROIs that are in the ROI Manager
+// are removed first.
 
-command = "dsb2018"; // or the whole path, such as /home/me/dsb2018/.venv/bin/dsb2018
+command = "dsb2018"; // or the full path, such as /home/me/dsb2018/.venv/bin/dsb2018
 model = "nuclei"; // "fast" takes half of the time
 
 macro "Segment nuclei" {
@@ -12,6 +13,7 @@ macro "Segment nuclei" {
   folder = getDirectory("temp") + "dsb2018-" + d2s(getTime(), 0) + File.separator;
   File.makeDirectory(folder);
   results = folder + "results" + File.separator;
+  run("Select None"); // a selection would crop the copy
   run("Duplicate...", "title=nuclei"); // the shown plane
   saveAs("Tiff", folder + "nuclei.tif");
   close();

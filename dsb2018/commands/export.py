@@ -5,8 +5,9 @@
     dsb2018 export --format bioimageio --output nuclei.zip
     dsb2018 predict --input … --output … --model nuclei.onnx
 
-Both need no torch to run. --int8 quantizes the network to 8-bit integers. The calibration uses
---images, which should be a few dozen images like those that the model will be used on.
+The file runs without torch; the export itself needs the installation for training. --int8 quantizes
+the network to 8-bit integers. The calibration uses --images, which should be a few dozen images
+like those that the model will be used on.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = package.add_argument
     add("--name", help="name of the model (default: that of the file)")
     add("--author", nargs="+", metavar="NAME", help="authors of the model")
-    add("--license", default=LICENSE, help=f"identifier of SPDX (default: {LICENSE})")
+    add("--license", default=LICENSE, help=f"SPDX identifier (default: {LICENSE})")
     add("--gray", action="store_true", help="input of one channel instead of red, green and blue")
     add_model(parser)
     add_weights_and_opts(parser)

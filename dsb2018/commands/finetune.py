@@ -4,8 +4,8 @@
     dsb2018 predict --input … --output … --model my_model
 
 --input is what `dsb2018 prepare` reads: images and their nuclei, for example results that you
-corrected. A fifth of the images is kept out of the training and gives the scores at its end, if
-there are at least 5. For more control, use `dsb2018 prepare` and `dsb2018 train`.
+corrected. With at least 5 images, a fifth of them is kept out of the training, which ends with the
+scores on these. For more control, use `dsb2018 prepare` and `dsb2018 train`.
 """
 
 import argparse

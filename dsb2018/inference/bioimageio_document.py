@@ -29,6 +29,11 @@ class PackageDetails:
 
 def document(spec: ModelSpec, details: PackageDetails, outputs: Sequence[str]) -> str:
     """Returns the documentation of the package."""
+    channels = (
+        "One channel."
+        if details.is_gray
+        else "Three channels: red, green and blue; of a gray image, the same channel three times."
+    )
     scale = (
         f"The model works on images in which nuclei have a diameter of about {spec.diameter:g} "
         "pixels. Resize images of another magnification before they enter the model, and the "
@@ -65,21 +70,21 @@ Written by dsb2018 {__version__}.
 ## Use
 
 ```bash
-dsb2018 predict --input my_images --output results --model {details.name.replace(" ", "_")}.zip
+dsb2018 predict --input my_images --output results --model PACKAGE.zip
 ```
 
-finds and measures the nuclei with this package. Programs that run models of bioimage.io get the
-maps below.
+finds and measures the nuclei; `PACKAGE.zip` is the file that contains this text. Other programs
+that run models of bioimage.io get the maps below.
 
 ## Input
 
-{"One channel" if details.is_gray else "Red, green and blue; a gray image three times"}, of any
-range of gray values. {scale}
+{channels} Gray values may have any range. {scale}
 
 ## Output
 
 `probabilities` has the probability that a pixel is part of a nucleus (`nucleus`) and, if the model
-has this map, one that is low where two nuclei touch (`interior`). {center}
+has this map, the probability of the interior of a nucleus, which is low where two nuclei touch
+(`interior`). {center}
 
 The options of the step from maps to nuclei in `dsb2018 predict` are `{options}`.
 
@@ -87,6 +92,6 @@ The options of the step from maps to nuclei in `dsb2018 predict` are `{options}`
 
 {source}
 
-Before you use it for a new kind of image, look at the outlines of at least 20 images, and count
-the nuclei that are missing, false, joined and split.
+Before you use the model on a new kind of image, look at the outlines in at least 20 images, and
+count the nuclei that are missed, false, merged or split.
 """

@@ -2,7 +2,7 @@
 
 Those that `dsb2018 export` wrote give exactly the nuclei of the exported model. Packages of others
 run in `bioimageio.core` if their maps can become nuclei: a foreground and perhaps boundaries or
-distances. Packages may come from anybody, so those that contain Python code are refused.
+distances. Packages may come from anybody, so their Python code is never run.
 """
 
 import zipfile

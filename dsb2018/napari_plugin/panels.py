@@ -1,5 +1,6 @@
 """The three groups of controls of the widget. They know neither layers nor models."""
 
+from dataclasses import astuple
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,7 +47,10 @@ class ImagePanel(QGroupBox):
         self.model = QComboBox()
         self.model.addItems(usable_models())
         self.other = QPushButton("Other…")
-        self.other.setToolTip("A model of your own: an ONNX file, or the folder of a training")
+        self.other.setToolTip(
+            "A model of your own: an ONNX file, a package of bioimage.io, or the config.yaml of a "
+            "training"
+        )
         self.diameter = QDoubleSpinBox()
         self.diameter.setRange(0, LARGEST_DIAMETER)
         self.diameter.setDecimals(1)
@@ -145,7 +149,7 @@ class AdjustPanel(QGroupBox):
         ):
             signal.connect(lambda _: self.changed.emit())
         self.measure.clicked.connect(self.measure_clicked)
-        self.set_threshold(0.5)
+        self.set_criteria(Criteria(0.5))
 
     @property
     def criteria(self) -> Criteria:
@@ -158,12 +162,15 @@ class AdjustPanel(QGroupBox):
         )
         return Criteria(self.threshold.value() / STEPS, selection)
 
-    def set_threshold(self, threshold: float) -> None:
-        """Moves the slider, without a signal."""
-        self.threshold.blockSignals(True)
-        self.threshold.setValue(round(threshold * STEPS))
-        self.threshold.blockSignals(False)
-        self._show_threshold()
+    def set_criteria(self, criteria: Criteria) -> None:
+        """Shows the criteria of a result, without a signal."""
+        least, most, exclude_border = astuple(criteria.selection)
+        self.blockSignals(True)
+        self.threshold.setValue(round((criteria.threshold or 0.0) * STEPS))
+        self.least.setValue(round(least[0]) if least else 0)
+        self.most.setValue(round(most[0]) if most else 0)
+        self.exclude_border.setChecked(exclude_border)
+        self.blockSignals(False)
 
     def allow_changes(self, allowed: bool) -> None:
         """Locks the controls after corrections by hand, which they would replace."""

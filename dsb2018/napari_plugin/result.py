@@ -8,10 +8,10 @@ import numpy as np
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.napari_plugin.features import position_of, to_features
 from dsb2018.napari_plugin.layer_images import label_shape
-from dsb2018.napari_plugin.segmentation import Frame, Segmentation
+from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
 
 
-@dataclass
+@dataclass(eq=False)
 class Result:
     """The nuclei that were found in an image layer.
 
@@ -19,7 +19,7 @@ class Result:
         image: the image of the layer, with all channels.
         channel: its nuclear channel.
         segmentation: the output of the network.
-        model: name or path of the model.
+        criteria: with which the nuclei were found.
         labels: the label layer; None: not yet shown.
         is_corrected: whether the labels were changed by hand.
     """
@@ -27,7 +27,7 @@ class Result:
     image: MicroscopyImage
     channel: MicroscopyImage
     segmentation: Segmentation
-    model: str
+    criteria: Criteria
     labels: Any = None
     is_corrected: bool = False
 

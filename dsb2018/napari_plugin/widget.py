@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from dsb2018.inference.corrections import count_corrections, save_correction
+from dsb2018.inference.measurements import Columns
 from dsb2018.inference.predictor import Predictor
 from dsb2018.napari_plugin.diameter_line import draw_line
 from dsb2018.napari_plugin.features import to_features
@@ -45,11 +46,11 @@ class SegmentNuclei(QWidget):
         self.image_panel, self.adjust_panel = ImagePanel(), AdjustPanel()
         self.correction_panel, self.status = CorrectionPanel(), QLabel()
         self.status.setWordWrap(True)
-        self.result: Result | None = None
-        self._predictor: tuple[tuple, Predictor] | None = None
+        self.result: Result | None = None  # the one that the controls change
+        self._results: list[Result] = []
+        self._predictor: tuple[tuple[str, float], Predictor] | None = None
         self._worker: Any = None  # runs the network
         self._finder: Any = None  # finds nuclei for other criteria
-        self._is_writing = False
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._training = TrainingProcess(self)
@@ -76,6 +77,7 @@ class SegmentNuclei(QWidget):
     def _connect(self) -> None:
         self.viewer.layers.events.inserted.connect(self._forget_removed)
         self.viewer.layers.events.removed.connect(self._forget_removed)
+        self.viewer.layers.selection.events.active.connect(self._follow_active_layer)
         self.image_panel.draw_clicked.connect(self._draw_diameter)
         self.image_panel.run_clicked.connect(self.segment)
         self.image_panel.cancel_clicked.connect(self.cancel)
@@ -89,9 +91,18 @@ class SegmentNuclei(QWidget):
         self._training.ended.connect(self._end_training)
 
     def _forget_removed(self, _: Any = None) -> None:
-        if self.result and self.result.labels not in self.viewer.layers:
+        self._results = [one for one in self._results if one.labels in self.viewer.layers]
+        if self.result not in self._results:
             self.result = None
         self._enable_panels()
+
+    def _follow_active_layer(self, _: Any = None) -> None:
+        active = self.viewer.layers.selection.active
+        result = next((one for one in self._results if one.labels is active), None)
+        if result and result is not self.result:
+            self.result = result
+            self.adjust_panel.set_criteria(result.criteria)
+            self._enable_panels()
 
     # The network
 
@@ -106,14 +117,18 @@ class SegmentNuclei(QWidget):
             self.status.setText(str(error))
             return
         model = self.image_panel.model.currentText()
-        result = Result(image, channel, Segmentation(image, channel), model)
-        self._worker = create_worker(self._run_network, result, _ignore_errors=True)
+        key = model, self.image_panel.diameter.value()
+        criteria = self.adjust_panel.criteria
+        if self._predictor is None or self._predictor[0][0] != model:
+            criteria = criteria._replace(threshold=None)  # that of the new model
+        result = Result(image, channel, Segmentation(image, channel), criteria)
+        self._worker = create_worker(self._run_network, result, key, _ignore_errors=True)
         self._worker.yielded.connect(self.image_panel.show_progress)
         self._worker.returned.connect(lambda frames: self._show_result(result, layer, axes, frames))
         self._worker.errored.connect(self._show_error)
         self._worker.finished.connect(self._end_network)
         self.image_panel.show_running(True)
-        self.status.setText("The network runs …")
+        self.status.setText("Segmenting …")
         self._worker.start()
 
     def cancel(self) -> None:
@@ -122,21 +137,23 @@ class SegmentNuclei(QWidget):
             self._worker.quit()
             self.status.setText("Canceled")
 
-    def _run_network(self, result: Result) -> Iterator[float]:
-        predictor = self._open_model(result.model)
+    def _run_network(self, result: Result, key: tuple[str, float]) -> Iterator[float]:
+        predictor = self._open_model(key)
+        if result.criteria.threshold is None:
+            result.criteria = result.criteria._replace(threshold=predictor.threshold)
         yield from result.segmentation.run(predictor)
         yield 1.0
         frames = []
-        for frame in result.segmentation.find(Criteria()):
+        for frame in result.segmentation.find(result.criteria):
             frames.append(frame)
             yield 1.0
         return frames
 
-    def _open_model(self, model: str) -> Predictor:
-        key = model, self.image_panel.diameter.value()
+    def _open_model(self, key: tuple[str, float]) -> Predictor:
+        """Opens a model for a diameter in pixels; 0: it is estimated."""
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the memory of the previous model first
-            self._predictor = key, Predictor(model, diameter=key[1] or None)
+            self._predictor = key, Predictor(key[0], diameter=key[1] or None)
         return self._predictor[1]
 
     def _end_network(self) -> None:
@@ -160,9 +177,9 @@ class SegmentNuclei(QWidget):
         result.labels.mouse_drag_callbacks.append(select_on_click)
         result.labels.events.paint.connect(lambda _: self._mark_corrected(result))
         result.labels.events.selected_label.connect(lambda _: show_selected(self.viewer, result))
+        self._results.append(result)
         self.result = result
-        if self._predictor is not None:
-            self.adjust_panel.set_threshold(self._predictor[1].threshold)
+        self.adjust_panel.set_criteria(result.criteria)
         self._report(frames)
         show_table(self.viewer)
         self._enable_panels()
@@ -183,7 +200,7 @@ class SegmentNuclei(QWidget):
         result = self.result
         if result is None or result.is_corrected:
             return
-        criteria = self.adjust_panel.criteria
+        criteria = result.criteria = self.adjust_panel.criteria
         if self._finder is not None:
             self._finder.quit()
         if result.image.size[0] * result.image.size[1] <= LARGEST_LIVE:
@@ -222,14 +239,26 @@ class SegmentNuclei(QWidget):
     def _mark_corrected(self, result: Result) -> None:
         result.is_corrected = True
         self.adjust_panel.allow_changes(False)
-        self.status.setText("The labels were corrected by hand; “Measure again” measures them.")
+        self.status.setText(
+            "You changed the labels. “Measure again” updates the table, “Segment” starts again."
+        )
 
     def measure(self) -> None:
         """Measures the labels as they are."""
-        if self.result is None:
+        result = self.result
+        if result is None:
             return
-        columns = list(self.result.segmentation.measure(self.result.by_time()))
-        self.result.labels.features = to_features(columns)
+        measurer = create_worker(
+            lambda labels: list(result.segmentation.measure(labels)),
+            result.by_time().copy(),
+            _ignore_errors=True,
+        )
+        measurer.returned.connect(lambda columns: self._show_measurements(result, columns))
+        measurer.errored.connect(self._show_error)
+        measurer.start()
+
+    def _show_measurements(self, result: Result, columns: list[Columns]) -> None:
+        result.labels.features = to_features(columns)
         count = sum(len(table["label"]) for table in columns)
         self.status.setText(f"{count} nuclei, measured as they are now")
 
@@ -292,7 +321,7 @@ class SegmentNuclei(QWidget):
             self.status.setText(f"The training ended: {problem}")
             return
         self.image_panel.offer_model(str(self._new_model))
-        self.status.setText("The training has ended; its model is chosen above.")
+        self.status.setText("Training finished; the new model is selected under Model.")
 
     def _enable_panels(self) -> None:
         has_result = self.result is not None

@@ -58,7 +58,7 @@ def test_fine_tuning(viewer, widget, wait, tmp_path):
     assert panel.train.text() == "Stop the training"
     messages = set()
     wait(lambda: messages.add(widget.status.text()) or not widget._training.is_running, 300)
-    assert widget.status.text() == "The training has ended; its model is chosen above."
+    assert widget.status.text() == "Training finished; the new model is selected under Model."
     model = widget.image_panel.model.currentText()
     assert model == str(folder / "model_1")
     pixels, _ = micrograph((128, 128), 9)

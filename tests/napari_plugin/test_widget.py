@@ -118,6 +118,32 @@ def test_threshold_and_area_by_keyboard(viewer, widget, wait, monkeypatch):
     assert result.labels.features["area"][1:].tolist() == inner
 
 
+def test_each_result_keeps_its_criteria(viewer, widget, wait):
+    viewer.add_image(micrograph((160, 160), 1)[0], name="a")
+    first = segment(widget, wait)
+    widget.adjust_panel.threshold.setValue(80)
+    widget.adjust_panel.least.setValue(200)
+    wait(lambda: settled(widget))
+    pixels = viewer.add_image(micrograph((160, 160), 2)[0], name="b").data
+    second = segment(widget, wait)  # with the same threshold and area
+    expected = Predictor("nuclei_fast", threshold=0.8)(pixels).areas
+    assert second.labels.features["area"][1:].tolist() == expected[expected >= 200].tolist()
+    widget.adjust_panel.threshold.setValue(60)
+    wait(lambda: settled(widget))
+    viewer.layers.selection.active = first.labels
+    assert widget.result is first
+    assert widget.adjust_panel.threshold.value() == 80
+    before = second.labels.data.copy()
+    widget.adjust_panel.threshold.setValue(30)
+    wait(lambda: settled(widget))
+    assert first.criteria.threshold == 0.3
+    assert np.array_equal(second.labels.data, before)
+    widget.image_panel.model.setCurrentText("simple_cnn")  # has a threshold of its own
+    third = segment(widget, wait)
+    assert third.criteria.threshold == Predictor("simple_cnn").threshold
+    assert third.criteria.selection.least.value == 200
+
+
 def test_stack_equals_predict(viewer, widget, wait, tmp_path):
     pixels = samples.stack()[0][0]
     tifffile.imwrite(tmp_path / "stack.tif", pixels, imagej=True, metadata={"axes": "ZYX"})
@@ -265,6 +291,7 @@ def test_corrections_are_saved_and_prepared(viewer, widget, wait, tmp_path):
     assert np.array_equal(result.labels.data, before)
 
     press(widget.adjust_panel.measure)
+    wait(lambda: "measured as they are now" in widget.status.text())
     assert np.isnan(result.labels.features["area"][label])
     assert result.labels.features["area"].count() == count - 1
 
