@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dsb2018.commands.finetune import find_start
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "quickstart.ipynb"
@@ -28,4 +30,6 @@ def test_quickstart(tmp_path):
     assert outputs(notebook) == stored  # what readers see is what they get
     scores = "".join(training["outputs"][0]["text"])
     assert "Scores on dsb2018_mine_val, percent:" in scores
-    assert (tmp_path / "my_model" / "model_final.pth").exists()
+    model = tmp_path / "my_model"
+    assert (model / "inference" / "dsb2018_mine_val" / "results.json").exists()
+    assert find_start(str(model)) == (str(model / "config.yaml"), str(model / "model_final.pth"))

@@ -1,6 +1,8 @@
 """The scripts for other programs. They need ImageJ and Groovy, as Debian packages them."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -70,11 +72,13 @@ def test_macro_for_imagej(tmp_path, kind):
     """)
     options = [f"-Djava.io.tmpdir={tmp_path}", "-jar", IMAGEJ, "-macro", tmp_path / "run.ijm"]
     command = ["xvfb-run", "-a", "java", *options]
-    process = subprocess.Popen(list(map(str, command)), env=environment(tmp_path))
+    process = subprocess.Popen(
+        list(map(str, command)), env=environment(tmp_path), start_new_session=True
+    )
     try:  # a message of the macro would wait for a click
         text = wait_for_text(tmp_path / "count.txt", "end")
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait()
     count, title, _ = text.split()
     (table,) = tmp_path.glob("dsb2018-*/results/nuclei.parquet")

@@ -21,7 +21,7 @@ from dsb2018.napari_plugin.layer_images import place_labels
 from dsb2018.napari_plugin.panels import AdjustPanel, CorrectionPanel, ImagePanel
 from dsb2018.napari_plugin.result import Result
 from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
-from dsb2018.napari_plugin.selection import select_on_click, show_selected, show_table
+from dsb2018.napari_plugin.selected_label import select_on_click, show_selected, show_table
 from dsb2018.napari_plugin.training import (
     TrainingProcess,
     check_can_train,

@@ -1,11 +1,14 @@
 """Runs dense models that were exported to ONNX, with ONNX Runtime on the CPU."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report its use to its vendor
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 

@@ -1,13 +1,8 @@
-"""The command that trains a model further."""
+"""The command that trains a model further. `tests/test_notebook.py` runs a whole training."""
 
-import subprocess
-import sys
-
-import pytest
 import tifffile
 
-from dsb2018 import Predictor
-from dsb2018.commands import finetune, train
+from dsb2018.commands import train
 from dsb2018.commands.main import main
 from tests.inference.test_predictor import micrograph
 
@@ -20,19 +15,6 @@ def write_images(folder, count):
         tifffile.imwrite(folder / "images" / f"{seed}.tif", pixels)
         tifffile.imwrite(folder / "masks" / f"{seed}.tif", labels.astype("uint16"))
     return folder
-
-
-def test_model_is_trained_further(tmp_path):
-    images = write_images(tmp_path / "mine", 5)
-    # In a process of its own, because a dataset is registered once.
-    command = [sys.executable, "-W", "ignore", "-m", "dsb2018", "finetune", "--input", str(images)]
-    options = ["--output", str(tmp_path / "model"), "--model", "fast", "--iterations", "2"]
-    subprocess.run([*command, *options], check=True)
-    assert (tmp_path / "model" / "inference" / "dsb2018_mine_val" / "results.json").exists()
-    pixels, labels = micrograph((128, 128), 9)
-    nuclei = Predictor(tmp_path / "model")(pixels)
-    assert len(nuclei) == pytest.approx(labels.max(), abs=3)
-    assert finetune.find_start(str(tmp_path / "model"))[1].startswith(str(tmp_path))
 
 
 def test_it_begins_with_the_weights_of_the_model(tmp_path, monkeypatch):

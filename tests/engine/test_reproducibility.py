@@ -65,7 +65,7 @@ def test_batches_are_identical_in_every_process(project, sample_root, family):
 def test_two_trainings_are_identical(sample_root, tmp_path, start, processes):  # noqa: F811
     states = []
     for name in ("a", "b"):
-        options = ["DATALOADER.NUM_WORKERS", "2", "DATASETS.TEST", "()"]
+        options = ["DATALOADER.NUM_WORKERS", str(3 - processes), "DATASETS.TEST", "()"]
         command = train_net(
             *(sample_root, tmp_path / name, f"--num-gpus={processes}", *options),
             family="unet/unet_light",

@@ -181,7 +181,7 @@ def test_backends(tmp_path):
     with pytest.raises(UsageError, match="mask_rcnn: backend onnxruntime, expected an ONNX file"):
         Predictor("mask_rcnn", backend="onnxruntime")
     for arguments in ({"backend": "torch"}, {"options": ["A", "b"]}, {"model": "nuclei"}):
-        with pytest.raises(UsageError, match=r"a\.onnx: an ONNX file contains its config"):
+        with pytest.raises(UsageError, match=r"a\.onnx: this file contains its config"):
             Predictor(**{"weights": tmp_path / "a.onnx", **arguments})
 
 
