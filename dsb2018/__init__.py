@@ -1,6 +1,11 @@
 """Nuclei segmentation in microscopy images on Detectron2."""
 
+import os
+
 __version__ = "0.1.0"
+
+# Before it is loaded, because ONNX Runtime would report its use to its vendor.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str):

@@ -1,6 +1,5 @@
 """Runs dense models that were exported to ONNX, with ONNX Runtime on the CPU."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby

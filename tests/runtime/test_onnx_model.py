@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -161,3 +164,10 @@ def test_threads_do_not_change_the_nuclei():
     expected = predictor(image).labels
     predictor.use_threads(all_but=1)
     assert (predictor(image).labels == expected).all()
+
+
+def test_onnx_runtime_reports_nothing():
+    code = "import os, dsb2018; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert run.stdout.split() == [b"1"]
