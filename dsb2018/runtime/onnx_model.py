@@ -6,8 +6,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report its use to its vendor
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
