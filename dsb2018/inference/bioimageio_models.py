@@ -15,11 +15,11 @@ import numpy as np
 
 from dsb2018.errors import UsageError
 from dsb2018.runtime.finite import check_finite_output
+from dsb2018.runtime.maps_model import MapsModel
 from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.onnx_model import OnnxModel
 from dsb2018.runtime.package_file import NETWORK, is_own, read_description
-from dsb2018.runtime.postprocess import InstanceOptions, Maps, output_size, postprocess
-from dsb2018.structures.nuclei import Prediction
+from dsb2018.runtime.postprocess import InstanceOptions, Maps
 
 FORMATS = ("onnx", "torchscript")  # of the weights; others need the code of their authors
 STEPS = frozenset(
@@ -73,7 +73,7 @@ def open_package(path: Path, threads: int, threshold: float | None) -> Any:
     return OnnxModel(path, threads=threads, threshold=threshold, content=content)
 
 
-class ForeignModel:
+class ForeignModel(MapsModel):
     """A package of others.
 
     Args:
@@ -84,8 +84,6 @@ class ForeignModel:
     Raises:
         ImportError, UsageError, ValueError: see `open_package`.
     """
-
-    has_maps = True
 
     def __init__(self, path: Path, description: Mapping[str, Any], threshold: float | None):
         format_name = check_package(path, description)
@@ -116,13 +114,6 @@ class ForeignModel:
 
     def use_threads(self, threads: int) -> None:
         """Does nothing: the package decides."""
-
-    def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """Returns the nuclei of each image, see `OnnxModel`."""
-        return [
-            postprocess(maps, self.spec.instances, output_size(sample))
-            for sample, maps in zip(batched_inputs, self.predict_maps(batched_inputs), strict=True)
-        ]
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
         """Returns the maps of each image.

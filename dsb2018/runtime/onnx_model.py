@@ -10,15 +10,13 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from dsb2018.runtime.finite import check_finite_output
+from dsb2018.runtime.maps_model import MapsModel
 from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.postprocess import (
     Maps,
-    output_size,
-    postprocess,
     read_maps,
     read_probabilities,
 )
-from dsb2018.structures.nuclei import Prediction
 
 LOAD_ERRORS = (
     *(states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf),
@@ -32,10 +30,8 @@ READERS: dict[str, tuple[Callable[[np.ndarray], Maps], tuple[int, ...]]] = {
 }
 
 
-class OnnxModel:
+class OnnxModel(MapsModel):
     """A dense model in ONNX Runtime, with the same inputs and predictions as `TrainedModel`."""
-
-    has_maps = True
 
     def __init__(
         self,
@@ -108,13 +104,6 @@ class OnnxModel:
         shape = self._run(np.zeros((1, self._channels, edge, edge), np.float32)).shape
         if shape not in [(1, count, edge, edge) for count in self._map_counts]:
             raise ValueError(f"outputs of {shape}, expected {self._map_counts} maps")
-
-    def __call__(self, batched_inputs: list[dict]) -> list[Prediction]:
-        """Returns the nuclei of each image, see `predict_maps`."""
-        return [
-            postprocess(maps, self.spec.instances, output_size(sample))
-            for sample, maps in zip(batched_inputs, self.predict_maps(batched_inputs), strict=True)
-        ]
 
     def predict_maps(self, batched_inputs: list[dict]) -> list[Maps]:
         """Returns the maps of each image. Consecutive images of one size form a batch.
