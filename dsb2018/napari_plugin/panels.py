@@ -36,7 +36,7 @@ class ImagePanel(QGroupBox):
     """What is segmented, and with which model."""
 
     axes_changed = Signal()
-    draw_clicked = Signal()
+    draw_clicked = Signal(bool)  # whether a line is to be drawn
     run_clicked = Signal()
     cancel_clicked = Signal()
 
@@ -58,6 +58,7 @@ class ImagePanel(QGroupBox):
         self.diameter.setSpecialValueText("estimated")
         self.draw = QPushButton("Draw a line")
         self.draw.setToolTip("Draw a line across a typical nucleus")
+        self.draw.setCheckable(True)
         self.run, self.cancel = QPushButton("Segment"), QPushButton("Cancel")
         self.progress = QProgressBar()
         self._rows = QFormLayout(self)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 from dsb2018.inference.corrections import count_corrections, save_correction
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.predictor import Predictor
-from dsb2018.napari_plugin.diameter_line import draw_line
+from dsb2018.napari_plugin.diameter_line import DiameterLine
 from dsb2018.napari_plugin.features import to_features
 from dsb2018.napari_plugin.image_source import ImageSource
 from dsb2018.napari_plugin.layer_images import place_labels
@@ -56,6 +56,9 @@ class SegmentNuclei(QWidget):
         self._training = TrainingProcess(self)
         self._new_model: Path | None = None
         self._source = ImageSource(viewer, self.image_panel, self.status.setText)
+        self._line = DiameterLine(
+            viewer, self.image_panel.diameter.setValue, lambda: self._draw_diameter(False)
+        )
         self._lay_out()
         self._connect()
         self._enable_panels()
@@ -262,9 +265,13 @@ class SegmentNuclei(QWidget):
         count = sum(len(table["label"]) for table in columns)
         self.status.setText(f"{count} nuclei, measured as they are now")
 
-    def _draw_diameter(self) -> None:
-        if self._source.layer is not None:
-            draw_line(self.viewer, self._source.layer, self.image_panel.diameter.setValue)
+    def _draw_diameter(self, start: bool) -> None:
+        start = start and self._source.layer is not None
+        self.image_panel.draw.setChecked(start)
+        if start:
+            self._line.start(self._source.layer)
+        else:
+            self._line.stop()
 
     # Corrections and training
 
@@ -335,5 +342,6 @@ class SegmentNuclei(QWidget):
         for worker in (self._worker, self._finder):
             if worker is not None:
                 worker.quit()
+        self._line.stop()
         self._training.stop()
         super().closeEvent(event)

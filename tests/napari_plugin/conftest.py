@@ -1,5 +1,6 @@
 """The real napari, on a screen that nobody sees."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ def viewer(screen):
     yield viewer
     viewer.close()
     QApplication.processEvents()
+    gc.collect()  # in this thread, which objects of Qt belong to; not later in one of a network
 
 
 @pytest.fixture

@@ -17,13 +17,8 @@ pytest.importorskip("napari")
 qt = pytest.importorskip("qtpy.QtCore")
 QTest = pytest.importorskip("qtpy.QtTest").QTest
 QTableView = pytest.importorskip("qtpy.QtWidgets").QTableView
-Qt, QPoint = qt.Qt, qt.QPoint
-LEFT = Qt.MouseButton.LeftButton
-
-
-def press(button):
-    assert button.isEnabled()
-    QTest.mouseClick(button, LEFT)
+mouse = pytest.importorskip("tests.napari_plugin.mouse")
+Qt, LEFT, press = qt.Qt, mouse.LEFT, mouse.press
 
 
 def segment(widget, wait):
@@ -36,20 +31,6 @@ def segment(widget, wait):
 def settled(widget):
     """Whether the nuclei of all planes are found for the values of the controls."""
     return not widget._pause.isActive() and widget._finder is None
-
-
-def canvas_of(viewer):
-    return viewer.window._qt_viewer.canvas.native
-
-
-def on_canvas(viewer, y, x):
-    """Returns the place of a world position on the canvas."""
-    canvas = canvas_of(viewer)
-    center, zoom = viewer.camera.center[-2:], viewer.camera.zoom
-    return QPoint(
-        round(canvas.width() / 2 + (x - center[1]) * zoom),
-        round(canvas.height() / 2 + (y - center[0]) * zoom),
-    )
 
 
 def centers(labels):
@@ -244,7 +225,7 @@ def test_table_and_nuclei_select_each_other(viewer, widget, wait):
 
     label, (y, x) = list(centers(result.labels.data).items())[9]
     viewer.reset_view()
-    QTest.mouseClick(canvas_of(viewer), LEFT, pos=on_canvas(viewer, y, x))
+    QTest.mouseClick(mouse.canvas_of(viewer), LEFT, pos=mouse.on_canvas(viewer, y, x))
     wait(lambda: result.labels.selected_label == label, 5)
     assert {index.row() for index in table.selectionModel().selectedRows()} == {label}
 
@@ -282,7 +263,7 @@ def test_corrections_are_saved_and_prepared(viewer, widget, wait, tmp_path):
     viewer.layers.selection.active = result.labels
     result.labels.mode = "fill"
     result.labels.selected_label = 0  # erases a nucleus
-    QTest.mouseClick(canvas_of(viewer), LEFT, pos=on_canvas(viewer, y, x))
+    QTest.mouseClick(mouse.canvas_of(viewer), LEFT, pos=mouse.on_canvas(viewer, y, x))
     wait(lambda: result.is_corrected, 5)
     assert label not in result.labels.data
     assert not widget.adjust_panel.threshold.isEnabled()
@@ -328,28 +309,6 @@ def test_a_plane_without_nuclei_is_not_saved(viewer, widget, wait, tmp_path):
     widget.correction_panel.folder.setText(str(tmp_path))
     press(widget.correction_panel.save)
     assert widget.status.text() == "there are no nuclei in this plane"
-
-
-def test_diameter_is_drawn(viewer, widget, wait):
-    pixels, _ = micrograph((120, 120))
-    viewer.add_image(pixels, name="small", scale=(0.5, 0.5))
-    QTest.qWait(300)  # the layout changes
-    viewer.reset_view()
-    press(widget.image_panel.draw)
-    canvas = canvas_of(viewer)
-    start, end = on_canvas(viewer, 10, 10), on_canvas(viewer, 10, 22)  # 24 pixels
-    QTest.mousePress(canvas, LEFT, pos=start)
-    for step in range(1, 5):
-        QTest.mouseMove(canvas, start + (end - start) * step / 4)
-        QTest.qWait(30)
-    QTest.mouseRelease(canvas, LEFT, pos=end)
-    wait(lambda: widget.image_panel.diameter.value() > 0, 5)
-    assert widget.image_panel.diameter.value() == pytest.approx(24, abs=0.6)
-    wait(lambda: len(viewer.layers) == 1, 5)
-    diameter = widget.image_panel.diameter.value()
-    result = segment(widget, wait)
-    expected = Predictor("nuclei_fast", diameter=diameter)(pixels)
-    assert np.array_equal(result.labels.data, expected.labels)
 
 
 def test_cancel(viewer, widget, wait):
