@@ -119,7 +119,11 @@ def benchmark(args: argparse.Namespace) -> list[EntrantScores]:
                 logger.info("%s on %s: already scored", entrant.name, dataset)
             else:
                 logger.info("Scoring %s on %s …", entrant.name, dataset)
-                _run_in_new_process(score_entrant, entrant, dataset, args.data, folder)
+                arguments = (entrant, dataset, args.data, folder)
+                if entrant.is_model:
+                    _run_in_new_process(score_entrant, *arguments)
+                else:  # no time and memory are measured
+                    score_entrant(*arguments)
             entries.append(read_entrant_scores(folder))
     write_comparison(entries, args.output)
     return entries

@@ -2,7 +2,6 @@
 
 import torch
 from detectron2.layers.batch_norm import NaiveSyncBatchNorm
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
 
 
@@ -20,9 +19,6 @@ class _SyncBatchNormAct(_SyncBatchNorm):
         return self.act(self.drop(super().forward(x)))
 
 
-_REPLACEMENTS = {nn.BatchNorm2d: _SyncBatchNorm, BatchNormAct2d: _SyncBatchNormAct}
-
-
 def synchronize_batch_norm(model: nn.Module, device: str) -> nn.Module:
     """Replaces batch normalization by layers that compute statistics over all processes.
 
@@ -35,10 +31,13 @@ def synchronize_batch_norm(model: nn.Module, device: str) -> nn.Module:
     Returns:
         The changed model.
     """
+    from timm.layers import BatchNormAct2d, convert_sync_batchnorm  # takes a second
+
     if torch.device(device).type == "cuda":
         return convert_sync_batchnorm(model)
+    replacements = {nn.BatchNorm2d: _SyncBatchNorm, BatchNormAct2d: _SyncBatchNormAct}
     for module in model.modules():
-        if type(module) in _REPLACEMENTS:
-            module.__class__ = _REPLACEMENTS[type(module)]
+        if type(module) in replacements:
+            module.__class__ = replacements[type(module)]
             module._stats_mode = ""
     return model

@@ -1,6 +1,5 @@
 """Models of the `timm` library as Detectron2 backbones."""
 
-import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
@@ -42,6 +41,8 @@ class TimmBackbone(Backbone):
         Raises:
             ValueError: unknown model, a stride without a feature map, or unknown norm.
         """
+        import timm  # takes a second, which trainings without it need not wait
+
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"MODEL.TIMM.NORM {norm!r}, expected one of {NORMS}")

@@ -187,7 +187,6 @@ class CorrectionPanel(QGroupBox):
 
     save_clicked = Signal()
     train_clicked = Signal()
-    folder_changed = Signal()
 
     def __init__(self):
         super().__init__("3. Correct and train")
@@ -196,7 +195,7 @@ class CorrectionPanel(QGroupBox):
         browse = QPushButton("…")
         self.save = QPushButton("Save corrections")
         self.save.setToolTip("Save the plane that is shown and its nuclei as training data")
-        self.train = QPushButton("Fine-tune on my corrections")
+        self.train = QPushButton()
         self.iterations = QSpinBox()
         self.iterations.setRange(1, 100_000)
         self.iterations.setValue(200)
@@ -209,13 +208,17 @@ class CorrectionPanel(QGroupBox):
         browse.clicked.connect(self._browse)
         self.save.clicked.connect(self.save_clicked)
         self.train.clicked.connect(self.train_clicked)
-        self.folder.editingFinished.connect(self.folder_changed)
+
+    @property
+    def folder_path(self) -> Path | None:
+        """The folder of the corrections, if one is chosen."""
+        text = self.folder.text().strip()
+        return Path(text).expanduser() if text else None
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of the corrections")
         if folder:
             self.folder.setText(folder)
-            self.folder_changed.emit()
 
 
 def usable_models() -> list[str]:

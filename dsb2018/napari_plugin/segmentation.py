@@ -1,6 +1,6 @@
 """Segments an image: the network runs once, then thresholds and sizes can be changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -50,6 +50,19 @@ class Frame(NamedTuple):
     labels: np.ndarray
     columns: Columns
     doubts: str = ""
+
+
+def describe(frames: Sequence[Frame]) -> str:
+    """Returns the number of nuclei, their size, and what should be checked."""
+    columns = [frame.columns for frame in frames]
+    count = sum(len(table["label"]) for table in columns)
+    text = f"{count} nuclei"
+    areas = [table["area"] for table in columns if "area" in table]
+    if count and areas:
+        diameter = np.median(2 * np.sqrt(np.concatenate(areas) / np.pi))
+        text += f", median diameter {diameter:.1f} px"
+    doubts = dict.fromkeys(frame.doubts for frame in frames if frame.doubts)
+    return f"{text}. Check: {'; '.join(doubts)}" if doubts else text
 
 
 class Segmentation:

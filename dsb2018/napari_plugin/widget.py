@@ -1,11 +1,9 @@
 """The widget "Segment nuclei" of napari."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import napari
-import numpy as np
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt, QTimer
@@ -16,18 +14,13 @@ from dsb2018.inference.measurements import Columns
 from dsb2018.inference.predictor import Predictor
 from dsb2018.napari_plugin.diameter_line import DiameterLine
 from dsb2018.napari_plugin.features import to_features
+from dsb2018.napari_plugin.fine_tuning import FineTuning
 from dsb2018.napari_plugin.image_source import ImageSource
 from dsb2018.napari_plugin.layer_images import place_labels
 from dsb2018.napari_plugin.panels import AdjustPanel, CorrectionPanel, ImagePanel
 from dsb2018.napari_plugin.result import Result
-from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation
+from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation, describe
 from dsb2018.napari_plugin.selected_label import select_on_click, show_selected, show_table
-from dsb2018.napari_plugin.training import (
-    TrainingProcess,
-    check_can_train,
-    finetune_command,
-    new_model_folder,
-)
 
 PAUSE = 40  # after the last move of a slider, milliseconds
 LARGEST_LIVE = 4_000_000  # pixels of a plane whose nuclei are found while a slider moves
@@ -53,8 +46,9 @@ class SegmentNuclei(QWidget):
         self._finder: Any = None  # finds nuclei for other criteria
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
-        self._training = TrainingProcess(self)
-        self._new_model: Path | None = None
+        self._fine_tuning = FineTuning(
+            self, self.correction_panel, self.status.setText, self.image_panel.offer_model
+        )
         self._source = ImageSource(viewer, self.image_panel, self.status.setText)
         self._line = DiameterLine(
             viewer, self.image_panel.diameter.setValue, lambda: self._draw_diameter(False)
@@ -89,9 +83,6 @@ class SegmentNuclei(QWidget):
         self.adjust_panel.measure_clicked.connect(self.measure)
         self.correction_panel.save_clicked.connect(self.save)
         self.correction_panel.train_clicked.connect(self.train)
-        self.correction_panel.folder_changed.connect(self._enable_panels)
-        self._training.advanced.connect(self._show_iteration)
-        self._training.ended.connect(self._end_training)
 
     def _forget_removed(self, _: Any = None) -> None:
         self._results = [one for one in self._results if one.labels in self.viewer.layers]
@@ -183,20 +174,9 @@ class SegmentNuclei(QWidget):
         self._results.append(result)
         self.result = result
         self.adjust_panel.set_criteria(result.criteria)
-        self._report(frames)
+        self.status.setText(describe(frames))
         show_table(self.viewer)
         self._enable_panels()
-
-    def _report(self, frames: list[Frame]) -> None:
-        columns = [frame.columns for frame in frames]
-        count = sum(len(table["label"]) for table in columns)
-        text = f"{count} nuclei"
-        areas = [table["area"] for table in columns if "area" in table]
-        if count and areas:
-            diameter = np.median(2 * np.sqrt(np.concatenate(areas) / np.pi))
-            text += f", median diameter {diameter:.1f} px"
-        doubts = dict.fromkeys(frame.doubts for frame in frames if frame.doubts)
-        self.status.setText(f"{text}. Check: {'; '.join(doubts)}" if doubts else text)
 
     def adjust(self) -> None:
         """Finds the nuclei for other criteria from the stored maps: at once in the shown plane."""
@@ -237,7 +217,7 @@ class SegmentNuclei(QWidget):
     def _show_found(self, finder: Any, result: Result, frames: list[Frame]) -> None:
         if finder is self._finder and result is self.result and not result.is_corrected:
             result.show(frames)
-            self._report(frames)
+            self.status.setText(describe(frames))
 
     def _mark_corrected(self, result: Result) -> None:
         result.is_corrected = True
@@ -275,60 +255,30 @@ class SegmentNuclei(QWidget):
 
     # Corrections and training
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the corrections."""
-        text = self.correction_panel.folder.text().strip()
-        return Path(text).expanduser() if text else None
-
     def save(self) -> None:
         """Saves the plane that is shown and its nuclei."""
         if self.result is None:
             return
-        if self.folder is None:
+        folder = self.correction_panel.folder_path
+        if folder is None:
             self.status.setText("Choose a folder for the corrections first.")
             return
         time, z = self.result.shown_plane(self.viewer.dims.point)
         name, channel = self.result.plane_name(time, z), self.result.plane_channel(time, z)
         try:
-            save_correction(self.folder, name, channel, self.result.by_time()[time, z])
+            save_correction(folder, name, channel, self.result.by_time()[time, z])
         except (OSError, ValueError) as error:
             self._show_error(error)
             return
-        self.status.setText(f"{name} saved; {count_corrections(self.folder)} corrections")
+        self.status.setText(f"{name} saved; {count_corrections(folder)} corrections")
         self._enable_panels()
 
     def train(self) -> None:
         """Trains the chosen model further on the corrections, or stops the training."""
-        if self._training.is_running:
-            self._training.stop()
-            return
-        if self.folder is None:
-            self.status.setText("Choose a folder with corrections first.")
-            return
-        try:
-            check_can_train(self.folder)
-        except (ImportError, ValueError) as error:
-            self._show_error(error)
-            return
-        self._new_model = new_model_folder(self.folder)
-        iterations = self.correction_panel.iterations.value()
-        model = self.image_panel.model.currentText()
-        self._training.start(finetune_command(self.folder, model, self._new_model, iterations))
-        self.correction_panel.train.setText("Stop the training")
-        self.status.setText("The training starts …")
-
-    def _show_iteration(self, iteration: int) -> None:
-        last = self.correction_panel.iterations.value()
-        self.status.setText(f"Training: iteration {iteration} of {last}")
-
-    def _end_training(self, problem: str) -> None:
-        self.correction_panel.train.setText("Fine-tune on my corrections")
-        if problem:
-            self.status.setText(f"The training ended: {problem}")
-            return
-        self.image_panel.offer_model(str(self._new_model))
-        self.status.setText("Training finished; the new model is selected under Model.")
+        if self._fine_tuning.is_running:
+            self._fine_tuning.stop()
+        else:
+            self._fine_tuning.start(self.image_panel.model.currentText())
 
     def _enable_panels(self) -> None:
         has_result = self.result is not None
@@ -343,5 +293,5 @@ class SegmentNuclei(QWidget):
             if worker is not None:
                 worker.quit()
         self._line.stop()
-        self._training.stop()
+        self._fine_tuning.stop()
         super().closeEvent(event)

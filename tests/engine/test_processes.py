@@ -90,9 +90,9 @@ def _unregister_datasets():
     unregister_dsb2018()
 
 
-@pytest.mark.parametrize("family", ["unet/unet", "unet/unet_light"])
-def test_two_processes_match_one(sample_root, tmp_path, start, family):
+def test_two_processes_match_one(sample_root, tmp_path, start):
     """Losses are the same. Scores of the same weights are the same, and count each image once."""
+    family = "unet/unet_light"  # with batch normalization
     alone, together, evaluated = (tmp_path / name for name in ("one", "two", "evaluated"))
     command = train_net(sample_root, together, "--num-gpus=2", family=family)
     process = start(sys.executable, *command)
@@ -130,7 +130,6 @@ EVALUATING = ["DATASETS.TEST", "('dsb2018_sample_val',)", "TEST.EVAL_PERIOD", "1
     ("number", "options"),
     [
         (signal.SIGTERM, []),
-        (signal.SIGINT, []),
         (signal.SIGINT, EVALUATING),
         (signal.SIGTERM, ["--num-gpus=2"]),
     ],

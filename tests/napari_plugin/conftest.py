@@ -70,7 +70,7 @@ def widget(viewer, wait):
     widget.image_panel.model.setCurrentText("nuclei_fast")
     yield widget
     widget.close()
-    wait(lambda: widget._worker is None and not widget._training.is_running)
+    wait(lambda: widget._worker is None and not widget._fine_tuning.is_running)
 
 
 @pytest.fixture

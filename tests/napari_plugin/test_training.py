@@ -57,7 +57,7 @@ def test_fine_tuning(viewer, widget, wait, tmp_path):
     panel.train.click()
     assert panel.train.text() == "Stop the training"
     messages = set()
-    wait(lambda: messages.add(widget.status.text()) or not widget._training.is_running, 300)
+    wait(lambda: messages.add(widget.status.text()) or not widget._fine_tuning.is_running, 300)
     assert widget.status.text() == "Training finished; the new model is selected under Model."
     model = widget.image_panel.model.currentText()
     assert model == str(folder / "model_1")
@@ -73,9 +73,9 @@ def test_fine_tuning(viewer, widget, wait, tmp_path):
 def test_training_is_stopped(widget, wait, tmp_path):
     widget.correction_panel.folder.setText(str(save_corrections(tmp_path, 1)))
     widget.correction_panel.train.click()
-    wait(lambda: widget._training.is_running)
+    wait(lambda: widget._fine_tuning.is_running)
     widget.correction_panel.train.click()
-    wait(lambda: not widget._training.is_running)
+    wait(lambda: not widget._fine_tuning.is_running)
     assert widget.status.text() == "The training ended: stopped"
     assert widget.correction_panel.train.text() == "Fine-tune on my corrections"
 

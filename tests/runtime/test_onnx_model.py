@@ -23,20 +23,21 @@ from tests.inference.test_predictor import micrograph
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A folder with the packaged model as ONNX, in float and in 8-bit integers."""
+    """A folder with a packaged model as ONNX, in float and in 8-bit integers."""
     folder = tmp_path_factory.mktemp("onnx")
     (folder / "images").mkdir()
     for seed in range(8):
         cv2.imwrite(str(folder / "images" / f"{seed}.png"), micrograph((128, 128), seed)[0])
-    assert export_model.main(["--output", str(folder / "fp32.onnx")]) == 0
-    options = ["--int8", "--images", str(folder / "images")]
+    options = ["--model", "nuclei_fast"]
+    assert export_model.main(["--output", str(folder / "fp32.onnx"), *options]) == 0
+    options += ["--int8", "--images", str(folder / "images")]
     assert export_model.main(["--output", str(folder / "int8.onnx"), *options]) == 0
     return folder
 
 
 @pytest.mark.parametrize(("name", "min_iou"), [("fp32", 0.999), ("int8", 0.98)])
 def test_foreground_equals_that_of_torch(exported, name, min_iou):
-    torch_predictor = Predictor(backend="torch")
+    torch_predictor = Predictor("nuclei_fast", backend="torch")
     onnx_predictor = Predictor(exported / f"{name}.onnx")
     intersection = union = 0
     for seed, size in enumerate([(128, 128), (200, 173), (64, 300)], start=20):
