@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 import tifffile
 
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 SCRIPTS = Path(__file__).parents[1] / "docs" / "scripts"
 IMAGEJ = Path("/usr/share/java/ij.jar")

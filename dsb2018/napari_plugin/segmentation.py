@@ -52,7 +52,7 @@ class Frame(NamedTuple):
     doubts: str = ""
 
 
-def describe(frames: Sequence[Frame]) -> str:
+def summarize(frames: Sequence[Frame]) -> str:
     """Returns the number of nuclei, their size, and what should be checked."""
     columns = [frame.columns for frame in frames]
     count = sum(len(table["label"]) for table in columns)

@@ -19,7 +19,7 @@ from dsb2018.napari_plugin.image_source import ImageSource
 from dsb2018.napari_plugin.layer_images import place_labels
 from dsb2018.napari_plugin.panels import AdjustPanel, CorrectionPanel, ImagePanel
 from dsb2018.napari_plugin.result import Result
-from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation, describe
+from dsb2018.napari_plugin.segmentation import Criteria, Frame, Segmentation, summarize
 from dsb2018.napari_plugin.selected_label import select_on_click, show_selected, show_table
 
 PAUSE = 40  # after the last move of a slider, milliseconds
@@ -174,7 +174,7 @@ class SegmentNuclei(QWidget):
         self._results.append(result)
         self.result = result
         self.adjust_panel.set_criteria(result.criteria)
-        self.status.setText(describe(frames))
+        self.status.setText(summarize(frames))
         show_table(self.viewer)
         self._enable_panels()
 
@@ -217,7 +217,7 @@ class SegmentNuclei(QWidget):
     def _show_found(self, finder: Any, result: Result, frames: list[Frame]) -> None:
         if finder is self._finder and result is self.result and not result.is_corrected:
             result.show(frames)
-            self.status.setText(describe(frames))
+            self.status.setText(summarize(frames))
 
     def _mark_corrected(self, result: Result) -> None:
         result.is_corrected = True

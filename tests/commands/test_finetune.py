@@ -4,7 +4,7 @@ import tifffile
 
 from dsb2018.commands import train
 from dsb2018.commands.main import main
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 def write_images(folder, count):

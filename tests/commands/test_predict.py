@@ -19,11 +19,11 @@ from skimage.io import imread
 from dsb2018.images import tiff
 from dsb2018.inference import large_images, prefetch
 from dsb2018.inference.export import worker
-from dsb2018.inference.export.base import EXPORTERS, ExportJob
-from dsb2018.inference.export.run_exporters import export_image
+from dsb2018.inference.export.base import EXPORTERS
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.tiling.stitching import Tiling
-from tests.inference.test_predictor import micrograph
+from tests.commands.killed_exporter import export_or_be_killed
+from tests.inference.drawing import micrograph
 
 
 @pytest.fixture
@@ -405,12 +405,6 @@ def test_image_of_a_stack_has_name_of_another_file(tmp_path, capsys):
     message = f"{tmp_path / 'a.tif'}: one of its images or slices has the name of another file, "
     assert message + "a_t0001" in capsys.readouterr().err
     assert [row["image"] for row in rows_of(tmp_path / "out" / "images.csv")] == ["a_t0001"]
-
-
-def export_or_be_killed(job: ExportJob) -> dict:
-    if job.name == "i2":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return export_image(job)
 
 
 def test_killed_export_process(tmp_path, monkeypatch, capsys):

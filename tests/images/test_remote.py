@@ -17,7 +17,7 @@ from dsb2018.errors import UsageError
 from dsb2018.images import remote
 from dsb2018.images.ome_zarr import find_in_zarr
 from dsb2018.images.remote import is_remote, is_url, open_url, remote_state
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 pytest.importorskip("upath", reason="needs the extra [cloud]")
 

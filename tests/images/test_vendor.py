@@ -8,7 +8,7 @@ import pytest
 from dsb2018.commands.predict import main
 from dsb2018.images import READERS, open_images, vendor
 from dsb2018.images.pixels import read_pixels
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 czi = pytest.importorskip("pylibCZIrw.czi")
 pytest.importorskip("bioio_czi")

@@ -6,7 +6,7 @@ import pytest
 from dsb2018 import Predictor
 from dsb2018.inference.adjustable import AdjustableNuclei, StoredMaps
 from dsb2018.inference.tiling.stitching import Tiling
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 def assert_same(a, b):

@@ -8,7 +8,7 @@ import pytest
 
 from dsb2018.commands.predict import main
 from dsb2018.inference.export import anndata_file
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 def run(folder, *options) -> int:

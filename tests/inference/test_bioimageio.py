@@ -15,7 +15,7 @@ from dsb2018.errors import UsageError
 from dsb2018.inference import bioimageio_models
 from dsb2018.inference.bioimageio_models import read_named_maps
 from dsb2018.structures.scale import resize_by
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 needs_core = pytest.mark.skipif(
     not bioimageio_models.has_core(), reason="bioimageio.core is not installed"

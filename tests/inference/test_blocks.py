@@ -35,8 +35,7 @@ from dsb2018.inference.tiling.stored_nuclei import (
 )
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
-from tests.inference.drawing import draw_discs, find_bright, same_nuclei
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import draw_discs, find_bright, micrograph, same_nuclei
 from tests.inference.test_stitching import SMALL, make_reader
 
 FORMATS = ["labels", "overlay", "page", "geojson", "coco", "kaggle", "rois", "crops", "cellpose"]

@@ -20,7 +20,7 @@ from dsb2018.commands.predict import main
 from dsb2018.errors import UsageError
 from dsb2018.inference import cluster
 from dsb2018.inference.cluster import divide_evenly, open_client, share_files, share_parts
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 OUTPUTS = ("nuclei.csv", "images.csv", "labels/i0.tif", "labels/slide.tif", "coco.json")
 

@@ -9,7 +9,7 @@ import tifffile
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.corrections import count_corrections, save_correction
 from dsb2018.prepare.forms import open_form
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 def test_names_are_safe(tmp_path):

@@ -10,7 +10,7 @@ import tifffile
 
 from dsb2018.commands.predict import main
 from dsb2018.inference import predictor
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 KINDS = ("labels", "cellpose", "rois", "geojson")
 

@@ -10,7 +10,7 @@ import pytest
 from dsb2018.commands.predict import main
 from dsb2018.errors import UsageError
 from dsb2018.inference.groups import Grouping, add_fields
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 PATTERN = r"(?P<drug>[a-z]+)_(?P<well>[A-H]\d+)"
 NAMES = ("dmso_A1", "dmso_A2", "taxol_A1", "other")

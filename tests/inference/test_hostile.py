@@ -27,7 +27,7 @@ from dsb2018.inference.export.base import EXPORTERS
 from dsb2018.inference.tiling.stitching import Tiling
 from dsb2018.structures.contrast import find_range
 from tests.hostile import png_header
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 @pytest.fixture

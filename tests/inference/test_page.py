@@ -8,7 +8,7 @@ import pytest
 
 from dsb2018.commands.predict import main
 from dsb2018.inference import results_page as module
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 from tests.report.test_page import browser  # noqa: F401 a fixture
 
 

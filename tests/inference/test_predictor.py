@@ -18,21 +18,13 @@ from dsb2018.inference.torch_models import find_config
 from dsb2018.runtime.packaged import find_packaged
 from dsb2018.structures.instances import read_output
 from tests.configs import CONFIGS, load_cfg
-from tests.inference.drawing import draw_discs, same_nuclei
+from tests.inference.drawing import micrograph, same_nuclei
 
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     """The packaged model."""
     return Predictor()
-
-
-def micrograph(size=(256, 256), seed=0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a (H, W) uint8 image of bright nuclei on a dark background, and their labels."""
-    labels = draw_discs(size, count=size[0] * size[1] // 2000, radius=(7, 13), seed=seed)
-    rng = np.random.default_rng(seed)
-    image = 20 + 90.0 * (labels > 0) + rng.normal(0, 3, size)
-    return cv2.GaussianBlur(image, (0, 0), 1).clip(0, 255).astype(np.uint8), labels
 
 
 def test_predictions_match_the_ground_truth(predictor):

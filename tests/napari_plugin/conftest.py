@@ -40,6 +40,7 @@ def viewer(screen):
     import napari
     from qtpy.QtWidgets import QApplication
 
+    gc.freeze()  # what lives now is not looked at again
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1400, 900)
     yield viewer

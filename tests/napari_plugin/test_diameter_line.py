@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsb2018 import Predictor
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 pytest.importorskip("napari")
 QPoint = pytest.importorskip("qtpy.QtCore").QPoint

@@ -8,7 +8,7 @@ from dsb2018.commands.main import main
 from dsb2018.images import open_images
 from dsb2018.napari_plugin import samples
 from dsb2018.prepare.forms import open_form
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 layers = pytest.importorskip("napari.layers")
 npe2 = pytest.importorskip("npe2")

@@ -9,7 +9,7 @@ from dsb2018 import Predictor
 from dsb2018.errors import UsageError
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.inference.corrections import save_correction
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 pytest.importorskip("napari")
 training = pytest.importorskip("dsb2018.napari_plugin.training")

@@ -10,7 +10,7 @@ from dsb2018 import Predictor
 from dsb2018.commands.main import main
 from dsb2018.inference.measurements import measure_nuclei
 from dsb2018.napari_plugin import samples
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 from tests.napari_plugin.test_layer_images import image_of
 
 pytest.importorskip("napari")

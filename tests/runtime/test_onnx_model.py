@@ -18,7 +18,7 @@ from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.onnx_model import OnnxModel, pad
 from dsb2018.runtime.packaged import FOLDER
 from tests.configs import FAMILIES, small_cfg
-from tests.inference.test_predictor import micrograph
+from tests.inference.drawing import micrograph
 
 
 @pytest.fixture(scope="module")
