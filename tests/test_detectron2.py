@@ -1,8 +1,9 @@
 """Tests of the Detectron2 that `tools/install_detectron2.py` builds.
 
-It must work without dsb2018, so each test runs in a new process that does not import it first.
+It must work without dsb2018, so each test runs in a process that does not import it first.
 """
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -12,21 +13,51 @@ from detectron2_release.repairs import REPAIRS, repair
 
 from dsb2018 import compat
 
+# Imports the libraries once, and runs each code that it gets in a copy of itself.
+SERVER = """
+import json, os, sys
+import numpy, PIL.Image, torch
+import detectron2.data, detectron2.evaluation, detectron2.layers, detectron2.modeling
 
-def run_python(code: str, *arguments: str) -> str:
-    """Runs code in a new process and returns its output.
+for line in sys.stdin:
+    code, arguments, folder = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY), number)
+        sys.argv[1:] = arguments
+        exec(code, {"__name__": "__main__"})
+        sys.stdout.flush()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
-    Fails if the process fails, or if Detectron2 prints a warning.
+
+@pytest.fixture(scope="module")
+def run_python(tmp_path_factory):
+    """A function that runs code in a new process and returns its output.
+
+    It fails if the code fails, or if Detectron2 prints a warning.
     """
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stderr
-    assert "detectron2/" not in process.stderr
-    return process.stdout.strip()
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as server:
+
+        def run(code: str, *arguments: str) -> str:
+            folder = tmp_path_factory.mktemp("process")
+            request = json.dumps([textwrap.dedent(code), arguments, str(folder)])
+            print(request, file=server.stdin, flush=True)
+            status = server.stdout.readline()
+            errors = (folder / "stderr").read_text()
+            assert status == "0\n", errors
+            assert "detectron2/" not in errors
+            return (folder / "stdout").read_text().strip()
+
+        yield run
+        server.stdin.close()
+        assert "detectron2/" not in server.stderr.read()
 
 
-def test_all_modules_can_be_imported():
+def test_all_modules_can_be_imported(run_python):
     run_python(
         """
         from detectron2.modeling import build_model
@@ -39,7 +70,7 @@ def test_all_modules_can_be_imported():
     )
 
 
-def test_model_zoo_has_its_configs():
+def test_model_zoo_has_its_configs(run_python):
     output = run_python(
         """
         from detectron2 import model_zoo
@@ -50,7 +81,7 @@ def test_model_zoo_has_its_configs():
     assert output == "GeneralizedRCNN"
 
 
-def test_map_dataset_replaces_images_that_a_mapper_drops():
+def test_map_dataset_replaces_images_that_a_mapper_drops(run_python):
     output = run_python(
         """
         from detectron2.data import MapDataset
@@ -61,7 +92,7 @@ def test_map_dataset_replaces_images_that_a_mapper_drops():
     assert output == "9 9"
 
 
-def test_state_of_torch_schedulers_is_saved():
+def test_state_of_torch_schedulers_is_saved(run_python):
     output = run_python(
         """
         import torch
@@ -81,7 +112,7 @@ def test_state_of_torch_schedulers_is_saved():
     assert output == "1"
 
 
-def test_deformable_convolution_without_offsets_equals_convolution():
+def test_deformable_convolution_without_offsets_equals_convolution(run_python):
     run_python(
         """
         import torch
@@ -98,7 +129,7 @@ def test_deformable_convolution_without_offsets_equals_convolution():
     )
 
 
-def test_rotated_boxes_raise_an_error():
+def test_rotated_boxes_raise_an_error(run_python):
     run_python(
         """
         import torch
@@ -117,7 +148,7 @@ def test_rotated_boxes_raise_an_error():
     )
 
 
-def test_fast_evaluation_equals_pycocotools(sample_root):
+def test_fast_evaluation_equals_pycocotools(run_python, sample_root):
     """The detections are boxes of true nuclei, moved by 0, 1 or 4 pixels, with random scores."""
     output = run_python(
         """
@@ -154,7 +185,7 @@ def test_fast_evaluation_equals_pycocotools(sample_root):
     assert output == "COCOeval_faster"
 
 
-def test_error_without_detectron2_names_the_installer():
+def test_error_without_detectron2_names_the_installer(run_python):
     for missing in ("detectron2", "detectron2._C"):
         output = run_python(
             f"""
@@ -171,7 +202,7 @@ def test_error_without_detectron2_names_the_installer():
         assert "tools/install_detectron2.py" in output
 
 
-def test_importing_dsb2018_does_not_change_other_libraries():
+def test_importing_dsb2018_does_not_change_other_libraries(run_python):
     run_python(
         """
         import numpy, PIL.Image, torch

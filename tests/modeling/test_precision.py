@@ -1,4 +1,5 @@
 import itertools
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ def test_auto_is_bf16_on_a_cpu_only_if_faster(monkeypatch, slower):
     clock = itertools.accumulate(steps)
 
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "autocast", lambda *_: nullcontext())  # slow without bf16
     monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
     precision._is_bf16_faster.cache_clear()
     try:
