@@ -8,6 +8,7 @@ from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QApplication, QWidget
 
+LEFT = 1  # button, in events of napari
 LEAST_LENGTH = 1  # pixels of the image; less is a click
 EDGE, LINE = QPen(QColor("black"), 4), QPen(QColor("#ffb000"), 2)
 
@@ -45,6 +46,8 @@ class DiameterLine:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
 
     def _drag(self, _: Any, event: Any) -> Iterator[None]:
+        if event.button != LEFT:
+            return
         layer = self._layer
         start = np.array(layer.world_to_data(event.position))
         canvas = QApplication.widgetAt(event.native.globalPosition().toPoint())

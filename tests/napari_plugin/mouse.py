@@ -25,13 +25,13 @@ def press(button):
     QTest.mouseClick(button, LEFT)
 
 
-def drag(viewer, start, end):
+def drag(viewer, start, end, button=LEFT):
     """Drags from one world position (y, x) to another, in steps; yields before the release."""
     canvas, start, end = canvas_of(viewer), on_canvas(viewer, *start), on_canvas(viewer, *end)
-    QTest.mousePress(canvas, LEFT, pos=start)
+    QTest.mousePress(canvas, button, pos=start)
     for step in range(1, 5):
         QTest.mouseMove(canvas, start + (end - start) * step / 4)
         QTest.qWait(30)
     yield
-    QTest.mouseRelease(canvas, LEFT, pos=end)
+    QTest.mouseRelease(canvas, button, pos=end)
     QTest.qWait(30)

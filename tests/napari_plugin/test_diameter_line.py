@@ -7,9 +7,10 @@ from dsb2018 import Predictor
 from tests.inference.drawing import micrograph
 
 pytest.importorskip("napari")
-QPoint = pytest.importorskip("qtpy.QtCore").QPoint
+qt = pytest.importorskip("qtpy.QtCore")
 QTest = pytest.importorskip("qtpy.QtTest").QTest
 mouse = pytest.importorskip("tests.napari_plugin.mouse")
+Qt, QPoint = qt.Qt, qt.QPoint
 
 
 @pytest.fixture
@@ -20,8 +21,8 @@ def image(viewer, widget):
     return layer
 
 
-def draw(viewer, start, end):
-    for _ in mouse.drag(viewer, start, end):
+def draw(viewer, start, end, button=mouse.LEFT):
+    for _ in mouse.drag(viewer, start, end, button):
         pass
 
 
@@ -62,10 +63,11 @@ def test_line_is_seen_while_it_is_drawn(viewer, widget, wait, image):
     wait(lambda: set(canvas.children()) == before, 5)
 
 
-def test_click_draws_nothing_and_the_button_gives_up(viewer, widget, image):
+def test_clicks_and_other_buttons_draw_nothing(viewer, widget, image):
     button, diameter = widget.image_panel.draw, widget.image_panel.diameter
     mouse.press(button)
     draw(viewer, (10, 10), (10, 10))
+    draw(viewer, (10, 10), (20, 20), Qt.MouseButton.RightButton)
     assert button.isChecked()
     mouse.press(button)
     assert not button.isChecked()
