@@ -109,7 +109,7 @@ def _summarize(
     failed: list[str],
 ) -> Summary:
     """Joins the results of all files."""
-    records = {name: record for name, _ in images if (record := run.record(name))}
+    records = {name: record for name, _ in images if (record := run.finished.record(name))}
     if not records:  # keep the tables of an earlier run
         return Summary(len(images), 0, 0, failed, 0, [])
     try:
@@ -128,10 +128,10 @@ def _join(
     args: argparse.Namespace, run: PredictionRun, records: dict[str, dict], failed: list[str]
 ) -> list[Path]:
     """Writes the files that contain all images, and returns their paths."""
-    written = join_parts(args.output, run.done, records, run.exporters, args.group)
+    written = join_parts(args.output, run.finished.folder, records, run.exporters, args.group)
     if any(exporter.name == PageExporter.name for exporter in run.exporters):
         from dsb2018.inference.results_page import write_page  # imports matplotlib
 
         written.append(args.output / "index.html")
-        write_page(written[-1], records, run.done, failed, settings(args), args.group)
+        write_page(written[-1], records, run.finished.folder, failed, settings(args), args.group)
     return written

@@ -7,7 +7,7 @@ import numpy as np
 from dsb2018.images.false_color import is_false_color
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.stains import STAINS, unmix
-from dsb2018.inference.measurements import background_levels
+from dsb2018.inference.background import background_levels
 from dsb2018.structures.contrast import GreyRange, find_range
 from dsb2018.structures.nuclei import Nuclei
 

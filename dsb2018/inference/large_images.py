@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.inference.background import BackgroundSample, background_of, sample_background
 from dsb2018.inference.export.base import ExportJob
 from dsb2018.inference.export.block_export import BlockExport
-from dsb2018.inference.measurements import BLOCK, BackgroundSample, background_of, sample_background
+from dsb2018.inference.measurements import BLOCK
 from dsb2018.inference.prefetch import ImageFile
 from dsb2018.inference.selection import Selection
 from dsb2018.inference.tiling.array_cache import ArrayCache

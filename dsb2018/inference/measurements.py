@@ -4,7 +4,7 @@ Shapes are measured by scikit-image's `regionprops`, and the columns have its na
 pixels. If the pixel size is known, additional columns contain them in micrometers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
 from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.inference.background import background_levels
 from dsb2018.structures.nuclei import Nuclei
 
 SHAPES = ("area", "perimeter", "axis_major_length", "axis_minor_length", "eccentricity", "solidity")
@@ -31,7 +32,6 @@ LENGTHS = {
     "neighbour_distance": 1,
 }
 BLOCK = 1024  # edge of the grid by which nuclei are grouped into blocks, pixels
-SAMPLE = 4e6  # approximate number of pixels from which the background is estimated
 
 Columns = Mapping[str, np.ndarray]
 
@@ -157,60 +157,6 @@ def typical_score(columns: Columns) -> float:
 
 def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else float("nan")
-
-
-def background_levels(nuclei: Nuclei, image: MicroscopyImage) -> np.ndarray:
-    """Estimates the background of each channel: the median of the pixels outside of nuclei.
-
-    Very large images are subsampled. If nuclei cover all pixels, the median of all pixels is used.
-
-    Returns:
-        (C,) float64.
-    """
-    return background_of(
-        [
-            sample_background(nuclei, pixels, y, x, image.size)
-            for (y, x), pixels in image.windows(BLOCK).with_positions()
-        ]
-    )
-
-
-class BackgroundSample(NamedTuple):
-    """Pixels from which the background is estimated.
-
-    Args:
-        background: (N, C) pixels outside of nuclei.
-        all: (M, C) pixels inside and outside of nuclei.
-    """
-
-    background: np.ndarray
-    all: np.ndarray
-
-
-def sample_background(
-    nuclei: Nuclei, pixels: np.ndarray, y: int, x: int, size: tuple[int, int]
-) -> BackgroundSample:
-    """Chooses pixels of a window from which the background of the image is estimated.
-
-    Args:
-        nuclei: at least those with pixels in the window.
-        pixels: (h, w, C) of the window.
-        y, x: position of the window, pixels.
-        size: (H, W) of the image, pixels. The pixels of very large images are subsampled.
-    """
-    step = max(1, int(np.sqrt(np.prod(size) / SAMPLE)))
-    sample = pixels[::step, ::step]
-    is_background = nuclei.window(y, x, *pixels.shape[:2])[::step, ::step] == 0
-    return BackgroundSample(sample[is_background], sample.reshape(-1, sample.shape[2]))
-
-
-def background_of(samples: Sequence[BackgroundSample]) -> np.ndarray:
-    """Returns the background of an image from the samples of its windows, see
-    `background_levels`.
-    """
-    has_background = any(len(sample.background) for sample in samples)
-    chosen = [sample.background if has_background else sample.all for sample in samples]
-    return np.median(np.concatenate(chosen), axis=0).astype(np.float64)
 
 
 class Block(NamedTuple):

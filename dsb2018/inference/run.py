@@ -3,8 +3,6 @@
 Finished files are recorded, so that an interrupted run can be resumed.
 """
 
-import hashlib
-import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -19,24 +17,19 @@ import numpy as np
 from dsb2018.images import open_images
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.images.nuclear_channel import choose_nuclear_channel
-from dsb2018.images.remote import is_remote, remote_state
 from dsb2018.inference.export.base import Exporter, ExportJob, StackJob
-from dsb2018.inference.export.run_records import read_part_record, read_record
 from dsb2018.inference.export.worker import ExportHere, ExportWorker
+from dsb2018.inference.finished_files import FinishedFiles
 from dsb2018.inference.given_nuclei import GivenNuclei
 from dsb2018.inference.large_images import LargeImage, LargeImages, Share, channel_reader
 from dsb2018.inference.prefetch import ImageFile, OpenedImage, Prefetcher, with_pixel_size
 from dsb2018.inference.selection import NO_SELECTION, Selection
-from dsb2018.inference.tiling.array_cache import delete_caches
 from dsb2018.inference.volumes import SliceLinker
-from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
 from dsb2018.progress import progress
 from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
-RECORDS = ".done"  # folder in the output folder
-REVISION = 7  # increase it if a code change alters the results or their format
 MAX_UNRECORDED = 3  # maximum number of files that are being exported
 NO_NUCLEI = Nuclei((0, 0), [], np.zeros(0, np.float32))
 
@@ -65,7 +58,7 @@ class PredictionRun:
             exporters: the selected output formats.
             channel: see `choose_nuclear_channel`.
             pixel_size: micrometers, which replaces the pixel size in the files; None: no change.
-            options: everything that the results depend on, except the file and the model.
+            options: see `FinishedFiles`.
             selection: which nuclei are kept.
             gamma: see `draw_overlay`.
             worker: measures and exports the images; None: another process.
@@ -73,11 +66,13 @@ class PredictionRun:
         """
         self._selection, self._gamma = selection, gamma
         self._predictor, self._tiling = predictor, predictor.tiling
-        self._output, self.exporters, self._options = output, exporters, options
-        self.done = output / RECORDS
+        self._output, self.exporters = output, exporters
+        self.finished = FinishedFiles(output, exporters, options, predictor.fingerprint)
         self._prefetcher = Prefetcher(predictor, channel, pixel_size)
         self._channel, self._pixel_size = channel, pixel_size
-        self.large_images = LargeImages(predictor, self.done, selection, self._open_job, share)
+        self.large_images = LargeImages(
+            predictor, self.finished.folder, selection, self._open_job, share
+        )
         self._worker = worker or ExportWorker()
 
     def __enter__(self) -> "PredictionRun":
@@ -87,10 +82,6 @@ class PredictionRun:
         self._prefetcher.close()
         self._worker.close()
         self._predictor.use_threads()
-
-    def record(self, name: str) -> dict | None:
-        """Returns the record of a file that this run or an earlier one finished, else None."""
-        return read_record(self.done / name / "record.json")
 
     def work_on(
         self, images: Sequence[tuple[str, Path]], names: frozenset[str] | None = None
@@ -108,8 +99,8 @@ class PredictionRun:
         names = names or frozenset(name for name, _ in images)
         for name, path in images:
             try:
-                file = ImageFile(name, path, self._fingerprint(path))
-                if not self._is_finished(file):
+                file = ImageFile(name, path, self.finished.fingerprint(path))
+                if not self.finished.includes(file):
                     todo.append(file)
             except OSError as error:  # for example a broken link
                 failed.append(self._failure(ImageFile(name, path, ""), error))
@@ -125,23 +116,6 @@ class PredictionRun:
                 failed += self._finish(*unrecorded.popleft())
         return failed + [reason for results in unrecorded for reason in self._finish(*results)]
 
-    def _is_finished(self, file: ImageFile) -> bool:
-        record = self.record(file.name)
-        is_current = record is not None and record["fingerprint"] == file.fingerprint
-        return is_current and self._has_results(file.name, record)
-
-    def _has_results(self, name: str, record: dict) -> bool:
-        """Returns whether all part files and output files of an image file exist."""
-        parts = [
-            self.done / name / part
-            for exporter in self.exporters
-            for part in exporter.part_names(record)
-        ]
-        outputs = [
-            path for exporter in self.exporters for path in exporter.outputs(self._output, record)
-        ]
-        return all(path.is_file() for path in parts) and all(map(_has_content, outputs))
-
     def _segment_file(
         self, file: ImageFile, first: OpenedImage, others: list[MicroscopyImage]
     ) -> tuple[list[Future | dict], list[str]]:
@@ -150,9 +124,9 @@ class PredictionRun:
         Returns:
             The rows of `images.csv`, or futures of them, and the names of the stacks.
         """
-        (self.done / file.name / "record.json").unlink(missing_ok=True)
+        self.finished.remove(file.name)
         rows: dict[str, list] = {
-            image.name: [row] for image in others if (row := self._finished_row(file, image))
+            image.name: [row] for image in others if (row := self.finished.row(file, image))
         }
         remaining = [image for image in others if image.name not in rows]
         stacks = []
@@ -165,11 +139,6 @@ class PredictionRun:
                 stacks.append(name)
         names = [first.image.name, *(image.name for image in others)]
         return [row for name in names for row in rows[name]], stacks
-
-    def _finished_row(self, file: ImageFile, image: MicroscopyImage) -> dict | None:
-        """Returns the row of an image that an interrupted run finished, else None."""
-        record = read_part_record(self.done / file.name / f"{image.name}.json")
-        return record["row"] if record and record["fingerprint"] == file.fingerprint else None
 
     def _segment_stack(self, file: ImageFile, opened: OpenedImage) -> list[Future | dict]:
         """Segments a stack slice by slice and links the nuclei to 3-D nuclei."""
@@ -188,7 +157,7 @@ class PredictionRun:
             image, channel = job.image.at(Z=z), job.channel.at(Z=z)
             job = replace(job, image=image, channel=channel, slice_number=z, numbers=numbers)
             rows.append(self._worker.export(job))
-        parts = self.done / file.name
+        parts = self.finished.folder / file.name
         job = StackJob(stack, opened.image, linked, count, self._output, parts)
         for exporter in self.exporters:
             exporter.write_stack(job)
@@ -276,7 +245,7 @@ class PredictionRun:
             nuclei,
             self.exporters,
             self._output,
-            self.done / file.name,
+            self.finished.folder / file.name,
             file.fingerprint,
             gamma=self._gamma,
         )
@@ -285,16 +254,13 @@ class PredictionRun:
         """Waits until a file is exported, and records it; returns error messages."""
         try:
             images = [row.result() if isinstance(row, Future) else row for row in rows]
-            record = {"fingerprint": file.fingerprint, "stacks": stacks, "images": images}
-            path = self.done / file.name / "record.json"
-            write_atomically(path, json.dumps(record) + "\n")
-            delete_caches(path.parent / "tiles")
+            self.finished.add(file, images, stacks)
         except Exception as error:  # noqa: BLE001 the other files must be processed
             return [self._failure(file, error)]
         return []
 
     def _failure(self, file: ImageFile, error: Exception) -> str:
-        (self.done / file.name / "record.json").unlink(missing_ok=True)
+        self.finished.remove(file.name)
         reason = str(error).strip() or type(error).__name__
         if isinstance(error, BrokenProcessPool):
             reason = "the export process was killed, perhaps because memory ran out; run it again"
@@ -302,23 +268,6 @@ class PredictionRun:
         reason = printable(reason)
         path = printable(file.path)
         return reason if path in reason else f"{path}: {reason}"
-
-    def _fingerprint(self, path: Path) -> str:
-        """Returns a hash of everything that the results depend on: file, options and model.
-
-        The state of a Zarr store is that of all its files, or of its metadata if it is remote.
-        """
-        if is_remote(path):
-            states = [printable(path), remote_state(path)]
-        else:
-            files = [path, *(path.rglob("*") if path.is_dir() else ())]
-            states = [(printable(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-        content = json.dumps([REVISION, states, self._options, self._predictor.fingerprint])
-        return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _has_content(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
 
 
 def check_names(
