@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from dsb2018.evaluation import matching
 from dsb2018.evaluation.metrics import compute_scores
 from dsb2018.inference.export.kaggle import run_lengths
-from dsb2018.inference.tiling.stitching import STRIDE, Tiling, divide
+from dsb2018.inference.tiling.tiles import STRIDE, Tiling, divide
 from dsb2018.prepare.splits import ImageInfo, random_splits
 from dsb2018.report.entrants import labels_to_prediction
 from dsb2018.structures.instances import from_instances, to_ground_truth, to_instances

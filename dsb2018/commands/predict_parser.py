@@ -8,7 +8,7 @@ from dsb2018.inference.export.run_exporters import join_parts  # noqa: F401 regi
 from dsb2018.inference.groups import Grouping
 from dsb2018.inference.model_files import BACKENDS
 from dsb2018.inference.selection import Area
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.options import add_model, add_output_folder, add_weights_and_opts
 
 

@@ -18,7 +18,7 @@ from dsb2018.inference.opened_model import DEFAULT
 from dsb2018.inference.predictor import Predictor
 from dsb2018.inference.run import PredictionRun
 from dsb2018.inference.selection import Selection
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 
 Source = Predictor | GivenNuclei
 UNSET = (None, False, [])  # values of options that were not given

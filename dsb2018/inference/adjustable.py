@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from dsb2018.inference.tiling.stitching import Tile, place_in_image, stitch
+from dsb2018.inference.tiling.stitching import place_in_image, stitch
+from dsb2018.inference.tiling.tiles import Tile
 from dsb2018.runtime.postprocess import InstanceOptions, Maps, postprocess
 from dsb2018.structures.nuclei import Detections, Nuclei
 

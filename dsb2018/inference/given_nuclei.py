@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.errors import UsageError
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.io.names import printable
 from dsb2018.prepare.forms import SourceImage, open_form
 from dsb2018.structures.contrast import GreyRange, find_range

@@ -22,20 +22,14 @@ from dsb2018.inference.selection import Selection
 from dsb2018.inference.tiling.array_cache import ArrayCache
 from dsb2018.inference.tiling.blocks import blocks_of
 from dsb2018.inference.tiling.cache import CachedTiles, TileCache
-from dsb2018.inference.tiling.stitching import (
-    WindowReader,
-    divide,
-    find_in_tile,
-    in_block,
-    stitch,
-    stitch_around,
-)
+from dsb2018.inference.tiling.stitching import find_in_tile, in_block, stitch, stitch_around
 from dsb2018.inference.tiling.stored_nuclei import (
     StoredNuclei,
     block_name,
     pack_block,
     write_index,
 )
+from dsb2018.inference.tiling.tiles import WindowReader, divide
 from dsb2018.progress import progress
 from dsb2018.structures.contrast import GreyRange
 from dsb2018.structures.nuclei import Nuclei

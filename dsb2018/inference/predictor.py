@@ -18,13 +18,8 @@ from dsb2018.inference.adjustable import (
     StoredOutput,
 )
 from dsb2018.inference.model_files import open_model
-from dsb2018.inference.tiling.stitching import (
-    Tile,
-    Tiling,
-    WindowReader,
-    divide,
-    find_in_tiles,
-)
+from dsb2018.inference.tiling.stitching import find_in_tiles
+from dsb2018.inference.tiling.tiles import Tile, Tiling, WindowReader, divide
 from dsb2018.inference.tiling.windows import choose_windows, window_reader
 from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.preprocessing import Preprocessing

@@ -21,7 +21,7 @@ from dsb2018.inference import large_images, prefetch
 from dsb2018.inference.export import worker
 from dsb2018.inference.export.base import EXPORTERS
 from dsb2018.inference.predictor import Predictor
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from tests.commands.killed_exporter import export_or_be_killed
 from tests.inference.drawing import micrograph
 

@@ -5,7 +5,7 @@ import pytest
 
 from dsb2018 import Predictor
 from dsb2018.inference.adjustable import AdjustableNuclei, StoredMaps
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from tests.inference.drawing import micrograph
 
 

@@ -19,20 +19,14 @@ from dsb2018.inference.tiling import blocks as block_module
 from dsb2018.inference.tiling import stitching
 from dsb2018.inference.tiling.array_cache import ArrayCache
 from dsb2018.inference.tiling.blocks import Blocks, blocks_of
-from dsb2018.inference.tiling.stitching import (
-    Tiling,
-    divide,
-    find_in_tile,
-    find_in_tiles,
-    in_block,
-    stitch_around,
-)
+from dsb2018.inference.tiling.stitching import find_in_tile, find_in_tiles, in_block, stitch_around
 from dsb2018.inference.tiling.stored_nuclei import (
     StoredNuclei,
     block_name,
     pack_block,
     write_index,
 )
+from dsb2018.inference.tiling.tiles import Tiling, divide
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs, find_bright, micrograph, same_nuclei

@@ -24,7 +24,7 @@ from dsb2018.images.microscopy_image import AbsentTiles, MicroscopyImage
 from dsb2018.inference import large_images
 from dsb2018.inference.discover import find_images
 from dsb2018.inference.export.base import EXPORTERS
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.structures.contrast import find_range
 from tests.hostile import png_header
 from tests.inference.drawing import micrograph

@@ -13,7 +13,7 @@ from dsb2018.data import EvaluationMapper
 from dsb2018.engine import Trainer
 from dsb2018.errors import UsageError
 from dsb2018.inference.opened_model import DEFAULT
-from dsb2018.inference.tiling.stitching import Tiling
+from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.inference.torch_models import find_config
 from dsb2018.runtime.packaged import find_packaged
 from dsb2018.structures.instances import read_output

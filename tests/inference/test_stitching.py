@@ -5,16 +5,8 @@ import pytest
 from dsb2018.inference.tiling import stitching
 from dsb2018.inference.tiling.array_cache import delete_caches
 from dsb2018.inference.tiling.cache import TileCache
-from dsb2018.inference.tiling.stitching import (
-    STRIDE,
-    TileNucleus,
-    Tiling,
-    WindowReader,
-    divide,
-    find_in_tile,
-    find_in_tiles,
-    stitch,
-)
+from dsb2018.inference.tiling.stitching import TileNucleus, find_in_tile, find_in_tiles, stitch
+from dsb2018.inference.tiling.tiles import STRIDE, Tiling, WindowReader, divide
 from dsb2018.structures.masks import Crop
 from dsb2018.structures.nuclei import Nuclei
 from tests.inference.drawing import draw_discs, find_bright, same_nuclei

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dsb2018.inference.tiling.array_cache import UNREADABLE, ArrayCache
-from dsb2018.inference.tiling.stitching import Tile, TileNucleus
+from dsb2018.inference.tiling.stitching import TileNucleus
+from dsb2018.inference.tiling.tiles import Tile
 from dsb2018.structures.masks import Crop
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dsb2018.inference.tiling.stitching import WindowReader
+from dsb2018.inference.tiling.tiles import WindowReader
 
 EDGE = 512  # height and width of a chosen window, pixels
 GRID = 4  # windows along each axis, of which some are chosen
