@@ -24,6 +24,7 @@ REAL_DATA = Path(os.environ.get("DSB2018_REAL_DATA", PROJECT.parent / "shared" /
 settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("project")
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # processes write to pipes as those of users do
 torch.set_num_threads(1)  # the tests run in several processes
 cv2.setNumThreads(1)
 

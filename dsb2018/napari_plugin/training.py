@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from qtpy.QtCore import QObject, QProcess, Signal
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
 
 from dsb2018.errors import UsageError
 from dsb2018.inference.corrections import IMAGES, MASKS, count_corrections
@@ -69,7 +69,10 @@ class TrainingProcess(QObject):
     def __init__(self, parent: QObject):
         super().__init__(parent)
         self._text = ""
+        environment = QProcessEnvironment.systemEnvironment()
+        environment.insert("PYTHONUNBUFFERED", "1")  # else the message of an error is not the last
         self._process = QProcess(self)
+        self._process.setProcessEnvironment(environment)
         self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         self._process.readyRead.connect(self._read)
         self._process.finished.connect(self._finish)

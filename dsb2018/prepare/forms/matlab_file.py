@@ -14,7 +14,7 @@ import numpy as np
 SECONDS = 120  # until a file is given up
 NO_VARIABLE, UNREADABLE = 3, 4  # exit statuses
 CODE = f"""
-import sys
+import io, sys
 import numpy
 from scipy.io import loadmat
 
@@ -26,7 +26,9 @@ except KeyError:
 except Exception as error:  # SciPy raises errors of any type for damaged files
     print(error, file=sys.stderr)
     sys.exit({UNREADABLE})
-numpy.save(sys.stdout.buffer, array, allow_pickle=False)
+file = io.BytesIO()  # NumPy cannot write to a pipe
+numpy.save(file, array, allow_pickle=False)
+sys.stdout.buffer.write(file.getvalue())
 """
 
 
