@@ -1,5 +1,6 @@
 """Shared fixtures: DSB folders with synthetic images, and the prepared synthetic dataset."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -27,6 +28,19 @@ settings.load_profile("project")
 os.environ.pop("PYTHONUNBUFFERED", None)  # processes write to pipes as those of users do
 torch.set_num_threads(1)  # the tests run in several processes
 cv2.setNumThreads(1)
+
+
+@pytest.fixture(autouse=True)
+def without_log_handlers():
+    """Closes the logs of a training that ran in this process. They print to the standard output of
+    the test, so that in the next tests every message would be an error."""
+    yield
+    for name in ("dsb2018", "detectron2", "fvcore"):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
 
 
 def pytest_collection_modifyitems(config, items):

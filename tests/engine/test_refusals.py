@@ -1,7 +1,6 @@
 """Invalid input of `train_net.py`: each error is one line and an exit status."""
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -16,12 +15,6 @@ from dsb2018.engine import Trainer
 from tests.configs import CONFIGS, small_cfg
 from tests.engine.test_training import arguments
 from tests.io.test_locking import HOLD
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logging(monkeypatch):
-    """Detectron2's log handlers still write to the closed output stream of an earlier test."""
-    monkeypatch.setattr(logging, "raiseExceptions", False)
 
 
 def train_net(root, output, *options, family="unet/unet"):
