@@ -24,7 +24,7 @@ def add_model(parser: Options) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="packaged model (nuclei, fast, light, mask_rcnn, …), config (YAML), folder of a "
+        help="packaged model (nuclei, fast, unet_light, mask_rcnn, …), config (YAML), folder of a "
         "training, ONNX file, or package of bioimage.io (default: nuclei)",
     )
     parser.add_argument("--config-file", dest="model", help=argparse.SUPPRESS)  # as in train_net.py

@@ -115,6 +115,24 @@ def test_script_for_qupath(tmp_path):
     assert '"area_um2"' in file.read_text()
 
 
+EDITING_STAND_INS = """
+def getDetectionObjects() { [[getROI: { "a" }], [getROI: { "b" }]] }
+def clearDetections() { println "cleared" }
+def addObjects(objects) { println "added " + objects }
+class PathObjects {
+    static createAnnotationObject(roi) { "annotation of " + roi }
+}
+"""
+
+
+@needs_groovy
+def test_detections_become_annotations(tmp_path):
+    script = tmp_path / "whole.groovy"
+    script.write_text((SCRIPTS / "make_editable.groovy").read_text() + EDITING_STAND_INS)
+    lines = run(["groovy", script], tmp_path).splitlines()
+    assert lines == ["cleared", "added [annotation of a, annotation of b]", "2 annotations"]
+
+
 @needs_groovy
 def test_failure_in_qupath(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"damaged")

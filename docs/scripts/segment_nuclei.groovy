@@ -6,7 +6,7 @@
 // "DAPI" (its name or index) to the arguments.
 
 def command = "dsb2018" // or the full path, such as /home/me/dsb2018/.venv/bin/dsb2018
-def model = "nuclei" // "fast" takes half of the time
+def model = "nuclei" // "fast" takes about half the time
 
 def server = getCurrentServer()
 def image = new File(server.getURIs().iterator().next())

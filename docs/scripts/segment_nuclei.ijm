@@ -5,7 +5,7 @@
 // are removed first.
 
 command = "dsb2018"; // or the full path, such as /home/me/dsb2018/.venv/bin/dsb2018
-model = "nuclei"; // "fast" takes half of the time
+model = "nuclei"; // "fast" takes about half the time
 
 macro "Segment nuclei" {
   if (nImages == 0) exit("Open an image first.");

@@ -28,6 +28,7 @@ from dsb2018.options import add_model, add_weights_and_opts, make_parser
 if TYPE_CHECKING:  # imports torch
     from dsb2018.inference.predictor import Predictor
 
+AUTHOR = "The dsb2018 contributors"  # of the packaged models
 LICENSE = "Apache-2.0"
 SCORES = (("sem_seg", "IoU"), ("nuclei", "mAP"), ("nuclei", "AP50"), ("nuclei", "PQ"))
 MAX_CALIBRATION_IMAGES = 48
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     package = parser.add_argument_group("for --format bioimageio")
     add = package.add_argument
     add("--name", help="name of the model (default: that of the file)")
-    add("--author", nargs="+", metavar="NAME", help="authors of the model")
+    add(
+        "--author", nargs="+", default=[AUTHOR], metavar="NAME", help=f"authors (default: {AUTHOR})"
+    )
     add("--license", default=LICENSE, help=f"SPDX identifier (default: {LICENSE})")
     add("--gray", action="store_true", help="input of one channel instead of red, green and blue")
     add_model(parser)
@@ -109,7 +112,7 @@ def export_package(args: argparse.Namespace) -> None:
     predictor = Predictor(args.model, args.weights, options=options, backend="torch")
     details = PackageDetails(
         name=args.name or args.output.stem,
-        authors=args.author or ("The dsb2018 contributors",),
+        authors=args.author,
         license=args.license,
         scores={} if args.weights or args.opts else known_scores(args.model),
         is_gray=args.gray,

@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": ("train", ["--eval-only"], "compute the scores of a trained model"),
     "benchmark": ("benchmark", [], "compare models and other tools"),
     "tune": ("tune_instances", [], "choose the thresholds of a model"),
-    "export": ("export", [], "export a model to ONNX"),
+    "export": ("export", [], "export a model to ONNX, or as a package of bioimage.io"),
     "visualize": ("visualize", [], "show datasets and training samples"),
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dsb2018.io.names import printable
 from dsb2018.prepare.forms import SourceImage, open_form
 from dsb2018.structures.contrast import GreyRange, find_range
 from dsb2018.structures.nuclei import Detections, Nuclei
+
+logger = logging.getLogger(__name__)
 
 CLIPPED = 0.1  # percentage of the darkest and the brightest pixels of the pictures
 
@@ -75,7 +78,10 @@ class GivenNuclei:
         image = self._images.get(path.resolve())
         if image is None or image.truth is None:
             raise ValueError(f"no nuclei of this image in {self._form.truth_files.path}")
-        crops = self._form.read_nuclei(image, *size, [])
+        notes: list[str] = []
+        crops = self._form.read_nuclei(image, *size, notes)
+        for note in notes:
+            logger.warning("%s", printable(note))
         return Detections(size, crops, np.ones(len(crops), np.float32)).without_overlaps(0)
 
 

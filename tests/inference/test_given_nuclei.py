@@ -1,5 +1,6 @@
 """Tests of `--measure-only`: nuclei that were found before, and perhaps corrected."""
 
+import json
 import shutil
 
 import cv2
@@ -60,6 +61,25 @@ def test_an_image_without_nuclei_files_fails(found, capsys):
     assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
     assert "i1.png: no nuclei of this image in" in capsys.readouterr().err
     assert len(pd.read_csv(found / "again" / "images.csv")) == 1
+
+
+def test_annotations_beside_detections_are_reported(found, caplog):
+    """What somebody draws in QuPath is an annotation; the nuclei of `geojson` are detections."""
+    shutil.copytree(found / "out" / "geojson", found / "corrected")
+    path = found / "corrected" / "i0.geojson"
+    content = json.loads(path.read_text())
+    drawn = {**content["features"][0], "properties": {"objectType": "annotation"}}
+    path.write_text(json.dumps({**content, "features": [*content["features"], drawn]}))
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 0
+    assert f"{path}: 1 annotations were left out" in caplog.text
+
+
+def test_files_of_two_kinds_are_refused(found, capsys):
+    """Corrected ROIs would be ignored beside the label images."""
+    shutil.copytree(found / "out" / "labels", found / "corrected")
+    shutil.copy(found / "out" / "rois" / "i0.zip", found / "corrected")
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
+    assert "ground truth of several kinds: labels, and i0.zip" in capsys.readouterr().err
 
 
 def test_stacks_are_refused(found, capsys):

@@ -337,6 +337,15 @@ def test_truth_inside_the_folder_of_the_images(tmp_path):
     }
 
 
+def test_truth_of_several_kinds(tmp_path):
+    forms.stardist(tmp_path / "in")
+    (tmp_path / "in" / "masks" / "a_1.geojson").write_text('{"features": []}')
+    options = {"name": "x", "input": tmp_path / "in" / "images", "truth": tmp_path / "in" / "masks"}
+    with pytest.raises(InputError, match=r"several kinds: labels, and a_1\.geojson"):
+        run(tmp_path, **options)
+    assert run(tmp_path, **options, form="labels").datasets == {"dsb2018_x": (3, 12)}
+
+
 def test_dsb_folders_are_told_from_label_images(tmp_path, dsb):
     dsb.add("a", [forms.draw_labels(0) == k for k in (1, 2)])
     assert run(tmp_path, name="x", input=dsb.root).datasets == {"dsb2018_x": (1, 2)}

@@ -1,13 +1,13 @@
 """Forms of input data: how images and their ground truth are stored. See `docs/own-data.md`."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dsb2018.errors import InputError, UsageError
 from dsb2018.prepare.forms.coco import CocoForm
 from dsb2018.prepare.forms.dsb import DsbForm
 from dsb2018.prepare.forms.form import Form, FormOptions, SourceImage
-from dsb2018.prepare.forms.paired import GeoJsonForm, LabelForm, RoiForm
+from dsb2018.prepare.forms.paired import GeoJsonForm, LabelForm, PairedForm, RoiForm
 from dsb2018.prepare.input_files import InputFiles, open_files
 
 __all__ = ["FORMS", "Form", "FormOptions", "SourceImage", "open_form"]
@@ -37,7 +37,7 @@ def open_form(
 
     Raises:
         FileNotFoundError: a path does not exist.
-        InputError: the form of the input cannot be recognized.
+        InputError: the form of the input cannot be recognized, or `truth` has files of several.
         UsageError: there is no form of this name, the input is the output, or the form has no
             categories.
     """
@@ -67,12 +67,29 @@ def _choose(
     for form_class in FORMS.values():
         form = form_class(files, truth_files, options)
         if form.recognizes():
+            if truth_files is not files:
+                _check_one_kind(form, truth_files)
             return form
     archives = [name for name in files.names if name.lower().endswith(".zip")]
     if archives:
         remedy = f"it contains archives; unpack it and pass one of {', '.join(archives)}"
         raise InputError(files.path, "no images in it", remedy)
     return LabelForm(files, truth_files, options)  # whose `list_images` says what is missing
+
+
+def _check_one_kind(form: Form, truth_files: InputFiles) -> None:
+    """Checks that a folder of ground truth does not also contain outlines that would be ignored,
+    such as the corrected ROIs of an image beside its label image."""
+    if not isinstance(form, PairedForm):
+        return
+    outlines = {*RoiForm.suffixes, ".geojson"} - set(form.suffixes)
+    for name in truth_files.names:
+        if PurePosixPath(name).suffix.lower() in outlines:
+            raise InputError(
+                truth_files.path,
+                f"ground truth of several kinds: {form.name}, and {name}",
+                f"keep files of one kind; `dsb2018 prepare` also takes --form {form.name}",
+            )
 
 
 def _is_json(path: Path) -> bool:
