@@ -54,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def finetune(args: argparse.Namespace) -> int:
     """Prepares the images and trains on them; returns the exit status."""
+    from dsb2018.commands import train  # imports torch; fails at once where it is not installed
+
     output, data = Path(args.output), Path(args.output) / "data"
     if (output / "config.yaml").exists():
         raise UsageError(f"{output}: there is a model already; choose another --output")
@@ -64,8 +66,6 @@ def finetune(args: argparse.Namespace) -> int:
     command = [*source, "--name", NAME, "--output", str(data), "--skip-bad", *division]
     if status := prepare.main(command):
         return status
-    from dsb2018.commands import train  # imports torch
-
     name = f"dsb2018_{NAME}"
     options = {
         **OPTIONS,

@@ -56,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         command = importlib.import_module(f"dsb2018.commands.{module}")
     except ImportError as error:
-        report(f"error: {describe(error)}; `pip install 'dsb2018[train]'` installs what is needed")
+        message = describe(error)
+        if "install" not in message:
+            message += "; `pip install 'dsb2018[train]'` installs what is needed"
+        report(f"error: {message}")
         return FAILURE
     return command.main([*first, *rest])

@@ -7,6 +7,7 @@ from dsb2018.inference.export.base import EXPORTERS
 from dsb2018.inference.export.run_exporters import join_parts  # noqa: F401 registers the formats
 from dsb2018.inference.groups import Grouping
 from dsb2018.inference.model_files import BACKENDS
+from dsb2018.inference.predictor import LARGEST_DIAMETER, SMALLEST_DIAMETER
 from dsb2018.inference.selection import Area
 from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.options import add_model, add_output_folder, add_weights_and_opts
@@ -99,8 +100,8 @@ def _add_steering(group: argparse._ArgumentGroup) -> None:
     add(
         "--measure-only",
         metavar="PATH",
-        help="measure the nuclei in these files instead of searching: label images, ROI archives, "
-        "GeoJSON or COCO JSON, for example after a correction",
+        help="measure the nuclei in this folder instead of searching: label images, ROI archives "
+        "or GeoJSON, for example after a correction; or those in a COCO JSON file",
     )
 
 
@@ -164,7 +165,7 @@ def _pixel_size(text: str) -> float:
 
 
 def _diameter(text: str) -> float:
-    return _number(text, 1, 10_000, "pixels, such as 24")
+    return _number(text, SMALLEST_DIAMETER, LARGEST_DIAMETER, "pixels, such as 24")
 
 
 def _share(text: str) -> float:

@@ -57,7 +57,9 @@ def open_images(name: str, path: Path) -> list[MicroscopyImage]:
     except Exception as error:  # readers raise errors of any type
         if str(error).startswith(f"{path}: "):
             raise
+        is_empty = not is_store and path.exists() and path.stat().st_size == 0
         reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = "the file is empty" if is_empty else reason
         raise ValueError(f"{path}: not a readable image ({reason})") from error
     for image in images:
         if not min(image.array.shape, default=0):

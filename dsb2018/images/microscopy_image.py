@@ -10,6 +10,7 @@ import numpy as np
 from dsb2018.images.stains import STAINS, unmix
 
 SMALL = 1 << 26  # bytes; arrays up to this size are read as a whole and sent to other processes
+RGB_CHANNELS = ("red", "green", "blue")
 CHANNEL_AXES = "CS"  # C: microscope channels; S: samples of a pixel, such as red, green and blue
 
 
@@ -225,9 +226,9 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
 
     Args:
         image: an image with any number of channels.
-        channel: index, from 0, or name of the nuclear channel; for RGB images also one of `STAINS`;
-            None: only for images that have a single channel or that are RGB images, which are
-            returned with all three channels.
+        channel: index, from 0, or name of the nuclear channel; for RGB images one of
+            `RGB_CHANNELS` or `STAINS`; None: only for images that have a single channel or that
+            are RGB images, which are returned with all three channels.
 
     Raises:
         ValueError: the channel does not exist, or `channel` is None and the image has several.
@@ -250,11 +251,14 @@ def choose_channel(image: MicroscopyImage, channel: str | None) -> MicroscopyIma
     is_number = channel.isascii() and channel.isdigit()
     if count == 1 and not image.channels and not is_number:
         channel, is_number = "0", True  # a name is ignored if the only channel has no name
-    names = [name.lower() for name in image.channels]
+    samples = RGB_CHANNELS if axis == "S" and count == 3 else ()
+    names = [name.lower() for name in image.channels or samples]
     is_name = channel.lower() in names
     index = names.index(channel.lower()) if is_name else int(channel) if is_number else -1
     if not 0 <= index < count:
-        expected = f"{', '.join(image.channels)} or " if names else ""
+        expected = f"{', '.join(image.channels or samples)} or " if names else ""
         expected += f"an index from 0 to {count - 1}"
+        if image.depth is not None and axis is None:
+            expected += f" (its {image.depth} pages are slices of a stack)"
         raise ValueError(f"{image.path}: no channel {channel!r}, expected {expected}")
     return image.at(**{axis: index}) if axis else image

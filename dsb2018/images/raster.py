@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
 from dsb2018.images.microscopy_image import MicroscopyImage
 from dsb2018.io.files import read_file
@@ -51,6 +52,8 @@ def _check_size(data: bytes) -> None:
     try:
         with warnings.catch_warnings(action="ignore"), PillowImage.open(BytesIO(data)) as header:
             count = int(np.prod(header.size))  # reads only the header
+    except UnidentifiedImageError as error:
+        raise ValueError("damaged, or in an unknown format") from error
     except PillowImage.DecompressionBombError:
         count = MOST_PIXELS + 1
     if count > MOST_PIXELS:

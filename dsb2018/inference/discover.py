@@ -9,6 +9,10 @@ from dsb2018.images import READERS
 from dsb2018.images.ome_zarr import find_in_zarr
 from dsb2018.images.remote import is_url, open_url
 from dsb2018.io.names import file_name
+from dsb2018.io.results import is_results
+
+# Folders of pictures and label images in a folder of results.
+OF_RESULTS = {"labels", "overlays", "cellpose", "zarr", "crops", "dsb"}
 
 
 def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[str, Path]]:
@@ -19,7 +23,8 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
 
     Args:
         patterns: files, folders, patterns, and URLs of OME-Zarr.
-        recursive: whether the subfolders of folders are searched too.
+        recursive: whether the subfolders of folders are searched too, except the results of an
+            earlier run.
 
     Returns:
         (name of the results, path) of each image file. The name is the file name without extension.
@@ -37,7 +42,7 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
             image_paths += find_in_zarr(open_url(pattern))
             continue
         path = Path(pattern)
-        paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
+        paths = [path] if path.exists() else _matches(pattern)
         if not paths:
             raise FileNotFoundError(f"{pattern}: no such file or folder")
         new_paths = [image_path for path in paths for image_path in _find_at(path, recursive)]
@@ -49,6 +54,19 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
             )
         image_paths += new_paths
     return _unique_names(list(dict.fromkeys(image_paths)))
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Returns the files and folders that match a pattern. `**` does not match results."""
+    paths = sorted(map(Path, glob.glob(pattern, recursive=True)))
+    if "**" not in pattern:
+        return paths
+    return [path for path in paths if not any(map(_has_results, (path, *path.parents)))]
+
+
+def _has_results(folder: Path) -> bool:
+    """Returns whether a folder is a part of the results of an earlier run."""
+    return folder.name in OF_RESULTS and is_results(folder.parent)
 
 
 def _find_at(path: Path, recursive: bool) -> list[Path]:
@@ -69,7 +87,11 @@ def _images_in(folder: Path, recursive: bool) -> list[Path]:
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     images = [entry for entry in entries if _is_image(entry)]
     if recursive:
-        subfolders = [entry for entry in entries if entry.is_dir() and not _is_image(entry)]
+        subfolders = [
+            entry
+            for entry in entries
+            if entry.is_dir() and not _is_image(entry) and not _has_results(entry)
+        ]
         return images + [image for entry in subfolders for image in _images_in(entry, recursive)]
     if images:
         return images

@@ -27,7 +27,7 @@ def find_doubts(median_score: float, median_diameter: float, appearance: Appeara
         median_diameter: of the nuclei, pixels; NaN for an image without nuclei.
         appearance: of the picture.
     """
-    doubts = []
+    doubts = ["no nuclei"] if math.isnan(median_score) else []
     has_several_stains = appearance.has_several_stains()
     if has_several_stains:
         doubts.append("several colors on black: name the nuclear channel with --channel")

@@ -13,8 +13,8 @@ from dsb2018.inference.prefetch import ImageFile
 from dsb2018.inference.tiling.array_cache import delete_caches
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
+from dsb2018.io.results import RECORDS
 
-RECORDS = ".done"  # folder in the output folder
 REVISION = 7  # increase it if a code change alters the results or their format
 
 

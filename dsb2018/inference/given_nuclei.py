@@ -3,17 +3,20 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from dsb2018.errors import UsageError
+from dsb2018.errors import InputError, UsageError
 from dsb2018.inference.tiling.tiles import Tiling
 from dsb2018.io.names import printable
 from dsb2018.prepare.forms import SourceImage, open_form
 from dsb2018.structures.contrast import GreyRange, find_range
-from dsb2018.structures.nuclei import Detections, Nuclei
+from dsb2018.structures.masks import Crop
+from dsb2018.structures.nuclei import Nuclei
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +39,8 @@ class GivenNuclei:
         Raises:
             FileNotFoundError: a path does not exist.
             InputError: the nuclei cannot be matched with the images.
-            UsageError: the images are in several folders, or the output is the folder of the
-                nuclei.
+            UsageError: the images are in several folders, the output is the folder of the nuclei,
+                or `truth` is a label image, GeoJSON or a ROI of a single image.
         """
         folders = {path if path.is_dir() else path.parent for path in map(Path, images)}
         if len(folders) != 1:
@@ -46,8 +49,13 @@ class GivenNuclei:
             raise UsageError(
                 f"--measure-only {truth}: it is in the output folder, whose files would be replaced"
             )
-        self._form = open_form(folders.pop(), truth)
-        listed, _ = self._form.list_images()
+        if truth.is_file() and truth.suffix.lower() not in (".json", ".zip"):
+            raise UsageError(
+                f"--measure-only {truth}: expected the folder of this file, or a COCO JSON file"
+            )
+        with _own_remedies():
+            self._form = open_form(folders.pop(), truth)
+            listed, _ = self._form.list_images()
         root = Path(self._form.files.path)
         self._images: dict[Path, SourceImage] = {
             (root / name).resolve(): image for image in listed for name in image.image_files
@@ -79,10 +87,53 @@ class GivenNuclei:
         if image is None or image.truth is None:
             raise ValueError(f"no nuclei of this image in {self._form.truth_files.path}")
         notes: list[str] = []
-        crops = self._form.read_nuclei(image, *size, notes)
+        with _own_remedies():
+            crops = self._form.read_nuclei(image, *size, notes)
+        visible = visible_parts(crops, size)
+        if len(visible) < len(crops):
+            lost = len(crops) - len(visible)
+            notes.append(f"{printable(path)}: {lost} outlines that others cover were left out")
         for note in notes:
             logger.warning("%s", printable(note))
-        return Detections(size, crops, np.ones(len(crops), np.float32)).without_overlaps(0)
+        return Nuclei(size, visible, np.ones(len(visible), np.float32))
+
+
+@contextmanager
+def _own_remedies() -> Iterator[None]:
+    """Replaces remedies that are options of `prepare`."""
+    try:
+        yield
+    except InputError as error:
+        if "--" not in str(error):
+            raise
+        path, problem, _ = error.args
+        sentences = takewhile(lambda text: "--" not in text, problem.split(". "))
+        remedy = "docs/own-data.md describes the files"
+        raise InputError(path, ". ".join(sentences), remedy) from error
+
+
+def visible_parts(crops: Sequence[Crop], size: tuple[int, int]) -> list[Crop]:
+    """Removes the overlaps of outlines that people drew: shared pixels belong to the smaller one.
+
+    An outline that loses more than half of its pixels is a duplicate, or encloses others. It is
+    removed.
+
+    Args:
+        crops: masks of the outlines.
+        size: (H, W) of the image, pixels.
+
+    Returns:
+        The masks that are left, in the same order.
+    """
+    occupied = np.zeros(size, bool)
+    parts: dict[int, Crop] = {}
+    for index in sorted(range(len(crops)), key=lambda index: crops[index].area):
+        crop = crops[index]
+        visible = crop.mask & ~occupied[crop.window]
+        if crop.area and 2 * np.count_nonzero(visible) >= crop.area:
+            occupied[crop.window] |= visible
+            parts[index] = crop.keep(visible)
+    return [parts[index] for index in sorted(parts)]
 
 
 class _Stretch:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
-from dsb2018.images.microscopy_image import MicroscopyImage
+from dsb2018.images.microscopy_image import RGB_CHANNELS, MicroscopyImage
 from dsb2018.inference.background import background_levels
 from dsb2018.structures.nuclei import Nuclei
 
@@ -254,7 +254,7 @@ def channel_suffixes(image: MicroscopyImage) -> list[str]:
     if len(set(image.channels)) == count:
         return [f"_{name}" for name in image.channels]
     if axis == "S" and count == 3:
-        return ["_red", "_green", "_blue"]
+        return [f"_{name}" for name in RGB_CHANNELS]
     return [f"_{number}" for number in range(count)]
 
 

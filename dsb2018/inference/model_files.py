@@ -57,7 +57,7 @@ def open_model(
     if backend == "onnxruntime":
         raise UsageError(
             f"{weights or model or DEFAULT}: backend onnxruntime, expected an ONNX file, which "
-            "tools/export_model.py writes; it contains the options of its config"
+            "`dsb2018 export` writes; it contains the options of its config"
         )
     if importlib.util.find_spec("torch") is None:
         raise ImportError(

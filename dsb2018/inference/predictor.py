@@ -25,6 +25,7 @@ from dsb2018.runtime.model_spec import ModelSpec
 from dsb2018.runtime.preprocessing import Preprocessing
 from dsb2018.structures.nuclei import Nuclei
 
+SMALLEST_DIAMETER, LARGEST_DIAMETER = 1, 10_000  # pixels
 BATCH = 8  # maximum batch size, images
 
 
@@ -60,9 +61,16 @@ class Predictor:
         Raises:
             FileNotFoundError: the model or its weights do not exist.
             ImportError: the model needs torch or Detectron2, which is not installed.
-            UsageError: the model or the backend is unknown, or the model does not use the diameter.
+            UsageError: the model or the backend is unknown, a number is out of range, or the model
+                does not use the diameter.
             ValueError: the weights belong to another model.
         """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"threshold {threshold:g}, expected 0 to 1")
+        if diameter is not None and not SMALLEST_DIAMETER <= diameter <= LARGEST_DIAMETER:
+            raise UsageError(
+                f"diameter {diameter:g}, expected {SMALLEST_DIAMETER} to {LARGEST_DIAMETER} pixels"
+            )
         opened = open_model(model, weights, options=options, backend=backend, threshold=threshold)
         self._model: Any = opened.run
         self._threads, self.fingerprint = opened.threads, opened.fingerprint

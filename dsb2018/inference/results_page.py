@@ -12,11 +12,12 @@ from dsb2018.inference.export.page import BINS, PageExporter
 from dsb2018.inference.export.parts import reading
 from dsb2018.inference.groups import Grouping
 from dsb2018.io.files import read_json, write_atomically
-from dsb2018.pages.charts import group_chart, histogram_chart
+from dsb2018.pages.charts import bar_chart, group_chart
 from dsb2018.pages.interval import Interval
 from dsb2018.pages.render import render
 
 MOST_PICTURES = 300  # more would make the page too large for a browser
+MOST_BARS = 24
 MOST_GROUPS = 40  # more cannot be told apart in a chart
 # {column of groups.csv, without suffix: (title of its chart, title of the axis)}
 GROUP_CHARTS = {
@@ -97,15 +98,19 @@ def _entries(records: Mapping[str, dict], done: Path) -> Iterator[Entry]:
 
 def _image_charts(rows: Sequence[Mapping], histogram: np.ndarray) -> dict[str, Markup]:
     """Returns charts over all images, {title: SVG}."""
-    diameters = np.repeat(np.sqrt(BINS[:-1] * BINS[1:]), histogram)
-    series = {
-        "Diameter of the nuclei": (diameters, "diameter, pixels"),
-        "Nuclei per image": ([row["nuclei"] for row in rows], "nuclei"),
+    numbers = [row["nuclei"] for row in rows]
+    edges = np.histogram_bin_edges(numbers, "auto")
+    if len(edges) > MOST_BARS + 1:
+        edges = np.histogram_bin_edges(numbers, MOST_BARS)
+    title, of_images = "Diameter of the nuclei", "Nuclei per image"
+    axis_titles = "diameter, pixels", "number of nuclei"
+    charts = {
+        title: bar_chart(histogram, BINS, title, axis_titles, is_logarithmic=True),
+        of_images: bar_chart(
+            np.histogram(numbers, edges)[0], edges, of_images, ("nuclei", "number of images")
+        ),
     }
-    return {
-        title: Markup(histogram_chart({"": values}, title, axis))
-        for title, (values, axis) in series.items()
-    }
+    return {title: Markup(chart) for title, chart in charts.items()}
 
 
 def _group_charts(path: Path, grouping: Grouping) -> dict[str, Markup]:

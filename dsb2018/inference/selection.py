@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dsb2018.errors import UsageError
 from dsb2018.structures.nuclei import Nuclei
 
 
@@ -59,11 +60,21 @@ class Selection:
         most: largest area; None: any.
         exclude_border: whether nuclei that touch the border of the image are removed, because a
             part of them is not in the image.
+
+    Raises:
+        UsageError: the smallest area is larger than the largest.
     """
 
     least: Area | None = None
     most: Area | None = None
     exclude_border: bool = False
+
+    def __post_init__(self):
+        least, most = self.least, self.most
+        if least and most and least.is_physical == most.is_physical and least.value > most.value:
+            raise UsageError(
+                f"the smallest area, {least.value:g}, is larger than the largest, {most.value:g}"
+            )
 
     def apply(self, nuclei: Nuclei, pixel_size: tuple[float, float] | None, source: str) -> Nuclei:
         """Returns the nuclei that are kept, numbered again.

@@ -167,19 +167,27 @@ def is_other_process(pid: int) -> bool:
     return True
 
 
-def make_empty_folder(folder: Path) -> None:
-    """Creates an empty folder with the file `MARK`, or empties one that an earlier run created.
+def make_empty_folder(folder: Path, mark: Path | None = None) -> None:
+    """Creates an empty folder with a mark, or empties one that an earlier run created.
+
+    Args:
+        folder: the folder.
+        mark: a file, which is created; None: `MARK` in the folder.
 
     Raises:
         ValueError: the folder exists, and this project did not create it.
     """
-    delete_folder(folder)
+    delete_folder(folder, mark)
     folder.mkdir(parents=True)
-    (folder / MARK).touch()
+    (mark or folder / MARK).touch()
 
 
-def delete_folder(folder: Path) -> None:
+def delete_folder(folder: Path, mark: Path | None = None) -> None:
     """Deletes a folder that `make_empty_folder` created, or an empty one, if it exists.
+
+    Args:
+        folder: the folder.
+        mark: see `make_empty_folder`.
 
     Raises:
         ValueError: this project did not create the folder.
@@ -187,9 +195,9 @@ def delete_folder(folder: Path) -> None:
     if not folder.exists() and not folder.is_symlink():
         return
     is_ours = folder.is_dir() and not folder.is_symlink()
-    if not is_ours or (any(folder.iterdir()) and not (folder / MARK).is_file()):
+    if not is_ours or (any(folder.iterdir()) and not (mark or folder / MARK).is_file()):
         raise ValueError(
-            f"{folder}: not deleted, because dsb2018 did not create it (it has no file {MARK}); "
-            "move it elsewhere or choose another output folder"
+            f"{folder}: not deleted, because dsb2018 did not create it (there is no file "
+            f"{mark or MARK}); move it elsewhere or choose another output folder"
         )
     shutil.rmtree(folder)

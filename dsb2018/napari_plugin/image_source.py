@@ -5,14 +5,13 @@ from typing import Any
 
 from napari.layers import Image
 
-from dsb2018.images.microscopy_image import MicroscopyImage, choose_channel
+from dsb2018.images.microscopy_image import RGB_CHANNELS, MicroscopyImage, choose_channel
 from dsb2018.images.nuclear_channel import choose_nuclear_channel
 from dsb2018.images.stains import STAINS
 from dsb2018.napari_plugin.layer_images import open_layer, possible_axes
 from dsb2018.napari_plugin.panels import ImagePanel
 
 COLORS = "colors"  # all three channels of an RGB image
-SAMPLES = ("red", "green", "blue")
 
 
 class ImageSource:
@@ -56,8 +55,8 @@ class ImageSource:
         name = self._panel.channel.currentText()
         if image.channel_axis is None:
             return image, image
-        if name in SAMPLES:
-            return image, image.at(S=SAMPLES.index(name))
+        if name in RGB_CHANNELS:
+            return image, image.at(S=RGB_CHANNELS.index(name))
         if name == COLORS:
             return image, choose_nuclear_channel(image, None)
         return image, choose_channel(image, name)
@@ -93,7 +92,7 @@ class ImageSource:
     def _offer_channels(self) -> None:
         choices = []
         if self.layer is not None and "S" in self.axes:
-            choices = [COLORS, *STAINS, *SAMPLES]
+            choices = [COLORS, *STAINS, *RGB_CHANNELS]
         elif self.layer is not None and "C" in self.axes:
             count = open_layer(self.layer, self.axes).length("C")
             choices = [str(number) for number in range(count)]

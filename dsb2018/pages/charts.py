@@ -22,6 +22,7 @@ from dsb2018.pages.interval import Interval
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS, LEGEND_MARKERS = "os^DvP", "●■▲◆▼✚"  # the same shapes in matplotlib and in HTML
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+POWERS_OF_2 = [2**n for n in range(16)]
 LOG_PLUS_1 = np.log1p, np.expm1  # logarithmic scale that includes 0, and its inverse
 WIDTH, HEIGHT = 460.8, 273.6  # of the SVG view box
 ROOM_FOR_NAMES = (0.12, 0.3, 0.85, 0.67)  # of the axes above slanted names
@@ -153,6 +154,35 @@ def histogram_chart(
     axes.set_xticks(ticks, ticks)
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
+    return _to_svg(axes, title)
+
+
+@styled
+def bar_chart(
+    counts: Sequence[int],
+    edges: Sequence[float],
+    title: str,
+    axis_titles: tuple[str, str],
+    *,
+    is_logarithmic: bool = False,
+) -> str:
+    """Draws a histogram as bars.
+
+    Args:
+        counts: (N,) values in each bin.
+        edges: (N + 1,) edges of the bins, ascending; above 0 for a logarithmic axis.
+        title: title for screen readers.
+        axis_titles: titles of the x and the y axis.
+        is_logarithmic: whether the x axis is logarithmic.
+    """
+    axes = _axes(*axis_titles, xscale="log" if is_logarithmic else "linear")
+    axes.stairs(counts, edges, fill=True, color=COLORS[0])
+    if is_logarithmic:
+        ticks = [n for n in POWERS_OF_2 if edges[0] <= n <= edges[-1]]
+        axes.set_xticks(ticks, ticks)
+        axes.minorticks_off()
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * max(1, *counts)))
+    axes.yaxis.get_major_locator().set_params(integer=True)
     return _to_svg(axes, title)
 
 

@@ -43,18 +43,18 @@ class OnnxModel(MapsModel):
     ):
         """
         Args:
-            path: file of `tools/export_model.py`.
+            path: file of `dsb2018 export`.
             threads: number of threads of the network; 0: one for each core.
             threshold: minimum probability of a nucleus, 0 to 1; None: that in the file.
             content: the network, if it is only a part of the file.
 
         Raises:
             FileNotFoundError: the file does not exist.
-            ValueError: `tools/export_model.py` did not write the file.
+            ValueError: `dsb2018 export` did not write the file.
         """
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such file; tools/export_model.py writes networks for ONNX Runtime"
+                f"{path}: no such file; `dsb2018 export` writes networks for ONNX Runtime"
             )
         self._source = str(path) if content is None else content
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
@@ -72,7 +72,7 @@ class OnnxModel(MapsModel):
         except (*LOAD_ERRORS, KeyError, ValueError, TypeError) as error:
             reason = error if isinstance(error, ValueError) else type(error).__name__
             raise ValueError(
-                f"{path}: not a network of this version of tools/export_model.py ({reason}); "
+                f"{path}: not a network of this version of dsb2018 export ({reason}); "
                 "export it again"
             ) from error
         self._mean, self._std = (

@@ -28,8 +28,9 @@ def find_packaged(name: str) -> str:
     matches = [part] if part in names else [full for full in names if part and part in full]
     if len(matches) != 1:
         raise UsageError(
-            f"model {name!r}, expected {', '.join(names)}, an ONNX file, a package of bioimage.io "
-            "(zip), a config (YAML), or the folder of a training"
+            f"model {name!r}, expected {', '.join(names)} (or a part of one name, such as fast), "
+            "an ONNX file, a package of bioimage.io (zip), a config (YAML), or the folder of a "
+            "training"
         )
     return matches[0]
 

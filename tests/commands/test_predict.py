@@ -2,6 +2,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,9 @@ def test_all_formats(folder, tmp_path, capsys):
         assert len(list((output / "dsb" / row["image"] / "masks").glob("*.png"))) == count
     assert len(json.loads((output / "coco.json").read_text())["annotations"]) == len(nuclei)
     assert len(rows_of(output / "submission.csv")) == len(nuclei)
+    assert sorted(path.name for path in (output / "zarr" / "i0.ome.zarr").iterdir()) == [
+        *(".zattrs", ".zgroup", "0")
+    ]
 
 
 def test_number_of_threads_is_restored(folder, tmp_path):
@@ -259,6 +263,16 @@ def test_time_points_of_stacks(tmp_path):
     assert len(by_name["film_t0000"]) == len(by_name["film_t0001"]) > 3
 
 
+def test_a_run_without_stacks_deletes_the_table_of_volumes(folder, tmp_path):
+    (tmp_path / "stack").mkdir()
+    stack = np.stack([micrograph((96, 128))[0]] * 2)
+    tifffile.imwrite(tmp_path / "stack" / "s.tif", stack, metadata={"axes": "ZYX"})
+    assert run(tmp_path / "stack", tmp_path / "out", "--format", "labels") == 0
+    assert len(list((tmp_path / "out").glob("volumes.*"))) == 2
+    assert run(folder, tmp_path / "out", "--format", "labels") == 0
+    assert not list((tmp_path / "out").glob("volumes.*"))
+
+
 def test_failed_second_run_keeps_tables(folder, tmp_path, capsys):
     assert run(folder, tmp_path / "out") == 0
     table = (tmp_path / "out" / "nuclei.csv").read_text()
@@ -394,6 +408,26 @@ def test_killed_run_leaves_no_process(folder, tmp_path, project):
             break
         time.sleep(0.1)
     assert processes() == []
+
+
+def test_ctrl_c_prints_no_traceback(folder, tmp_path):
+    for number in range(200):  # more than are finished before the signal
+        shutil.copy(folder / "i0.png", folder / f"copy{number}.png")
+    command = [sys.executable, "-m", "dsb2018", "predict", "--input", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "out"), "--diameter", "20"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    record = tmp_path / "out" / ".done" / "copy10" / "record.json"  # the second process works
+    while process.poll() is None and not record.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    printed = process.communicate()[1]
+    assert "Traceback" not in printed
+    assert printed.endswith("interrupted; the same command continues where it stopped\n")
+    assert process.returncode == 130
 
 
 def test_image_of_a_stack_has_name_of_another_file(tmp_path, capsys):

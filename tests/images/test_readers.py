@@ -433,6 +433,31 @@ def test_folders_and_patterns(tmp_path):
     assert find_images([str(a), str(a)]) == [("a", a)]
 
 
+def test_results_of_earlier_runs_are_no_images(tmp_path):
+    a = save_gray_image(tmp_path / "a.png")
+    own = save_gray_image(tmp_path / "results" / "own" / "b.png")
+    label = save_gray_image(tmp_path / "results" / "labels" / "a.png")
+    everything = [str(tmp_path / "**" / "*.png")]
+    assert len(find_images([str(tmp_path)], recursive=True)) == len(find_images(everything)) == 3
+    (tmp_path / "results" / ".done").mkdir()
+    assert [path for _, path in find_images([str(tmp_path)], recursive=True)] == [a, own]
+    assert [path for _, path in find_images(everything)] == [a, own]
+    assert find_images([str(label.parent)], recursive=True) == [("a", label)]
+    assert find_images([str(label.parent / "*.png")]) == [("a", label)]
+
+
+def test_empty_files(tmp_path):
+    (tmp_path / "a.tif").touch()
+    with pytest.raises(ValueError, match=r"a\.tif: not a readable image \(the file is empty\)$"):
+        open_images("a", tmp_path / "a.tif")
+
+
+def test_files_of_unknown_formats(tmp_path):
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(ValueError, match=r"\(damaged, or in an unknown format\)$"):
+        open_images("a", tmp_path / "a.png")
+
+
 def test_dsb_folders(tmp_path):
     paths = [save_gray_image(tmp_path / name / "images" / f"{name}.png") for name in ("i1", "i2")]
     save_gray_image(tmp_path / "i1" / "masks" / "m.png")

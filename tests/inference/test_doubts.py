@@ -28,7 +28,7 @@ def make_image(pixels: np.ndarray) -> MicroscopyImage:
         (0.95, 5, 0.1, "nuclei of 5 pixels"),
         (0.95, 20, 0.22, "bright background"),
         (0.5, 120.4, 0.3, "low confidence, nuclei of 120 pixels, bright background"),
-        (np.nan, np.nan, np.nan, ""),
+        (np.nan, np.nan, np.nan, "no nuclei"),
     ],
 )
 def test_doubts(score, diameter, background, warning):

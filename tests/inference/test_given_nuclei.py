@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ import tifffile
 
 from dsb2018.commands.predict import main
 from dsb2018.inference import predictor
+from dsb2018.inference.given_nuclei import visible_parts
+from dsb2018.structures.masks import Crop
 from tests.inference.drawing import micrograph
 
 KINDS = ("labels", "cellpose", "rois", "geojson")
@@ -80,6 +83,68 @@ def test_files_of_two_kinds_are_refused(found, capsys):
     shutil.copy(found / "out" / "rois" / "i0.zip", found / "corrected")
     assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
     assert "ground truth of several kinds: labels, and i0.zip" in capsys.readouterr().err
+
+
+def test_a_folder_of_results_is_refused(found, capsys):
+    shutil.copytree(found / "out", found / "results")
+    assert run(found, "again", "--measure-only", str(found / "results")) == 1
+    assert "name the folder of one format, such as its folder labels" in capsys.readouterr().err
+
+
+def test_a_file_of_one_image_is_refused(found, capsys):
+    file = found / "out" / "labels" / "i0.tif"
+    assert run(found, "again", "--measure-only", str(file)) == 2
+    assert "expected the folder of this file, or a COCO JSON file" in capsys.readouterr().err
+
+
+def test_remedies_are_no_options_of_other_commands(found, capsys):
+    (found / "corrected").mkdir()
+    mask = np.zeros((96, 128), np.uint8)
+    mask[::16, ::16] = 255
+    for name in ("i0", "i1"):
+        cv2.imwrite(str(found / "corrected" / f"{name}.png"), mask)
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 1
+    printed = capsys.readouterr().err
+    remedy = "expected 0 and another number for each nucleus (docs/own-data.md describes the files)"
+    assert f"the value 255 in 48 separate regions; {remedy}" in printed
+    assert "--" not in printed
+
+
+def test_archives_without_nuclei(found):
+    cv2.imwrite(str(found / "in" / "i1.png"), np.zeros((96, 128), np.uint8))
+    assert run(found, "out", "--diameter", "20", "--format", "rois") == 0
+    assert run(found, "again", "--measure-only", str(found / "out" / "rois")) == 0
+    images = pd.read_csv(found / "again" / "images.csv")
+    assert images["nuclei"].tolist() == [images["nuclei"][0], 0]
+
+
+def test_forms_of_accents_are_the_same(found):
+    for folder, form in ((found / "in", "NFD"), (found / "out" / "labels", "NFC")):
+        (file,) = folder.glob("i1.*")
+        file.rename(folder / (unicodedata.normalize(form, "Häuser") + file.suffix))
+    shutil.copytree(found / "out" / "labels", found / "corrected")
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 0
+
+
+def test_the_smaller_outline_gets_shared_pixels():
+    large, small = Crop(20, 20, np.ones((20, 20), bool)), Crop(25, 25, np.ones((10, 10), bool))
+    for crops in ([large, small], [small, large]):
+        visible = visible_parts(crops, (50, 60))
+        assert sorted(part.area for part in visible) == [100, 300]
+        assert [part.x for part in visible] == [crop.x for crop in crops]
+    assert [part.area for part in visible_parts([small, small], (50, 60))] == [100]
+    assert visible_parts([], (50, 60)) == []
+
+
+def test_covered_outlines_are_reported(found, caplog):
+    shutil.copytree(found / "out" / "geojson", found / "corrected")
+    path = found / "corrected" / "i0.geojson"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "features": 2 * content["features"]}))
+    assert run(found, "again", "--measure-only", str(found / "corrected")) == 0
+    count = len(content["features"])
+    assert f"i0.png: {count} outlines that others cover were left out" in caplog.text
+    assert pd.read_csv(found / "again" / "images.csv")["nuclei"][0] == count
 
 
 def test_stacks_are_refused(found, capsys):

@@ -107,3 +107,13 @@ def test_other_groups_need_no_new_prediction(output):
     with open(output / "groups.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["folder"], row["images"]) for row in rows] == [("in", "5")]
+
+
+def test_a_pattern_without_matches_is_reported(output, caplog):
+    predict(output.parent, "--group", "(?P<drug>none)_")
+    assert "--group: the pattern matches none of the images" in caplog.text
+
+
+def test_groups_of_an_earlier_run_are_deleted(output):
+    predict(output.parent)
+    assert not list(output.glob("groups.*"))

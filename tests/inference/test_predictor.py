@@ -118,6 +118,18 @@ def test_diameter_is_for_models_that_use_it():
         Predictor(config, diameter=20)
 
 
+@pytest.mark.parametrize("diameter", [0, -5, 1e6, np.nan, np.inf])
+def test_diameters_out_of_range(diameter):
+    with pytest.raises(UsageError, match="expected 1 to 10000 pixels"):
+        Predictor(diameter=diameter)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 4, np.nan])
+def test_thresholds_out_of_range(threshold):
+    with pytest.raises(UsageError, match="expected 0 to 1"):
+        Predictor(threshold=threshold)
+
+
 def test_mask_rcnn(predictor):
     image, ground_truth = micrograph(size=(128, 160))
     nuclei = Predictor(str(CONFIGS / "mask_rcnn" / "lite0_FPN.yaml"))(image)

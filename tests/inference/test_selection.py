@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dsb2018.errors import UsageError
 from dsb2018.inference.selection import NO_SELECTION, Area, Selection
 from dsb2018.structures.nuclei import Nuclei
 
@@ -51,6 +52,12 @@ def test_areas_as_text(text, area):
 def test_texts_that_are_no_area(text):
     with pytest.raises(ValueError, match="expected pixels, such as 80"):
         Area.from_text(text)
+
+
+def test_the_smallest_area_is_not_the_largest():
+    Selection(Area(80, False), Area(50, True))  # depends on the pixel size
+    with pytest.raises(UsageError, match="the smallest area, 80, is larger than the largest, 50"):
+        Selection(Area(80, False), Area(50, False))
 
 
 def test_square_micrometers_need_the_pixel_size():

@@ -3,10 +3,12 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 
 from dsb2018.pages.charts import (
     COLORS,
+    bar_chart,
     count_chart,
     group_chart,
     histogram_chart,
@@ -103,6 +105,15 @@ def test_histograms_show_percentages():
     assert zero - left == pytest.approx(3 * (zero - right))  # 75 % and 25 %
 
 
+def test_bars_have_the_height_of_their_counts():
+    chart = ElementTree.fromstring(bar_chart([1, 0, 3], [4, 8, 16, 32], "t", ("x", "y")))
+    (shape,) = [path for path in chart.iter("path") if COLORS[0].lower() in str(path.attrib)]
+    points = np.array(re.findall(r"[ML] (\S+) (\S+)", shape.get("d")), float)
+    heights = points[:, 1].max() - points[:, 1]
+    assert {round(height / heights.max(), 3) for height in heights} == {0, 0.333, 1}
+    assert {"x", "y"} <= texts(chart)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -110,6 +121,7 @@ def test_histograms_show_percentages():
         lambda name: count_chart({name: [(1, 2)]}, name),
         lambda name: group_chart({name: [Interval(50, 40, 60)]}, name, name),
         lambda name: histogram_chart({name: [1, 2]}, name, name),
+        lambda name: bar_chart([1, 2], [1, 2, 4], name, (name, name), is_logarithmic=True),
     ],
 )
 def test_charts_are_safe_accessible_and_reproducible(draw):

@@ -1,6 +1,7 @@
 """Exports one image, and joins the part files of all images."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from dsb2018.inference.export import (  # noqa: F401
     zarr_labels,
 )
 from dsb2018.inference.export.base import Exporter, ExportJob
-from dsb2018.inference.export.tables import write_image_table
+from dsb2018.inference.export.tables import delete_table, write_image_table
 from dsb2018.inference.groups import Fields, Grouping, add_fields, summarize_groups
 from dsb2018.inference.measurements import (
     Columns,
@@ -36,6 +37,8 @@ from dsb2018.inference.measurements import (
 )
 from dsb2018.io.files import write_atomically
 from dsb2018.io.names import printable
+
+logger = logging.getLogger(__name__)
 
 
 def export_image(job: ExportJob) -> dict:
@@ -119,8 +122,12 @@ def join_parts(
             fields += [_fields_of(record, grouping)] * len(names)
         written += exporter.join(output, parts, fields)
     if grouping:
+        if not any(any(grouping.fields(str(row["file"])).values()) for row in rows):
+            logger.warning("--group: the pattern matches none of the images")
         groups = summarize_groups(rows, output / "nuclei.parquet", grouping.names)
         written += write_image_table(output / "groups", groups)
+    else:
+        delete_table(output / "groups")
     return written
 
 

@@ -63,7 +63,10 @@ class VolumeTableExporter(Exporter):
         self, output: Path, parts: Sequence[Path], fields: Sequence[Mapping[str, str]]
     ) -> list[Path]:
         """See `Exporter.join`."""
-        return join_tables(output / "volumes", parts, fields) if parts else []
+        if not parts:
+            delete_table(output / "volumes")
+            return []
+        return join_tables(output / "volumes", parts, fields)
 
 
 register_exporter(NucleiTableExporter(), always=True)
@@ -167,6 +170,12 @@ def write_image_table(stem: Path, rows: Sequence[Mapping[str, object]]) -> list[
     with replacing(stem.with_suffix(".parquet")) as file:
         pyarrow.parquet.write_table(table, file)
     return [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
+
+
+def delete_table(stem: Path) -> None:
+    """Deletes `<stem>.csv` and `<stem>.parquet` of an earlier run, which had other files."""
+    for extension in (".csv", ".parquet"):
+        stem.with_suffix(extension).unlink(missing_ok=True)
 
 
 def _common_schema(parts: Iterable[Path]) -> pa.Schema:

@@ -1,5 +1,6 @@
 """Measures and exports images in another process while the network segments the next image."""
 
+import signal
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -87,4 +88,5 @@ def _start() -> ProcessPoolExecutor:
 
 def _initialize() -> None:
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the parent ends this process
     end_with_parent()

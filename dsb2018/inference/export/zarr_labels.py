@@ -20,7 +20,7 @@ from dsb2018.inference.export.base import (
 )
 from dsb2018.inference.measurements import Columns
 from dsb2018.inference.tiling.blocks import EDGE
-from dsb2018.io.files import make_empty_folder
+from dsb2018.io.files import MARK, make_empty_folder
 from dsb2018.structures.labels import label_type
 
 if TYPE_CHECKING:  # takes half a second, and only this format needs it
@@ -89,7 +89,8 @@ def create_levels(path: Path, image: MicroscopyImage, count: int) -> None:
     """
     import zarr
 
-    make_empty_folder(path)
+    # A mark in the group itself would not be a part of a Zarr hierarchy.
+    make_empty_folder(path, mark=path.parent / MARK)
     group = zarr.open_group(path, mode="a", zarr_format=2)
     depth = () if image.depth is None else (image.depth,)
     y, x = image.pixel_size or (1.0, 1.0)

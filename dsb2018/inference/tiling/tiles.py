@@ -43,10 +43,14 @@ class Tiling:
 
     def __post_init__(self):
         if self.margin < 0 or self.core < self.stride:
-            max_margin = max((self.edge // self.stride - 1) // 2 * self.stride, 0)
+            max_margin = (self.edge // self.stride - 1) // 2 * self.stride
+            if max_margin < 0:
+                raise UsageError(
+                    f"tiles of {self.edge} pixels, expected at least {self.stride} pixels"
+                )
             raise UsageError(
                 f"tiles of {self.edge} pixels with an overlap of {self.margin}, expected 0 to "
-                f"{max_margin} pixels of overlap and tiles of at least {self.stride} pixels"
+                f"{max_margin} pixels of overlap"
             )
 
     @property

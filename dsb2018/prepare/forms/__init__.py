@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from dsb2018.errors import InputError, UsageError
+from dsb2018.io.results import is_results
 from dsb2018.prepare.forms.coco import CocoForm
 from dsb2018.prepare.forms.dsb import DsbForm
 from dsb2018.prepare.forms.form import Form, FormOptions, SourceImage
@@ -68,7 +69,7 @@ def _choose(
         form = form_class(files, truth_files, options)
         if form.recognizes():
             if truth_files is not files:
-                _check_one_kind(form, truth_files)
+                _check_kinds(form, truth_files)
             return form
     archives = [name for name in files.names if name.lower().endswith(".zip")]
     if archives:
@@ -77,9 +78,15 @@ def _choose(
     return LabelForm(files, truth_files, options)  # whose `list_images` says what is missing
 
 
-def _check_one_kind(form: Form, truth_files: InputFiles) -> None:
+def _check_kinds(form: Form, truth_files: InputFiles) -> None:
     """Checks that a folder of ground truth does not also contain outlines that would be ignored,
     such as the corrected ROIs of an image beside its label image."""
+    if is_results(truth_files.path):
+        raise InputError(
+            truth_files.path,
+            "this is a folder of results, with the nuclei in one or several formats",
+            "name the folder of one format, such as its folder labels",
+        )
     if not isinstance(form, PairedForm):
         return
     outlines = {*RoiForm.suffixes, ".geojson"} - set(form.suffixes)

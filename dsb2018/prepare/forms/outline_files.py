@@ -39,7 +39,7 @@ def read_rois(path: Path, notes: list[str]) -> list[Rings]:
         files = ZipFiles(path)
         names = [name for name in files.names if name.lower().endswith(".roi")]
         contents = {name: files.read(name) for name in names}
-        if not contents:
+        if files.names and not contents:
             raise ValueError("no .roi file in the archive, expected one for each nucleus")
     else:
         contents = {path.name: read_file(path)}
@@ -100,7 +100,10 @@ def read_geojson(data: bytes, categories: tuple[str, ...], notes: list[str]) -> 
         reason = str(error) or type(error).__name__
         raise ValueError(f"not GeoJSON of features with outlines ({reason})") from error
     if annotations:
-        notes.append(f"{annotations} annotations were left out, because there are detections")
+        notes.append(
+            f"{annotations} annotations were left out, because there are detections; if they are "
+            "nuclei, turn the detections into annotations too"
+        )
     if others:
         notes.append(f"{others} features that are not areas were left out")
     return areas

@@ -5,6 +5,7 @@ name such as `<image>_masks`, or is in a folder of its own.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,9 +138,14 @@ def select_truth(
 
 def _describe(name: str, ending: re.Pattern, folders: set[str]) -> PairedFile:
     parts = PurePosixPath(name).parts[:-1]
-    folder = tuple(part.lower() for part in parts if part.lower() not in folders)
+    folder = tuple(_composed(part.lower()) for part in parts if part.lower() not in folders)
     # The masks of `a_img.tif` may be `a_masks.png` or `a_img_masks.png`.
-    return PairedFile(name, folder, IMAGE_ENDING.sub("", ending.sub("", stem(name))))
+    return PairedFile(name, folder, _composed(IMAGE_ENDING.sub("", ending.sub("", stem(name)))))
+
+
+def _composed(text: str) -> str:
+    """Returns a name whose accents are parts of their letters. File systems write both forms."""
+    return unicodedata.normalize("NFC", text)
 
 
 def pair(images: Sequence[PairedFile], truth: Sequence[PairedFile]) -> Pairs:
@@ -158,7 +164,7 @@ def pair(images: Sequence[PairedFile], truth: Sequence[PairedFile]) -> Pairs:
         stems[image.folder, image.stem] += 1
     found: dict[str, list[str]] = {}
     for image in images:
-        last = PurePosixPath(image.name).name
+        last = _composed(PurePosixPath(image.name).name)
         matches = by_key.get((image.folder, last)) or by_key.get((last,))
         if not matches and stems[image.folder, image.stem] == 1:
             matches = by_key.get((image.folder, image.stem))
