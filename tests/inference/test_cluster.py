@@ -47,7 +47,8 @@ def folder(tmp_path_factory):
 
 def arguments(folder, output, *options) -> list[str]:
     tiles = ["--tile", "224", "--overlap", "32", "--diameter", "20", "--format", "labels", "coco"]
-    return ["--input", str(folder / "in"), "--output", str(folder / output), *tiles, *options]
+    paths = ["--input", str(folder / "in"), "--output", str(folder / output)]
+    return [*paths, *tiles, *options, "--debug"]  # shows where a rare error comes from
 
 
 def assert_same(folder, output):
