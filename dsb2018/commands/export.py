@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # imports torch
 
 AUTHOR = "The dsb2018 contributors"  # of the packaged models
 LICENSE = "Apache-2.0"
+SHORTEST_NAME = 5  # characters
 SCORES = (("sem_seg", "IoU"), ("nuclei", "mAP"), ("nuclei", "AP50"), ("nuclei", "PQ"))
 MAX_CALIBRATION_IMAGES = 48
 CALIBRATION_EDGE = 320  # pixels
@@ -63,6 +64,12 @@ def export_and_report(args: argparse.Namespace) -> None:
             raise UsageError("--int8 is not for --format bioimageio")
         if args.output.suffix != ".zip":
             raise UsageError(f"--output {args.output}: a package of bioimage.io ends in .zip")
+        if len(args.name or args.output.stem) < SHORTEST_NAME:
+            raise UsageError(f"--name: bioimage.io expects at least {SHORTEST_NAME} characters")
+    elif args.output.suffix == ".zip":
+        raise UsageError(f"--output {args.output}: a zip file needs --format bioimageio")
+    if args.model and Path(args.model).suffix in (".onnx", ".zip"):
+        raise UsageError(f"--model {args.model}: it is exported; name what it was exported from")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if args.format == "bioimageio":
         export_package(args)

@@ -1,6 +1,7 @@
 """Trains a model further on a few images of your own.
 
     dsb2018 finetune --input corrections --output my_model
+    dsb2018 finetune --output my_model --resume
     dsb2018 predict --input … --output … --model my_model
 
 --input is what `dsb2018 prepare` reads: images and their nuclei, for example results that you
@@ -35,7 +36,7 @@ OPTIONS = {
 def main(arguments: list[str] | None = None) -> int:
     parser = make_parser(__doc__ or "")
     add = parser.add_argument
-    add("--input", required=True, help="folder or zip archive of images and their nuclei")
+    add("--input", help="folder or zip archive of images and their nuclei")
     add("--truth", help="the nuclei, if they are not in the input")
     add("--output", type=output_folder, required=True, help="folder for the new model")
     add(
@@ -49,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         default=ITERATIONS,
         help=f"number of training steps of 8 images (default: {ITERATIONS})",
     )
+    add(
+        "--resume",
+        action="store_true",
+        help="continue an interrupted training with this --output; its other options stay the same",
+    )
     return run_command(parser, finetune, arguments)
 
 
@@ -57,8 +63,19 @@ def finetune(args: argparse.Namespace) -> int:
     from dsb2018.commands import train  # imports torch; fails at once where it is not installed
 
     output, data = Path(args.output), Path(args.output) / "data"
+    if args.resume:
+        if not (output / "config.yaml").exists():
+            raise UsageError(f"--resume: {output} contains no training")
+        config = str(output / "config.yaml")
+        return train.main(["--config-file", config, "--data", str(data), "--resume"])
+    if not args.input:
+        raise UsageError("--input is needed, except with --resume")
     if (output / "config.yaml").exists():
-        raise UsageError(f"{output}: there is a model already; choose another --output")
+        raise UsageError(
+            f"{output}: there is a model already; choose another --output, or --resume its training"
+        )
+    if output.resolve() in (Path(path).resolve() for path in (args.input, args.truth) if path):
+        raise UsageError(f"--output {output}: it contains the images; choose another folder")
     config, weights = find_start(args.model)
     is_divided = count_images(args.input, args.truth) >= FEWEST_TO_VALIDATE
     source = ["--input", args.input, *(["--truth", args.truth] if args.truth else [])]

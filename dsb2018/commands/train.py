@@ -15,6 +15,7 @@ from dsb2018.cli import exit_status, run_command
 from dsb2018.engine import run
 from dsb2018.engine.interruption import Interrupted
 from dsb2018.engine.processes import launch, needs_processes
+from dsb2018.errors import UsageError
 from dsb2018.options import add_data_option
 
 
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_all(args: argparse.Namespace) -> int:
     """Starts all processes of a run and returns the exit status."""
+    if not args.config_file:
+        raise UsageError("--config-file is needed")
     if needs_processes(args):
         return launch(run_spawned, args)
     return run_process(args)

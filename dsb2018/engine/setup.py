@@ -2,7 +2,8 @@
 
 import argparse
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -26,9 +27,11 @@ from dsb2018.engine.processes import process_group, was_restarted
 from dsb2018.engine.summary import list_outputs
 from dsb2018.engine.trainer import Trainer
 from dsb2018.errors import UsageError
+from dsb2018.io.files import write_atomically
 from dsb2018.io.locking import lock_folder
 
 logger = logging.getLogger(__name__)
+CONFIG = "config.yaml"  # in OUTPUT_DIR
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -97,12 +100,13 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def _evaluate(args: argparse.Namespace) -> dict:
-    cfg = setup(args)
-    check_model(cfg)
-    model = Trainer.build_model(cfg)
-    checkpointer = NucleiCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.load_trained(cfg.MODEL.WEIGHTS, resume=args.resume)
-    results = Trainer.test(cfg, model)
+    with _keeping_config(_output_folder(args), always=True):
+        cfg = setup(args)
+        check_model(cfg)
+        model = Trainer.build_model(cfg)
+        checkpointer = NucleiCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.load_trained(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)  # TEST.EXPECTED_RESULTS, as in training
     logger.info("Written:\n%s", list_outputs(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
@@ -110,17 +114,43 @@ def _evaluate(args: argparse.Namespace) -> dict:
 
 
 def _train(args: argparse.Namespace) -> dict:
-    folder = Path(read_config(args.config_file, args.opts).OUTPUT_DIR)
+    folder = _output_folder(args)
     lock = lock_folder(folder, "training", "OUTPUT_DIR")
     with lock if comm.is_main_process() else nullcontext():
-        cfg = setup(args)
-        check_model(cfg)
-        trainer = Trainer(cfg)
-        # With several machines, the launcher may count the restart on only one of them.
-        trainer.resume_or_load(any(comm.all_gather(args.resume or was_restarted())))
+        with _keeping_config(folder):
+            cfg = setup(args)
+            check_model(cfg)
+            trainer = Trainer(cfg)
+            # With several machines, the launcher may count the restart on only one of them.
+            is_resumed = any(comm.all_gather(args.resume or was_restarted()))
+            trainer.resume_or_load(is_resumed)
+        if not is_resumed and (folder / "model_final.pth").exists():
+            logger.warning("%s: the model of an earlier training will be replaced", folder)
         results = trainer.train()
         logger.info("Written:\n%s", list_outputs(cfg.OUTPUT_DIR, cfg.DATASETS.TEST))
     return results
+
+
+def _output_folder(args: argparse.Namespace) -> Path:
+    return Path(read_config(args.config_file, args.opts).OUTPUT_DIR)
+
+
+@contextmanager
+def _keeping_config(folder: Path, *, always: bool = False) -> Iterator[None]:
+    """Restores the `config.yaml` of an earlier training, which Detectron2 replaces at once.
+
+    It belongs to the weights in the folder, and is restored if a training does not begin, or always
+    (after an evaluation).
+    """
+    path = folder / CONFIG
+    earlier = path.read_bytes() if comm.is_main_process() and path.is_file() else None
+    has_failed = True
+    try:
+        yield
+        has_failed = False
+    finally:
+        if earlier is not None and (always or has_failed):
+            write_atomically(path, earlier)
 
 
 def check_model(cfg: CfgNode) -> None:

@@ -1,6 +1,7 @@
 """Finds image files, and names their results."""
 
 import glob
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 from dsb2018.images import READERS
 from dsb2018.images.ome_zarr import find_in_zarr
 from dsb2018.images.remote import is_url, open_url
-from dsb2018.io.names import file_name
+from dsb2018.io.names import file_name, printable
 from dsb2018.io.results import is_results
+from dsb2018.prepare.forms.pairing import TRUTH_ENDING
+
+logger = logging.getLogger(__name__)
 
 # Folders of pictures and label images in a folder of results.
 OF_RESULTS = {"labels", "overlays", "cellpose", "zarr", "crops", "dsb"}
@@ -53,7 +57,24 @@ def find_images(patterns: Iterable[str], recursive: bool = False) -> list[tuple[
                 f"{extensions}; --recursive also searches the subfolders"
             )
         image_paths += new_paths
+    if masks := _masks_among(image_paths):
+        logger.warning(
+            "%d of the files seem to be masks or labels of others, such as %s; to leave them out, "
+            "move them to another folder, or name the images by a pattern",
+            len(masks),
+            printable(masks[0]),
+        )
     return _unique_names(list(dict.fromkeys(image_paths)))
+
+
+def _masks_among(paths: Iterable[Path]) -> list[Path]:
+    """Returns the files that are named like masks of other files, such as `a_masks.png`."""
+    stems = {(path.parent, path.stem) for path in paths}
+    return [
+        path
+        for path in paths
+        if (name := TRUTH_ENDING.sub("", path.stem)) != path.stem and (path.parent, name) in stems
+    ]
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -36,6 +36,25 @@ def test_a_model_is_not_replaced(tmp_path, capsys):
     assert "there is a model already; choose another --output" in capsys.readouterr().err
 
 
+def test_an_interrupted_training_is_continued(tmp_path, monkeypatch, capsys):
+    commands = []
+    monkeypatch.setattr(train, "main", lambda command: commands.append(command) or 0)
+    assert main(["finetune", "--output", str(tmp_path), "--resume"]) == 2
+    assert "contains no training" in capsys.readouterr().err
+    (tmp_path / "config.yaml").touch()
+    assert main(["finetune", "--output", str(tmp_path), "--resume"]) == 0
+    files = ["--config-file", str(tmp_path / "config.yaml"), "--data", str(tmp_path / "data")]
+    assert commands == [[*files, "--resume"]]
+
+
+def test_images_are_needed_and_not_the_output(tmp_path, capsys):
+    assert main(["finetune", "--output", str(tmp_path / "m")]) == 2
+    assert "--input is needed" in capsys.readouterr().err
+    images = write_images(tmp_path / "mine", 1)
+    assert main(["finetune", "--input", str(images), "--output", str(images)]) == 2
+    assert "it contains the images; choose another folder" in capsys.readouterr().err
+
+
 def test_models_that_are_not_dense(tmp_path, capsys):
     arguments = ["--input", "x", "--output", str(tmp_path / "m"), "--model", "mask_rcnn"]
     assert main(["finetune", *arguments]) == 2

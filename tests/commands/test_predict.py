@@ -410,12 +410,20 @@ def test_killed_run_leaves_no_process(folder, tmp_path, project):
     assert processes() == []
 
 
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # processes in the background ignore it
+from dsb2018.commands.main import main
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_prints_no_traceback(folder, tmp_path):
     for number in range(200):  # more than are finished before the signal
         shutil.copy(folder / "i0.png", folder / f"copy{number}.png")
-    command = [sys.executable, "-m", "dsb2018", "predict", "--input", str(folder)]
+    options = ["--input", str(folder), "--output", str(tmp_path / "out"), "--diameter", "20"]
     process = subprocess.Popen(
-        [*command, "--output", str(tmp_path / "out"), "--diameter", "20"],
+        [sys.executable, "-c", INTERRUPTIBLE, "predict", *options],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -62,6 +62,22 @@ def test_output_is_a_file(sample_root, tmp_path, capfd):
     assert "out: not a folder" in capfd.readouterr().err
 
 
+def test_the_config_of_a_model_is_kept(sample_root, tmp_path, capfd):
+    """By a training that does not begin, and by an evaluation."""
+    (tmp_path / "config.yaml").write_text("earlier")
+    options = ["MODEL.WEIGHTS", "none.pth"]
+    assert train_net(sample_root, tmp_path, *options) == 2
+    assert (tmp_path / "config.yaml").read_text() == "earlier"
+    assert train_net(sample_root, tmp_path, "--eval-only", *options) == 2
+    assert (tmp_path / "config.yaml").read_text() == "earlier"
+    assert "none.pth: no such checkpoint" in capfd.readouterr().err
+
+
+def test_config_is_needed(capfd):
+    assert main([]) == 2
+    assert "--config-file is needed" in capfd.readouterr().err
+
+
 def test_inconsistent_dataset(sample_root, tmp_path, capfd):
     path = tmp_path / "root" / "annotations" / "dsb2018_sample_train.json"
     path.parent.mkdir(parents=True)

@@ -75,9 +75,11 @@ def test_output_files(trained):
 def test_eval_only_gives_same_scores(trained, sample_root, tmp_path, family):
     output, results = trained
     options = ["--eval-only", "MODEL.WEIGHTS", str(output / "model_final.pth")]
+    (tmp_path / "config.yaml").write_text("of a model")
     eval_results = run(arguments(sample_root, tmp_path, *options, family=family))
     for task, values in results.items():
         np.testing.assert_array_equal(list(values.values()), list(eval_results[task].values()))
+    assert (tmp_path / "config.yaml").read_text() == "of a model"
 
 
 def test_resume_continues_from_last_checkpoint(trained, sample_root, tmp_path, family):

@@ -446,6 +446,14 @@ def test_results_of_earlier_runs_are_no_images(tmp_path):
     assert find_images([str(label.parent / "*.png")]) == [("a", label)]
 
 
+def test_masks_beside_their_images_are_reported(tmp_path, caplog):
+    for name in ("a.png", "a_masks.png", "white_mask.png"):
+        save_gray_image(tmp_path / name)
+    assert len(find_images([str(tmp_path)])) == 3
+    assert "1 of the files seem to be masks" in caplog.text
+    assert "a_masks.png" in caplog.text
+
+
 def test_empty_files(tmp_path):
     (tmp_path / "a.tif").touch()
     with pytest.raises(ValueError, match=r"a\.tif: not a readable image \(the file is empty\)$"):

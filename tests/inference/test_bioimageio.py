@@ -94,6 +94,19 @@ def test_content(package):
     assert ("offsets" in document) == (model == "nuclei_fast")
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("a.zip", [], "a zip file needs --format bioimageio"),
+        ("a.zip", ["--format", "bioimageio"], "at least 5 characters"),
+        ("a.onnx", ["--model", "b.onnx"], "b.onnx: it is exported"),
+    ],
+)
+def test_unusable_options(tmp_path, capsys, output, options, message):
+    assert main(["export", "--output", str(tmp_path / output), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_details(tmp_path):
     path = tmp_path / "mine.zip"
     options = ["--name", "My nuclei", "--author", "A. Author", "B. Author", "--license", "MIT"]
@@ -120,13 +133,13 @@ def test_options_that_do_not_fit(capsys, options, message):
 
 
 def test_models_that_cannot_be_exported(tmp_path, capsys):
-    output = ["--format", "bioimageio", "--output", str(tmp_path / "a.zip")]
+    output = ["--format", "bioimageio", "--output", str(tmp_path / "model.zip")]
     assert main(["export", "--model", "mask_rcnn", *output]) == 1
     assert "expected a dense model" in capsys.readouterr().err
     means = ["--opts", "MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0]"]
     assert main(["export", "--model", "simple_cnn", *output, "--gray", *means]) == 1
     assert "normalizes red, green and blue differently" in capsys.readouterr().err
-    assert not (tmp_path / "a.zip").exists()
+    assert not (tmp_path / "model.zip").exists()
 
 
 class Toy(torch.nn.Module):

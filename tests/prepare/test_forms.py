@@ -166,6 +166,14 @@ def test_unpaired_images_are_errors_or_skipped(tmp_path):
     assert any("1 files of ground truth without image" in note for note in prepared.notes)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
+def test_label_images_of_64_bits(tmp_path, dtype):
+    forms.stardist(tmp_path / "in")
+    for file in (tmp_path / "in" / "masks").iterdir():
+        tifffile.imwrite(file, tifffile.imread(file).astype(dtype))
+    assert run(tmp_path, name="x", input=tmp_path / "in").datasets == {"dsb2018_x": (3, 12)}
+
+
 def _photo(root):
     noise = np.random.default_rng(0).integers(0, 255, (forms.HEIGHT, forms.WIDTH), np.uint8)
     cv2.imwrite(str(root / "masks" / "a_1.png"), noise)

@@ -124,7 +124,7 @@ def test_mask_rcnn_raises(tmp_path):
 
 
 def test_missing_and_damaged_files_raise(tmp_path, capsys):
-    with pytest.raises(FileNotFoundError, match=r"no such file; tools/export_model\.py writes"):
+    with pytest.raises(FileNotFoundError, match=r"no such file; `dsb2018 export` writes"):
         Predictor(tmp_path / "none.onnx")
     (tmp_path / "noise.onnx").write_bytes(bytes(100))
     with pytest.raises(ValueError, match=r"noise\.onnx: not a network of this version"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
 from dsb2018.images.pixels import open_plane
 from dsb2018.prepare.forms.matlab_file import read_matlab
@@ -67,8 +68,11 @@ def _palette_indices(path: Path) -> np.ndarray | None:
     """Returns the numbers of an image with indexed colors, whose colors are only for display."""
     if path.suffix.lower() not in (".png", ".tif", ".tiff", ".bmp"):
         return None
-    with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as image:
-        return np.asarray(image) if image.mode == "P" else None
+    try:
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(path) as image:
+            return np.asarray(image) if image.mode == "P" else None
+    except UnidentifiedImageError:  # for example a TIFF file of 64 bits
+        return None
 
 
 def split_labels(labels: np.ndarray, values: str | None) -> list[Crop]:
