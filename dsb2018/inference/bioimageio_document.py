@@ -21,8 +21,8 @@ class PackageDetails:
     """
 
     name: str
-    authors: Sequence[str] = ("The dsb2018 contributors",)
-    license: str = "Apache-2.0"
+    authors: Sequence[str]
+    license: str
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     is_gray: bool = False
 
